@@ -1,0 +1,45 @@
+"""Where the real data is, and how tests run the scripts as a user does."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import runs
+
+ROOT = pathlib.Path(__file__).parent.parent
+runs.use_replicas(2)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real data sets. Tests that need it are skipped without it, but never in CI."""
+    folder = pathlib.Path(os.environ.get("DATA_DIR", "data")).resolve()
+    if not (folder / "CIFAR10.zip").exists():
+        reason = f"no CIFAR10.zip in {folder}; set DATA_DIR to the folder that holds it"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    return folder
+
+
+def start(script, *words, cwd=ROOT, **environment):
+    """Start `python script words...` and return the process, its output piped."""
+    return subprocess.Popen([sys.executable, str(ROOT / script), *map(str, words)], text=True,
+                            cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env={**os.environ, **environment})
+
+
+def run(script, *words, cwd=ROOT, **environment):
+    """The same, to its end: (exit status, stdout, stderr)."""
+    process = start(script, *words, cwd=cwd, **environment)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def assert_one_line(result, *words):
+    """The script refused its input: status 2, one line on stderr that holds all `words`."""
+    status, _, err = result
+    assert status == 2, err
+    assert err.count("\n") == 1 and "Traceback" not in err, err
+    for word in words:
+        assert word in err, err
