@@ -1,0 +1,1 @@
+raise ImportError("tensorflow was imported before the options were checked")
