@@ -1,0 +1,493 @@
+"""LeNet-5 on CIFAR-10.
+
+    python cifar_lenet5.py                       the best recipe on the course's 10,000 grey images
+    python cifar_lenet5.py --recipe original-bn  as in the original report, with batch norm
+    python cifar_lenet5.py --data cifar10        all of CIFAR-10, in colour
+"""
+import dataclasses
+import math
+import sys
+import time
+
+import runs
+from options import option, parse
+
+RECIPES = {
+    "best": dict(
+        epochs=60.0, batch=128, optimizer="adamw", rate=2e-3, schedule="cosine", warmup=0.05,
+        weight_decay=0.05, batch_norm="after", activation="leaky", standardize=True, flip=True,
+        shift=3, label_smoothing=0.1,
+        precision="bfloat16" if runs.has_bfloat16() else "float32"),
+    "original": dict(steps=5000),
+    "original-bn": dict(steps=2000, batch_norm="before", activation="leaky"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every option of a run. The defaults are the original's; `best` is in RECIPES."""
+    NAME = "{recipe}"
+    # which run
+    recipe: str = option("best", "named set of defaults", tuple(RECIPES), names_run=False)
+    seed: int = option(0, "seed of initialisation, order, augmentation and dropout", low=0,
+                       names_run=False)
+    name: str = option("", "run name; empty: the recipe and what differs from it", names_run=False)
+    logs: str = option("logs", "folder of all runs", names_run=False)
+    resume: bool = option(False, "go on from the last checkpoint of an interrupted run",
+                          names_run=False)
+    overwrite: bool = option(False, "replace an existing run", names_run=False)
+    # data
+    data: str = option("auto", "auto, elec677, cifar10, synthetic, or the path of a folder or zip "
+                       "of train/<class>/* and test/<class>/*")
+    data_dir: str = option(runs.DATA_DIR, "folder of data sets, also set by the environment "
+                           "variable DATA_DIR", names_run=False)
+    validation_fraction: float = option(0.1, "share of the training images held out for choices; 0 "
+                                        "trains on all", low=0, high=0.9)
+    # network
+    kernel_size: int = option(5, "side of the convolution kernels, pixels", low=1)
+    filters: tuple = option((32, 64), "feature maps of each convolutional layer", low=1)
+    units: int = option(1024, "units of the hidden dense layer", low=1)
+    dropout: float = option(0.5, "share of hidden units dropped in training", low=0, high=0.95)
+    activation: str = option("relu", "rectifier", ("relu", "leaky"))
+    alpha: float = option(0.1, "slope of the leaky rectifier below zero", low=0, high=1)
+    batch_norm: str = option("none", "normalise each convolutional layer's output over the batch, "
+                             "before or after pooling it", ("none", "before", "after"))
+    # training
+    epochs: float = option(0.0, "passes over the training images, instead of --steps", low=0,
+                           clears="steps")
+    steps: int = option(0, "parameter updates", low=0, clears="epochs")
+    batch: int = option(64, "images an update", low=1)
+    optimizer: str = option("adam", "method", ("adam", "adamw", "sgd", "rmsprop"))
+    rate: float = option(1e-4, "learning rate, before decay", low=0)
+    schedule: str = option("exponential", "decay of the rate",
+                           ("constant", "exponential", "step", "inverse-time", "cosine"))
+    decay_factor: float = option(0.97, "exponential, step, inverse-time: factor", low=0)
+    staircase: bool = option(True, "exponential: decay in steps, not continuously")
+    decay_every: int = option(250, "exponential, step, inverse-time: steps per factor", low=1)
+    warmup: float = option(0.0, "cosine: share of the steps in which the rate rises", low=0, high=1)
+    momentum: float = option(0.9, "sgd, rmsprop: momentum", low=0, high=1)
+    nesterov: bool = option(True, "sgd: Nesterov's momentum")
+    weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else their L2 term",
+                                 low=0)
+    clip: float = option(0.0, "largest norm of the gradient, all weights together; 0: any", low=0)
+    loss: str = option("logits", "cross-entropy from logits, or the original's log(softmax), which "
+                       "can be NaN", ("logits", "unclamped"))
+    label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0,
+                                    high=1)
+    # input
+    standardize: bool = option(False, "subtract the training pixels' mean, divide by their std")
+    flip: bool = option(False, "mirror at random, left to right")
+    shift: int = option(0, "shift at random by up to this many pixels", low=0)
+    rotate: float = option(0.0, "rotate at random by up to this many degrees", low=0, high=180)
+    zoom: float = option(0.0, "scale at random by up to this share", low=0, high=0.9)
+    cutout: int = option(0, "side of a random square set to the mean, pixels", low=0)
+    # machine and records
+    precision: str = option("float32", "of convolutions and products; weights stay float32",
+                            ("float32", "bfloat16"))
+    replicas: int = option(runs.cores(), "shares of a batch computed at a time, one core each",
+                           low=1, names_run=False)
+    evaluations: int = option(20, "evaluations over the run, each with a checkpoint", low=1,
+                              names_run=False)
+    snapshots: int = option(8, "weights kept at this many logarithmically spaced steps", low=0,
+                            names_run=False)
+
+
+if __name__ == "__main__":  # --help and wrong options answer before the slow imports below
+    config = parse(Config, RECIPES)
+    runs.use_replicas(config.replicas)
+
+with runs.quiet_import():
+    import keras
+    import tensorflow as tf
+
+import numpy as np  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+import utils  # noqa: E402
+from optimizers import apply_gradients, create_slots  # noqa: E402
+
+BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
+
+
+# ------------------------------------------------------------------------------------ network
+
+def build_model(input_shape, classes, config):
+    """LeNet-5: [conv -> (norm) -> max-pool -> (norm) -> rectifier] twice, dense, dropout, dense.
+
+    input_shape: (height, width, channels); output: logits (batch, classes), float32.
+    Pooling before the rectifier gives what pooling after it gives, both being monotonic, at a
+    quarter of the work. Batch norm has no scale, which the next layer's weights make redundant; its
+    shift stands for the convolution's bias, 0.1 at first like all biases (design of the original).
+    """
+    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[config.precision]
+    seeds = np.random.default_rng(runs.stream_seed(config.seed, "initialisation"))
+
+    def start():  # Xavier / Glorot, uniform
+        return dict(dtype=policy, kernel_initializer=keras.initializers.GlorotUniform(
+            seed=int(seeds.integers(2 ** 31))), bias_initializer=keras.initializers.Constant(0.1))
+
+    def rectifier(name):
+        slope = config.alpha if config.activation == "leaky" else 0.0
+        return keras.layers.ReLU(negative_slope=slope, dtype=policy, name=name)
+
+    x = images = keras.Input(input_shape, name="images")
+    def normalize(x, i):
+        return keras.layers.BatchNormalization(
+            scale=False, beta_initializer=keras.initializers.Constant(0.1), dtype=policy,
+            name=f"norm{i}")(x)
+
+    for i, filters in enumerate(config.filters, 1):
+        x = keras.layers.Conv2D(filters, config.kernel_size, padding="same", name=f"conv{i}",
+                                use_bias=config.batch_norm == "none", **start())(x)
+        if config.batch_norm == "before":
+            x = normalize(x, i)
+        x = keras.layers.MaxPooling2D(2, padding="same", dtype=policy, name=f"pool{i}")(x)
+        if config.batch_norm == "after":
+            x = normalize(x, i)
+        x = rectifier(f"relu{i}")(x)
+    x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
+    x = rectifier("relu_hidden")(keras.layers.Dense(config.units, name="hidden", **start())(x))
+    x = keras.layers.Dropout(config.dropout, dtype=policy, name="dropout")(x)
+    logits = keras.layers.Dense(classes, name="logits", **start() | {"dtype": "float32"})(x)
+    model = keras.Model(images, logits, name="lenet5")
+    if (input_shape, classes, config.kernel_size, config.filters, config.units,
+            config.batch_norm) == ((28, 28, 1), 10, 5, (32, 64), 1024, "none"):
+        assert model.count_params() == 3_274_634
+    return model
+
+
+def prepare(images, mean, std):
+    """uint8 or float pixels 0 .. 255 -> float32 network input, (pixel / 255 - mean) / std."""
+    return (tf.cast(images, tf.float32) / 255 - mean) / std
+
+
+# ------------------------------------------------------------------------------- augmentation
+
+def random_transforms(seed, batch, height, width, config):
+    """Random flip, rotation, zoom and shift as projective transforms, float32 (batch, 8).
+
+    Each row maps output to input pixels as tf.raw_ops.ImageProjectiveTransformV3 defines; all turn
+    and scale about the image's centre. Without rotation and zoom, shifts are whole pixels.
+    """
+    draw = tf.random.stateless_uniform((5, batch), seed, -1.0, 1.0)
+    angle = draw[0] * math.radians(config.rotate)
+    scale = tf.exp(draw[1] * math.log1p(config.zoom))
+    mirror = tf.sign(draw[2]) if config.flip else tf.ones(batch)
+    shift = draw[3:] * config.shift if config.rotate or config.zoom else tf.round(
+        draw[3:] * (config.shift + 0.499))
+    cos, sin = scale * tf.cos(angle), scale * tf.sin(angle)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    zero = tf.zeros(batch)
+    return tf.stack([mirror * cos, -sin, x - mirror * cos * x + sin * y + shift[0],
+                     mirror * sin, cos, y - mirror * sin * x - cos * y + shift[1], zero, zero],
+                    axis=1)
+
+
+def random_holes(seed, batch, height, width, side):
+    """True inside one random square a mask, clipped at the border: bool (batch, height, width, 1).
+    """
+    centre = tf.random.stateless_uniform((2, batch, 1), seed) * [[[height]], [[width]]]
+    row = tf.abs(tf.range(height, dtype=tf.float32) + 0.5 - centre[0]) < side / 2
+    column = tf.abs(tf.range(width, dtype=tf.float32) + 0.5 - centre[1]) < side / 2
+    return (row[:, :, None] & column[:, None, :])[..., None]
+
+
+def augment(parts, seeds, config, mean, std):
+    """Random transforms and holes on the parts of a batch: float pixels 0 .. 255 -> network input.
+
+    seeds: of the streams "transforms" and "holes"; drawn for the batch as a whole.
+    """
+    sizes, (height, width) = [len(x) for x in parts], parts[0].shape[1:3]
+    if config.flip or config.shift or config.rotate or config.zoom:
+        transforms = random_transforms(seeds["transforms"], sum(sizes), height, width, config)
+        parts = [tf.raw_ops.ImageProjectiveTransformV3(
+            images=x, transforms=t, output_shape=[height, width], fill_value=0.0,
+            interpolation="BILINEAR", fill_mode="REFLECT")
+            for x, t in zip(parts, tf.split(transforms, sizes))]
+    parts = [prepare(x, mean, std) for x in parts]
+    if config.cutout:
+        holes = random_holes(seeds["holes"], sum(sizes), height, width, config.cutout)
+        parts = [tf.where(hole, 0.0, x) for x, hole in zip(parts, tf.split(holes, sizes))]
+    return parts
+
+
+# ----------------------------------------------------------------------------------- training
+
+def shares(batch, replicas):
+    """Sizes of the nearly equal shares of a batch: shares(5, 2) = [3, 2]."""
+    return [batch // replicas + (i < batch % replicas) for i in range(min(batch, replicas))]
+
+
+def batch_norm(layer, parts):
+    """Training-mode batch norm over all parts of a batch together; updates the moving averages."""
+    sizes = [tf.cast(tf.shape(x)[0], tf.float32) for x in parts]
+    total = tf.add_n(sizes)
+    moments = [tf.nn.moments(tf.cast(x, tf.float32), list(range(x.shape.rank - 1))) for x in parts]
+    mean = tf.add_n([m * n for (m, _), n in zip(moments, sizes)]) / total
+    variance = tf.add_n([(v + tf.square(m - mean)) * n
+                         for (m, v), n in zip(moments, sizes)]) / total
+    for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+    scale = tf.math.rsqrt(variance + layer.epsilon)
+    shift = layer.beta - mean * scale
+    return [x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype) for x in parts]
+
+
+def forward(model, parts, seed):
+    """Training-mode logits of each part of a batch: the layers in turn, each on all parts.
+
+    Parts run on one core each. Only batch norm and dropout see the batch as a whole, so that the
+    number of parts changes nothing but rounding.
+    """
+    for layer in model.layers[1:]:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            parts = batch_norm(layer, parts)
+        elif isinstance(layer, keras.layers.Dropout):
+            sizes = [x.shape[0] for x in parts]
+            kept = tf.random.stateless_uniform((sum(sizes), parts[0].shape[1]), seed) >= layer.rate
+            parts = [tf.where(k, x / (1 - layer.rate), tf.zeros([], x.dtype))
+                     for x, k in zip(parts, tf.split(kept, sizes))]
+        else:
+            parts = [layer(x, training=True) for x in parts]
+    return parts
+
+
+def cross_entropy(targets, logits, kind="logits"):
+    """Cross-entropy of each image, (batch,), from target probabilities and logits (batch, classes).
+
+    "unclamped" is log(softmax(logits)) as the original wrote it: a probability that underflows to 0
+    makes it NaN.
+    """
+    if kind == "unclamped":
+        return -tf.reduce_sum(targets * tf.math.log(tf.nn.softmax(logits)), axis=1)
+    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+
+
+def train_step(model, slots, config, mean, std, images, labels, indices, rate, step):
+    """One update on images[indices]; returns its mean loss. Everything random is drawn from `step`.
+    """
+    batch = len(indices)
+    sizes = shares(batch, config.replicas)
+    seeds = {stream: tf.stack([runs.stream_seed(config.seed, stream), step])
+             for stream in ("transforms", "holes", "dropout")}
+    targets = tf.one_hot(tf.gather(labels, indices), model.output.shape[1])
+    targets = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
+    parts = tf.split(tf.cast(tf.gather(images, indices), tf.float32), sizes)
+    parts = augment(parts, seeds, config, mean, std)
+    variables = [v.value for v in model.trainable_variables]
+    with tf.GradientTape() as tape:
+        logits = forward(model, parts, seeds["dropout"])
+        loss = tf.add_n([tf.reduce_sum(cross_entropy(t, z, config.loss))
+                         for t, z in zip(tf.split(targets, sizes), logits)]) / batch
+    gradients = tape.gradient(loss, variables)
+    if config.clip:
+        gradients, _ = tf.clip_by_global_norm(gradients, config.clip)
+    apply_gradients(config.optimizer, variables, slots, gradients, step, rate,
+                    config.momentum, config.nesterov, config.weight_decay)
+    return loss
+
+
+def make_train_block(model, slots, config, *data):
+    """train_step as one graph of many steps; `data` is its mean, std, images and labels.
+
+    Returned function: (indices (steps, batch), rates (steps,), first step) -> losses (steps,).
+    """
+    @tf.function(input_signature=(tf.TensorSpec((None, config.batch), tf.int32),
+                                  tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int32)))
+    def train_block(indices, rates, first):
+        losses = tf.TensorArray(tf.float32, tf.shape(rates)[0])
+        for i in tf.range(tf.shape(rates)[0]):
+            loss = train_step(model, slots, config, *data, indices[i], rates[i], first + i)
+            losses = losses.write(i, loss)
+        return losses.stack()
+    return train_block
+
+
+def make_predict(model, mean, std, replicas):
+    """Function: uint8 images (n, height, width, channels) -> logits (n, classes), in evaluation
+    mode."""
+    @tf.function
+    def predict(images):
+        return tf.concat([model(prepare(part, mean, std), training=False)
+                          for part in tf.split(images, shares(len(images), replicas))], axis=0)
+    return lambda images, chunk=500: np.concatenate(
+        [predict(tf.constant(images[i:i + chunk])) for i in range(0, len(images), chunk)])
+
+
+def evaluate(logits, labels):
+    """(mean cross-entropy, accuracy 0 .. 1) of logits (n, classes) against labels (n,)."""
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return float(tf.reduce_mean(loss)), float(np.mean(np.argmax(logits, axis=1) == labels))
+
+
+# ------------------------------------------------------------------------------------ records
+
+def tile_filters(kernel, columns=8, gap=1):
+    """First-layer kernels as one picture, each scaled to its own range.
+
+    kernel: (height, width, channels, filters) -> float32 (rows, columns, channels) in 0 .. 1, the
+    background white; channels is 1 or 3.
+    """
+    height, width, channels, count = kernel.shape
+    rows = -(-count // columns)
+    low, high = kernel.min(axis=(0, 1, 2)), kernel.max(axis=(0, 1, 2))
+    scaled = (kernel - low) / np.maximum(high - low, 1e-12)
+    picture = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, channels),
+                      np.float32)
+    for i in range(count):
+        row, column = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        picture[row:row + height, column:column + width] = scaled[..., i]
+    return picture
+
+
+def log_histograms(run, step, model, activations):
+    """Histograms of all weights and of activations {name: array}; of many numbers every k-th
+    counts."""
+    def thin(values):
+        return tf.reshape(values, [-1])[::-(-tf.size(values) // 50_000)]
+    with run.writer("train").as_default():
+        for variable in model.trainable_variables:
+            tf.summary.histogram(f"weights/{variable.path}", thin(variable), step=step)
+        for name, values in activations.items():
+            tf.summary.histogram(f"activations/{name}", thin(values), step=step)
+
+
+def log_features(run, step, model, inputs):
+    """Histograms of weights and rectifiers; the first layer's kernels as picture and as tensor."""
+    rectifiers = [layer for layer in model.layers if isinstance(layer, keras.layers.ReLU)]
+    outputs = keras.Model(model.input, [layer.output for layer in rectifiers])(
+        inputs, training=False)
+    log_histograms(run, step, model, {layer.name: y for layer, y in zip(rectifiers, outputs)})
+    kernel = model.get_layer("conv1").kernel.numpy()
+    with run.writer("train").as_default():
+        if kernel.shape[2] in (1, 3):
+            picture = np.kron(tile_filters(kernel), np.ones((8, 8, 1), np.float32))
+            tf.summary.image("filters", picture[None], step=step)
+        kind = tf.compat.v1.SummaryMetadata(
+            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="kernel"))
+        tf.summary.write("filters/kernel", kernel, step=step, metadata=kind)
+
+
+# -------------------------------------------------------------------------------------- a run
+
+def load(config, load_data=utils.load_images):
+    """The images a run sees: (data set, training images, their labels, observed, mean, std).
+
+    observed: {"train" | "validation": (images, labels)} to evaluate on while training; mean and std
+    of the training pixels, 0 and 1 without standardization.
+    """
+    data = load_data(config.data, config.data_dir)
+    chosen, held_out = utils.split_validation(data.train_labels, config.validation_fraction)
+    images, labels = data.train_images[chosen], data.train_labels[chosen]
+    sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
+    observed = {"train": (images[sample], labels[sample])}
+    if len(held_out):
+        observed["validation"] = data.train_images[held_out], data.train_labels[held_out]
+    if not config.standardize:
+        return data, images, labels, observed, 0.0, 1.0
+    return (data, images, labels, observed,
+            float(images.mean() / 255), float(images.std() / 255) or 1.0)
+
+
+def train(config):
+    """Train, evaluate and record one run. Raises runs.InputError, Diverged or Interrupted."""
+    with runs.Run("cifar_lenet5", config) as run:
+        if run.finished:
+            print(f"{run.path} is finished; --overwrite to replace it")
+            return
+        data, images, labels, observed, mean, std = load(config)
+        total = config.steps or math.ceil(config.epochs * len(images) / config.batch)
+        if not total:
+            raise runs.InputError("nothing to train: give --steps or --epochs above 0")
+        model = build_model(images.shape[1:], len(data.classes), config)
+        run.describe(total_steps=total, parameters=model.count_params(), data=dict(
+            name=data.name, title=data.title, checksum=data.checksum, classes=data.classes,
+            train=len(images), validation=len(data.train_labels) - len(images),
+            test=len(data.test_labels), mean=mean, std=std))
+        print(f"data     {data.title}\nnetwork  {model.count_params():,} weights\n"
+              f"run      {run.path}: {total:,} steps of {config.batch} images, {config.precision}, "
+              f"{config.replicas} replica{'s' * (config.replicas > 1)}")
+
+        slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
+        variables = {v.path: v for v in model.weights}
+        variables |= {f"{name}/{v.path}": slot for name, values in slots.items()
+                      for v, slot in zip(model.trainable_variables, values)}
+        predict = make_predict(model, mean, std, config.replicas)
+        train_block = make_train_block(model, slots, config, mean, std, tf.constant(images),
+                                       tf.constant(labels)).get_concrete_function()
+        order = runs.stream_seed(config.seed, "order")
+        evaluations = set(
+            np.linspace(0, total, config.evaluations + 1).round().astype(int).tolist())
+        snapshots = {0, *np.geomspace(1, total, config.snapshots).round().astype(int).tolist()}
+        step, state = run.restore()
+        seconds = float(state.pop("seconds")) if state else 0.0
+        for name, value in (state or {}).items():
+            variables[name].assign(value)
+
+        def save():
+            state = {name: v.numpy() for name, v in variables.items()}
+            if not all(np.isfinite(value).all() for value in state.values()):
+                raise run.diverged("a weight", step, rates[-1])
+            run.save(step, {**state, "seconds": seconds})
+
+        def record():
+            """Whatever is due at this step: snapshot, evaluation, checkpoint."""
+            if config.snapshots and step in snapshots:
+                run.snapshot(step, {v.path: v.numpy() for v in model.weights})
+            if step in evaluations:
+                results = {part: evaluate(predict(x), y) for part, (x, y) in observed.items()}
+                run.log_evaluation(step, results)
+                log_features(run, step, model, prepare(observed["train"][0][:100], mean, std))
+                save()
+                tqdm.write(f"step {step:6,}  " + "  ".join(
+                    f"{part} {100 * accuracy:.1f} %" for part, (_, accuracy) in results.items()))
+
+        if not state:
+            run.log_options()
+            record()
+        with tqdm(total=total, initial=step, unit="step", disable=None, leave=False) as bar:
+            for stop in sorted({*evaluations, *snapshots, *range(0, total, BLOCK)}):
+                if stop <= step:
+                    continue
+                rates = np.float32([utils.learning_rate(s, total, config)
+                                    for s in range(step, stop)])
+                indices = utils.batch_indices(order, step, stop, config.batch, len(images))
+                start = time.perf_counter()
+                losses = train_block(indices, rates, step).numpy()
+                elapsed = time.perf_counter() - start
+                seconds += elapsed
+                run.log_steps(step, losses, rates, config.batch * (stop - step) / elapsed)
+                for i in np.flatnonzero(~np.isfinite(losses))[:1]:
+                    raise run.diverged("the loss", step + i, rates[i])
+                bar.update(stop - step)
+                step = stop
+                record()
+                if run.signal:
+                    save()
+                    run.interrupt(step)
+        conclude(run, data, predict, observed, total, seconds)
+
+
+def conclude(run, data, predict, observed, steps, seconds, mirror=True):
+    """Final accuracies, on the test images too, which are seen here for the first time, and once.
+    """
+    logits = predict(data.test_images)
+    loss, accuracy = evaluate(logits, data.test_labels)
+    run.log_evaluation(steps, {"test": (loss, accuracy)})
+    result = {f"{part}_accuracy": evaluate(predict(x), y)[1] for part, (x, y) in observed.items()}
+    result["test_accuracy"], also = accuracy, ""
+    if mirror:
+        both = tf.nn.softmax(logits) + tf.nn.softmax(predict(data.test_images[:, :, ::-1]))
+        result["test_accuracy_mirrored"] = evaluate(both, data.test_labels)[1]
+        also = f", {100 * result['test_accuracy_mirrored']:.1f} % averaged with their mirror images"
+    result |= {"train_seconds": seconds, "images_per_second": steps * run.config.batch / seconds}
+    run.finish(steps, result)
+    print(f"test     {100 * accuracy:.2f} % of {len(logits):,} images{also}; {data.title}\n"
+          f"time     {seconds:.0f} s for {steps:,} steps, "
+          f"{result['images_per_second']:,.0f} images/s\n"
+          f"curves   tensorboard --logdir {run.config.logs}\n"
+          f"figures  python visualize.py all {run.path}")
+
+
+if __name__ == "__main__":
+    sys.exit(runs.main(train, config))

@@ -1,0 +1,248 @@
+"""LeNet-5: the network, the augmentation, the training step, and what it learns."""
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run
+
+import utils
+from cifar_lenet5 import (
+    RECIPES,
+    Config,
+    batch_norm,
+    build_model,
+    cross_entropy,
+    evaluate,
+    forward,
+    make_predict,
+    prepare,
+    random_holes,
+    random_transforms,
+    shares,
+    tile_filters,
+    train_step,
+)
+from optimizers import create_slots
+from options import parse
+
+TINY = dataclasses.replace(Config(), filters=(3, 4), units=5, batch=6, replicas=2)
+
+
+def images(count=6, size=8, channels=1, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, channels), np.uint8)
+
+
+# ------------------------------------------------------------------------------------ network
+
+def test_original_has_the_original_number_of_weights():
+    model = build_model((28, 28, 1), 10, Config())
+    # conv 5*5*1*32+32, conv 5*5*32*64+64, dense 7*7*64*1024+1024, dense 1024*10+10
+    assert model.count_params() == 832 + 51_264 + 3_212_288 + 10_250 == 3_274_634
+    assert all(np.all(layer.bias.numpy() == np.float32(0.1))
+               for layer in model.layers if layer.weights)
+
+
+def test_network_follows_data_and_flags():
+    config = dataclasses.replace(Config(), filters=(6, 7, 8), kernel_size=3, units=9,
+                                 batch_norm="after")
+    model = build_model((33, 20, 3), 4, config)
+    assert model.get_layer("conv3").output.shape == (None, 9, 5, 8)  # 33 -> 17 -> 9, 20 -> 10 -> 5
+    assert model.output.shape == (None, 4)
+
+
+def test_pooling_before_the_rectifier_changes_nothing():
+    config = dataclasses.replace(TINY, activation="leaky")
+    model = build_model((8, 8, 1), 3, config)
+    x = model.input
+    for i in (1, 2):
+        x = keras.ops.leaky_relu(model.get_layer(f"conv{i}")(x), 0.1)
+        x = model.get_layer(f"pool{i}")(x)
+    x = keras.ops.leaky_relu(model.get_layer("hidden")(model.get_layer("flatten")(x)), 0.1)
+    textbook = keras.Model(model.input, model.get_layer("logits")(x))
+    x = prepare(images(), 0.5, 0.25)
+    np.testing.assert_allclose(model(x), textbook(x), rtol=1e-5, atol=1e-5)
+
+
+def test_initialisation_depends_on_its_stream_alone():
+    one, two, other = (build_model((8, 8, 1), 3, dataclasses.replace(TINY, seed=s))
+                       for s in (1, 1, 2))
+    for a, b in zip(one.get_weights(), two.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    assert np.any(one.get_weights()[0] != other.get_weights()[0])
+
+
+# ------------------------------------------------------------------------------- training step
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_forward_is_keras_in_training_mode(place):
+    """Batch norm over the parts of a batch is batch norm of the whole, moving averages included."""
+    config = dataclasses.replace(TINY, batch_norm=place, dropout=0.0)
+    mine, theirs = build_model((8, 8, 1), 3, config), build_model((8, 8, 1), 3, config)
+    x = prepare(images(7), 0.5, 0.25)
+    logits = tf.concat(forward(mine, tf.split(x, [4, 2, 1]), [0, 0]), 0)
+    np.testing.assert_allclose(logits, theirs(x, training=True), rtol=1e-4, atol=1e-5)
+    for a, b in zip(mine.non_trainable_variables, theirs.non_trainable_variables):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norm_by_hand():
+    layer = keras.layers.BatchNormalization(scale=False, epsilon=0.0, momentum=0.9)
+    layer.build((None, 1))
+    parts = batch_norm(layer, [tf.constant([[1.0], [2.0]]),
+                               tf.constant([[6.0]])])  # mean 3, var 14/3
+    np.testing.assert_allclose(tf.concat(parts, 0)[:, 0],
+                               np.array([-2, -1, 3]) / np.sqrt(14 / 3), 1e-5)
+    assert layer.moving_mean.numpy()[0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("replicas", [1, 3, 4])
+def test_replicas_change_rounding_only(replicas):
+    """Same images, augmentation, dropout and batch statistics, however a batch is shared out."""
+    def weights(count):
+        config = dataclasses.replace(
+            TINY, batch_norm="after", flip=True, shift=2, rotate=10.0, zoom=0.1, cutout=3,
+            replicas=count, label_smoothing=0.1, optimizer="sgd", rate=0.1)
+        model = build_model((8, 8, 1), 3, config)
+        slots = create_slots("sgd", [v.value for v in model.trainable_variables])
+        data = tf.constant(images(20)), tf.constant(np.arange(20) % 3, tf.int32)
+        step = tf.function(lambda i: train_step(model, slots, config, 0.5, 0.25, *data,
+                                                tf.range(6) + i, 0.1, i))
+        losses = [float(step(tf.constant(i))) for i in range(3)]
+        return losses, model.get_weights()
+    (loss_a, a), (loss_b, b) = weights(2), weights(replicas)
+    np.testing.assert_allclose(loss_a, loss_b, rtol=1e-4)
+    for x, y in zip(a, b):
+        np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-5)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    x = keras.Input((1000,))
+    model = keras.Model(x, keras.layers.Dropout(0.3)(x))
+    out = tf.concat(forward(model, [tf.ones((60, 1000)), tf.ones((40, 1000))], [1, 2]), 0).numpy()
+    assert (np.mean(out == 0) == pytest.approx(0.3, abs=0.01)
+            and out.mean() == pytest.approx(1, abs=0.01))
+    assert set(np.unique(out)) == {0.0, np.float32(1 / 0.7)}
+    again = tf.concat(forward(model, [tf.ones((100, 1000))], [1, 2]), 0).numpy()
+    np.testing.assert_array_equal(out, again)
+    assert np.any(out != tf.concat(forward(model, [tf.ones((100, 1000))], [1, 3]), 0).numpy())
+
+
+def test_cross_entropy_by_hand_and_where_the_original_breaks():
+    logits = tf.constant([[0.0, np.log(3.0)], [0.0, 1000.0]])
+    targets = tf.constant([[1.0, 0.0], [1.0, 0.0]])
+    np.testing.assert_allclose(cross_entropy(targets, logits), [np.log(4), 1000], rtol=1e-6)
+    unclamped = cross_entropy(targets, logits, "unclamped").numpy()
+    assert unclamped[0] == pytest.approx(np.log(4)) and not np.isfinite(unclamped[1])
+
+
+def test_evaluate_by_hand():
+    loss, accuracy = evaluate(np.float32([[0, np.log(3)], [0, 0], [5, 0]]), np.array([1, 0, 1]))
+    assert accuracy == pytest.approx(2 / 3)
+    assert loss == pytest.approx((np.log(4 / 3) + np.log(2) + np.log(1 + np.exp(5))) / 3, rel=1e-5)
+
+
+def test_predict_handles_any_count():
+    model = build_model((8, 8, 1), 3, TINY)
+    x = images(7)
+    whole = model(prepare(x, 0.5, 0.25), training=False)
+    for chunk in (1, 3, 100):
+        np.testing.assert_allclose(make_predict(model, 0.5, 0.25, 2)(x, chunk), whole, 1e-4, 1e-5)
+
+
+def test_shares():
+    assert shares(5, 2) == [3, 2] and shares(4, 1) == [4] and shares(2, 4) == [1, 1]
+
+
+# ------------------------------------------------------------------------------- augmentation
+
+def transformed(x, config, seed=(0, 0)):
+    t = random_transforms(seed, len(x), *x.shape[1:3], config)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(x, tf.float32), transforms=t, output_shape=x.shape[1:3], fill_value=0.0,
+        interpolation="BILINEAR", fill_mode="CONSTANT").numpy()
+
+
+def test_flip_and_shift_are_exact():
+    x = np.repeat(images(1, size=9), 400, axis=0)
+    flips = transformed(x, dataclasses.replace(TINY, flip=True))
+    kinds = [np.array_equal(y, x[0]) + 2 * np.array_equal(y, x[0, :, ::-1]) for y in flips]
+    assert set(kinds) == {1, 2} and 140 < kinds.count(1) < 260
+    moved = transformed(x, dataclasses.replace(TINY, shift=1))[:, 3:6, 3:6]
+    windows = {(r, c): x[0, 3 + r:6 + r, 3 + c:6 + c] for r in (-1, 0, 1) for c in (-1, 0, 1)}
+    seen = [next(k for k, w in windows.items() if np.array_equal(w, y)) for y in moved]
+    assert set(seen) == set(windows) and min(map(seen.count, windows)) > 20
+
+
+def test_rotation_and_zoom_keep_the_centre_and_their_bounds():
+    config = dataclasses.replace(TINY, rotate=30.0, zoom=0.2)
+    t = random_transforms((0, 0), 1000, 9, 9, config).numpy()
+    centre = t[:, [0, 3]] * 4 + t[:, [1, 4]] * 4 + t[:, [2, 5]]
+    np.testing.assert_allclose(centre, 4, atol=1e-4)
+    angle = np.degrees(np.arctan2(t[:, 3], t[:, 0]))
+    scale = np.hypot(t[:, 0], t[:, 3])
+    assert 27 < angle.max() <= 30 and -30 <= angle.min() < -27
+    assert 1.15 < scale.max() <= 1.2001 and 1 / 1.2001 <= scale.min() < 0.87
+
+
+def test_cutout_hides_one_square():
+    holes = random_holes((0, 0), 500, 12, 12, 4)[..., 0].numpy()
+    areas = holes.sum((1, 2))
+    assert areas.max() == 16 and areas.min() >= 4
+    for hole in holes[:20]:
+        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+        assert hole.sum() == len(rows) * len(columns) and len(rows) <= 4
+
+
+def test_tiles():
+    kernel = np.arange(2 * 2 * 1 * 3, dtype=np.float32).reshape(2, 2, 1, 3)
+    picture = tile_filters(kernel, columns=2)
+    assert picture.shape == (7, 7, 1)  # 2 rows and columns of 2 pixels, gaps of 1 around each
+    np.testing.assert_allclose(picture[1:3, 1:3, 0], [[0, 1 / 3], [2 / 3, 1]], rtol=1e-6)
+    assert picture[4:6, 4:6].min() == 1 and tile_filters(np.zeros((2, 2, 1, 1)), 1)[1, 1, 0] == 0
+
+
+# ------------------------------------------------------------------------------- whole runs
+
+def test_recipes_and_overrides():
+    config = parse(Config, RECIPES, ["--recipe", "original-bn", "--seed", "3"])
+    assert (config.steps, config.batch, config.rate, config.dropout) == (2000, 64, 1e-4, 0.5)
+    assert (config.batch_norm, config.activation, config.name) == ("before", "leaky", "original-bn")
+    config = parse(Config, RECIPES, ["--recipe", "original", "--epochs", "2", "--kernel-size", "7",
+                                          "--no-nesterov", "--filters", "8", "16", "32"])
+    assert (config.steps, config.epochs, config.filters) == (0, 2.0, (8, 16, 32))
+    assert config.name == "original-kernel-size=7-filters=8,16,32-epochs=2.0-no-nesterov"
+    assert parse(Config, RECIPES, ["--steps", "7"]).epochs == 0
+    assert parse(Config, RECIPES, []).name == "best"
+
+
+def test_synthetic_is_learnable(tmp_path):
+    status, out, err = run("cifar_lenet5.py", "--data", "synthetic", "--filters", 8, 16,
+                           "--units", 64, "--steps", 400, "--evaluations", 1, "--snapshots", 0,
+                           "--logs", tmp_path)
+    result = json.loads(next(tmp_path.rglob("result.json")).read_text())
+    assert result["test_accuracy"] > 0.8, out + err
+
+
+def test_logits_loss_survives_what_the_unclamped_cannot():
+    """At the same confident and wrong logits one loss has a gradient, the other has none."""
+    logits = tf.Variable([[0.0, 200.0]])
+    for kind, finite in (("logits", True), ("unclamped", False)):
+        with tf.GradientTape() as tape:
+            loss = cross_entropy(tf.constant([[1.0, 0.0]]), logits, kind)
+        assert np.isfinite(tape.gradient(loss, logits)).all() == finite
+
+
+def test_real_subset_trains(real_data, tmp_path):
+    """One epoch on the real images is far above chance."""
+    status, out, err = run("cifar_lenet5.py", "--epochs", 1, "--data-dir", real_data,
+                           "--logs", tmp_path, "--evaluations", 1, "--snapshots", 0,
+                           "--validation-fraction", 0)
+    assert status == 0 and "ELEC 677 subset" in out, err
+    result = json.loads(next(tmp_path.rglob("result.json")).read_text())
+    assert result["test_accuracy"] > 0.25 and "validation_accuracy" not in result
+    config = json.loads(next(tmp_path.rglob("config.json")).read_text())
+    assert config["data"]["train"] == 10000 and config["data"]["checksum"] == utils.load_images(
+        "elec677", real_data).checksum
