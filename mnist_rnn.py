@@ -1,0 +1,301 @@
+"""RNN, LSTM and GRU on MNIST: an image is a sequence of 28 rows of 28 pixels.
+
+    python mnist_rnn.py                                 a GRU by the best recipe
+    python mnist_rnn.py --cell lstm --recipe original   an LSTM as in the original report
+    python mnist_rnn.py --cell cnn                      LeNet-5 on the same images and budget
+"""
+import dataclasses
+import sys
+import time
+
+import runs
+from options import option, parse
+
+RECIPES = {  # "best rnn": what the best recipe adds for --cell rnn
+    "best": dict(layers=2, batch=32, rate=3e-3, schedule="cosine", warmup=0.1, clip=1.0,
+                 standardize=True, shift=1, rotate=10.0, zoom=0.1),
+    "best rnn": dict(samples=300_000, rate=1e-3),
+    "original": dict(samples=200_000),
+    "original rnn": dict(samples=300_000),
+    "original cnn": dict(samples=100_000),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every option of a run. The defaults are the original's; `best` is in RECIPES."""
+    NAME = "{cell}-{hidden}-{recipe}"
+    flip = False  # digits are not their mirror images
+    # which run
+    recipe: str = option("best", "named set of defaults", ("best", "original"), names_run=False)
+    seed: int = option(0, "seed of initialisation, order, augmentation and dropout", low=0,
+                       names_run=False)
+    name: str = option("", "run name; empty: cell, units, recipe and what differs from it",
+                       names_run=False)
+    logs: str = option("logs", "folder of all runs", names_run=False)
+    resume: bool = option(False, "go on from the last checkpoint of an interrupted run",
+                          names_run=False)
+    overwrite: bool = option(False, "replace an existing run", names_run=False)
+    # data
+    data: str = option("auto", "auto, mnist, synthetic, or the path of a folder of IDX files")
+    data_dir: str = option(runs.DATA_DIR, "folder of data sets, also set by the environment "
+                           "variable DATA_DIR", names_run=False)
+    validation_fraction: float = option(1 / 12, "share of the training images held out for "
+                                        "choices; 0 trains on all", low=0, high=0.9)
+    order: str = option("rows", "what the sequence runs over", ("rows", "columns"))
+    # network
+    cell: str = option("gru", "recurrent cell; gru has its reset gate after the product, "
+                       "gru-before before it; cnn is LeNet-5",
+                       ("rnn", "lstm", "gru", "gru-before", "cnn"))
+    hidden: int = option(128, "units of each recurrent layer", low=1)
+    layers: int = option(1, "recurrent layers", low=1)
+    dropout: float = option(0.0, "share of the last state (cnn: hidden units) dropped in training",
+                            low=0, high=0.95)
+    kernel_size: int = option(5, "cnn: side of the convolution kernels, pixels", low=1)
+    filters: tuple = option((32, 64), "cnn: feature maps of each convolutional layer", low=1)
+    units: int = option(1024, "cnn: units of the hidden dense layer", low=1)
+    activation: str = option("relu", "cnn: rectifier", ("relu", "leaky"))
+    alpha: float = option(0.1, "cnn: slope of the leaky rectifier below zero", low=0, high=1)
+    batch_norm: str = option("none", "cnn: normalise each convolutional layer's output over the "
+                             "batch, before or after pooling it", ("none", "before", "after"))
+    # training
+    samples: int = option(100_000, "training images seen, instead of --steps", low=0,
+                          clears="steps")
+    steps: int = option(0, "parameter updates", low=0, clears="samples")
+    batch: int = option(128, "images an update", low=1)
+    optimizer: str = option("adam", "method", ("adam", "adamw", "sgd", "rmsprop"))
+    rate: float = option(1e-3, "learning rate, before decay", low=0)
+    schedule: str = option("exponential", "decay of the rate",
+                           ("constant", "exponential", "step", "inverse-time", "cosine"))
+    decay_factor: float = option(0.97, "exponential, step, inverse-time: factor", low=0)
+    decay_every: int = option(10_000, "exponential, step, inverse-time: steps per factor", low=1)
+    staircase: bool = option(False, "exponential: decay in steps, not continuously")
+    warmup: float = option(0.0, "cosine: share of the steps in which the rate rises", low=0, high=1)
+    momentum: float = option(0.9, "sgd, rmsprop: momentum", low=0, high=1)
+    nesterov: bool = option(True, "sgd: Nesterov's momentum")
+    weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else their L2 term",
+                                 low=0)
+    clip: float = option(0.0, "largest norm of the gradient, all weights together; 0: any", low=0)
+    loss: str = option("logits", "cross-entropy from logits, or log(softmax), which can be NaN",
+                       ("logits", "unclamped"))
+    label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0,
+                                    high=1)
+    # input
+    standardize: bool = option(False, "subtract the training pixels' mean, divide by their std")
+    shift: int = option(0, "shift at random by up to this many pixels", low=0)
+    rotate: float = option(0.0, "rotate at random by up to this many degrees", low=0, high=180)
+    zoom: float = option(0.0, "scale at random by up to this share", low=0, high=0.9)
+    cutout: int = option(0, "side of a random square set to the mean, pixels", low=0)
+    # machine and records
+    precision: str = option("float32", "of matrix products and states; weights stay float32",
+                            ("float32", "bfloat16"))
+    replicas: int = option(runs.cores(), "shares of a batch computed at a time, one core each",
+                           low=1, names_run=False)
+    evaluations: int = option(20, "evaluations over the run, each with a checkpoint", low=1,
+                              names_run=False)
+    snapshots: int = option(0, "weights kept at this many logarithmically spaced steps", low=0,
+                            names_run=False)
+
+
+if __name__ == "__main__":  # --help and wrong options answer before the slow imports below
+    config = parse(Config, RECIPES)
+    runs.use_replicas(config.replicas)
+
+with runs.quiet_import():
+    import keras
+    import tensorflow as tf
+
+import numpy as np  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+import cifar_lenet5  # noqa: E402
+import utils  # noqa: E402
+from cifar_lenet5 import (  # noqa: E402
+    conclude,
+    evaluate,
+    load,
+    log_features,
+    log_histograms,
+    make_predict,
+    make_train_block,
+    prepare,
+)
+from optimizers import create_slots  # noqa: E402
+from recurrent import Recurrent, gate_activations  # noqa: E402
+
+BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
+
+
+# ------------------------------------------------------------------------------------ network
+
+def build_model(input_shape, classes, config):
+    """Images (height, width, channels) as sequences of rows or columns -> logits (batch, classes).
+
+    `layers` recurrent layers, the last one's last state, dropout, dense; or LeNet-5 (--cell cnn).
+    """
+    if config.cell == "cnn":
+        return cifar_lenet5.build_model(input_shape, classes, config)
+    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[config.precision]
+    seeds = np.random.default_rng(runs.stream_seed(config.seed, "initialisation"))
+    x = images = keras.Input(input_shape, name="images")
+    if config.order == "columns":
+        x = keras.layers.Permute((2, 1, 3), dtype=policy, name="columns")(x)
+    x = keras.layers.Reshape((x.shape[1], -1), dtype=policy,
+                             name="sequence")(x)  # (steps, features)
+    for i in range(1, config.layers + 1):
+        x = Recurrent(config.cell, config.hidden, return_sequences=i < config.layers, dtype=policy,
+                      seed=int(seeds.integers(2 ** 31)), name=f"{config.cell}{i}")(x)
+    x = keras.layers.Dropout(config.dropout, dtype=policy, name="dropout")(x)
+    logits = keras.layers.Dense(classes, dtype="float32", name="logits",
+                                kernel_initializer=keras.initializers.GlorotUniform(
+                                    seed=int(seeds.integers(2 ** 31))))(x)
+    return keras.Model(images, logits, name=config.cell)
+
+
+# The update is LeNet-5's: one loop, one split over cores, one set of optimizers for every network.
+train_step = cifar_lenet5.train_step
+
+
+# ------------------------------------------------------------------------------------ records
+
+def norms_over_time(model, inputs, labels):
+    """How large the last recurrent layer's state is after each step, and how much the loss feels
+    it.
+
+    inputs: network input (n, height, width, channels), labels (n,). Returns two float arrays
+    (steps,): the mean over images of |h_t| and of |d loss / d h_t|, the loss being each image's
+    own. A gradient that shrinks towards the first step is vanishing, one that grows is exploding.
+    Computed with Keras's cells, step by step.
+    """
+    last = [layer for layer in model.layers if isinstance(layer, Recurrent)][-1]
+    cells = keras.layers
+    cell = {"rnn": cells.SimpleRNNCell, "lstm": cells.LSTMCell, "gru": cells.GRUCell,
+            "gru-before": lambda n: cells.GRUCell(n, reset_after=False)}[last.cell](last.units)
+    sequence = tf.cast(keras.Model(model.input, last.input)(inputs, training=False), tf.float32)
+    cell.build(sequence[:, 0].shape)
+    cell.set_weights(last.get_weights())
+    states, hidden = (
+        [tf.zeros((len(sequence), last.units))] * len(tf.nest.flatten(cell.state_size)), [])
+    with tf.GradientTape() as tape:
+        for x in tf.unstack(sequence, axis=1):
+            h, states = cell(x, states)
+            hidden.append(h)
+        logits = model.get_layer("logits")(h)
+        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    def mean_norm(values):
+        return np.float64([tf.reduce_mean(tf.norm(value, axis=1)) for value in values])
+    return mean_norm(hidden), mean_norm(tape.gradient(loss, hidden))
+
+
+def log_recurrence(run, step, model, inputs, labels):
+    """Histograms of weights and gates; norms of state and gradient at each time step as tensors."""
+    first = next(layer for layer in model.layers if isinstance(layer, Recurrent))
+    sequence = tf.cast(keras.Model(model.input, first.input)(inputs, training=False), tf.float32)
+    gates = gate_activations(first.cell, sequence,
+                             *(tf.constant(w) for w in first.get_weights()))
+    log_histograms(run, step, model, gates)
+    kind = tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="norms"))
+    state, gradient = norms_over_time(model, inputs, labels)
+    with run.writer("train").as_default():
+        tf.summary.write("over_time/state", state, step=step, metadata=kind)
+        tf.summary.write("over_time/gradient", gradient, step=step, metadata=kind)
+    return state, gradient
+
+
+# -------------------------------------------------------------------------------------- a run
+
+def train(config):
+    """Train, evaluate and record one run. Raises runs.InputError, Diverged or Interrupted."""
+    with runs.Run("mnist_rnn", config) as run:
+        if run.finished:
+            print(f"{run.path} is finished; --overwrite to replace it")
+            return
+        data, images, labels, observed, mean, std = load(config, utils.load_digits)
+        total = config.steps or config.samples // config.batch
+        if not total:
+            raise runs.InputError("nothing to train: give --steps, or --samples of at least one "
+                                  "batch")
+        model = build_model(images.shape[1:], len(data.classes), config)
+        run.describe(total_steps=total, parameters=model.count_params(), data=dict(
+            name=data.name, title=data.title, checksum=data.checksum, classes=data.classes,
+            train=len(images), validation=len(data.train_labels) - len(images),
+            test=len(data.test_labels), mean=mean, std=std))
+        print(f"data     {data.title}\nnetwork  {config.cell}, {model.count_params():,} weights\n"
+              f"run      {run.path}: {total:,} steps of {config.batch} images, {config.precision}, "
+              f"{config.replicas} replica{'s' * (config.replicas > 1)}")
+
+        slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
+        variables = {v.path: v for v in model.weights}
+        variables |= {f"{name}/{v.path}": slot for name, values in slots.items()
+                      for v, slot in zip(model.trainable_variables, values)}
+        predict = make_predict(model, mean, std, config.replicas)
+        train_block = make_train_block(model, slots, config, mean, std, tf.constant(images),
+                                       tf.constant(labels)).get_concrete_function()
+        order = runs.stream_seed(config.seed, "order")
+        evaluations = set(
+            np.linspace(0, total, config.evaluations + 1).round().astype(int).tolist())
+        snapshots = {0, *np.geomspace(1, total, config.snapshots).round().astype(int).tolist()}
+        probe, probe_labels = (prepare(observed["train"][0][:100], mean, std),
+                               observed["train"][1][:100])
+        step, state = run.restore()
+        seconds = float(state.pop("seconds")) if state else 0.0
+        for name, value in (state or {}).items():
+            variables[name].assign(value)
+
+        def save():
+            state = {name: v.numpy() for name, v in variables.items()}
+            if not all(np.isfinite(value).all() for value in state.values()):
+                raise run.diverged("a weight", step, rates[-1])
+            run.save(step, {**state, "seconds": seconds})
+
+        def record():
+            """Whatever is due at this step: snapshot, evaluation, checkpoint."""
+            if config.snapshots and step in snapshots:
+                run.snapshot(step, {v.path: v.numpy() for v in model.weights})
+            if step in evaluations:
+                results = {part: evaluate(predict(x), y) for part, (x, y) in observed.items()}
+                run.log_evaluation(step, results)
+                if config.cell == "cnn":
+                    log_features(run, step, model, probe)
+                else:
+                    log_recurrence(run, step, model, probe, probe_labels)
+                save()
+                tqdm.write(f"step {step:6,}  " + "  ".join(
+                    f"{part} {100 * accuracy:.2f} %" for part, (_, accuracy) in results.items()))
+
+        if not state:
+            run.log_options()
+            record()
+        with tqdm(total=total, initial=step, unit="step", disable=None, leave=False) as bar:
+            for stop in sorted({*evaluations, *snapshots, *range(0, total, BLOCK)}):
+                if stop <= step:
+                    continue
+                rates = np.float32([utils.learning_rate(s, total, config)
+                                    for s in range(step, stop)])
+                indices = utils.batch_indices(order, step, stop, config.batch, len(images))
+                start = time.perf_counter()
+                losses = train_block(indices, rates, step).numpy()
+                elapsed = time.perf_counter() - start
+                seconds += elapsed
+                run.log_steps(step, losses, rates, config.batch * (stop - step) / elapsed)
+                for i in np.flatnonzero(~np.isfinite(losses))[:1]:
+                    raise run.diverged("the loss", step + i, rates[i])
+                bar.update(stop - step)
+                step = stop
+                record()
+                if run.signal:
+                    save()
+                    run.interrupt(step)
+
+        if config.cell != "cnn":  # a chart whose horizontal axis is the time step, not the update
+            with run.writer("over_time").as_default():
+                norms = norms_over_time(model, probe, probe_labels)
+                for name, values in zip(("state", "gradient"), norms):
+                    for t, value in enumerate(values, 1):
+                        tf.summary.scalar(f"over_time/{name}_norm", value, step=t)
+        conclude(run, data, predict, observed, total, seconds, mirror=False)
+
+
+if __name__ == "__main__":
+    sys.exit(runs.main(train, config))

@@ -1,0 +1,253 @@
+"""The three recurrent layers with back-propagation through time written out.
+
+Each function maps a whole sequence x (batch, steps, features) to a tuple of its hidden states, one
+(batch, units) a step, starting from zeros. A step multiplies [x_t 1 h_(t-1)] with the weights
+stacked as [W; b; U], one matrix product for input, bias and state. The backward pass (Werbos 1990)
+goes through the steps in reverse; the gradients of W, b and U are then one product over all steps,
+[x 1 h]' da. Whatever is local to a step is done step by step, while it is still in the processor's
+cache. No clipping, no truncation.
+
+Notation: x W is a matrix product, x * y is element by element, s is the logistic function, [a b]
+joins along the last axis, U' is the transpose. Weights have Keras's names, shapes and gate order:
+kernel W (features, gates * units), recurrent kernel U (units, gates * units), bias b.
+"""
+import keras
+import tensorflow as tf
+
+
+def through_tanh(y, dy):
+    """d loss / d a from y = tanh(a) and dy = d loss / d y, which is dy * (1 - y^2)."""
+    return tf.raw_ops.TanhGrad(y=y, dy=dy)
+
+
+def through_sigmoid(y, dy):
+    """d loss / d a from y = s(a) and dy = d loss / d y, which is dy * y * (1 - y)."""
+    return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
+
+
+def _with_one(x):
+    """[x_t 1] of each step: a list of (batch, features + 1)."""
+    return tf.unstack(tf.concat([x, tf.ones_like(x[..., :1])], axis=-1), axis=1)
+
+
+def _start(x, U):
+    """The state before the first step: zeros (batch, units)."""
+    return tf.zeros((tf.shape(x)[0], U.shape[0]), x.dtype)
+
+
+def _gradients(x, W, z, da):
+    """(dx, dW, dU, db) from z_t = [x_t 1 h_(t-1)] and da_t = d loss / d (z_t [W; b; U]): lists."""
+    features, da = W.shape[0], tf.concat(da, axis=0)  # (steps * batch, gates * units)
+    stacked = tf.matmul(tf.concat(z, axis=0), da, transpose_a=True)
+    dx = _by_batch(tf.matmul(da, W, transpose_b=True), x)
+    return dx, stacked[:features], stacked[features + 1:], stacked[features]
+
+
+def _by_batch(rows, x):
+    """(steps * batch, features) in the order of steps -> shaped like x (batch, steps, features)."""
+    return tf.transpose(tf.reshape(rows, (x.shape[1], -1, x.shape[2])), [1, 0, 2])
+
+
+@tf.custom_gradient
+def rnn(x, W, U, b):
+    """Elman's network: h_t = tanh(x_t W + h_(t-1) U + b).
+
+    W (features, units), U (units, units), b (units,).
+    Backward:  dh_t = (from the loss) + da_(t+1) U';  da_t = dh_t * (1 - h_t^2).
+    """
+    M, h, z = tf.concat([W, b[None], U], axis=0), [_start(x, U)], []
+    for x1 in _with_one(x):
+        z.append(tf.concat([x1, h[-1]], axis=1))
+        h.append(tf.tanh(tf.matmul(z[-1], M)))
+    U_t = tf.transpose(U)
+
+    def backward(*dh):
+        da, carried = [], 0.0
+        for t, d in reversed(list(enumerate(dh, 1))):
+            da.insert(0, through_tanh(h[t], d + carried))
+            carried = tf.matmul(da[0], U_t)
+        return _gradients(x, W, z, da)
+    return tuple(h[1:]), backward
+
+
+@tf.custom_gradient
+def lstm(x, W, U, b):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, forget gate of Gers et al. 2000).
+
+    [i f g o]_t = [s s tanh s](x_t W + h_(t-1) U + b);
+    c_t = f * c_(t-1) + i * g;  h_t = o * tanh(c_t)
+    W (features, 4 units), U (units, 4 units), b (4 units,).
+    Backward:  dh_t = (from the loss) + da_(t+1) U';  do = dh * tanh(c);
+    dc_t = dh * o * (1 - tanh(c)^2) + dc_(t+1) * f_(t+1);  di = dc * g;  df = dc * c_(t-1);
+    dg = dc * i;  da = each of these through its own s or tanh.
+    """
+    M, h, c, z, steps = tf.concat([W, b[None], U], axis=0), [_start(x, U)], [_start(x, U)], [], []
+    for x1 in _with_one(x):
+        z.append(tf.concat([x1, h[-1]], axis=1))
+        i, f, g, o = tf.split(tf.matmul(z[-1], M), 4, axis=1)
+        i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+        c.append(f * c[-1] + i * g)
+        tanh_c = tf.tanh(c[-1])
+        h.append(o * tanh_c)
+        steps.append((i, f, g, o, tanh_c, c[-2]))
+    U_t = tf.transpose(U)
+
+    def backward(*dh):
+        da, carried, dc = [], 0.0, 0.0
+        for (i, f, g, o, tanh_c, before), d in reversed(list(zip(steps, dh))):
+            d += carried
+            dc += through_tanh(tanh_c, d * o)
+            da.insert(0, tf.concat([
+                through_sigmoid(i, dc * g), through_sigmoid(f, dc * before),
+                through_tanh(g, dc * i), through_sigmoid(o, d * tanh_c)], axis=1))
+            dc *= f
+            carried = tf.matmul(da[0], U_t)
+        return _gradients(x, W, z, da)
+    return tuple(h[1:]), backward
+
+
+@tf.custom_gradient
+def gru(x, W, U, b):
+    """Gated recurrent unit, reset gate after the product (Keras's default, cuDNN's form).
+
+    [z r]_t = s([xz xr] + [pz pr]);  n_t = tanh(xn + r * pn);  h_t = z * h_(t-1) + (1 - z) * n
+    where [xz xr xn] = x_t W + b_0 and [pz pr pn] = h_(t-1) U + b_1.
+    W (features, 3 units), U (units, 3 units), b (2, 3 units).
+    Backward:  dn = dh * (1 - z) through tanh;  dr = dn * pn and dz = dh * (h_(t-1) - n) through s;
+    dp_t = [dz dr dn*r];  dh_(t-1) = (from the loss) + dh * z + dp_t U';  d(x W)_t = [dz dr dn].
+    """
+    units, inputs, h, steps = U.shape[0], _with_one(x), [_start(x, U)], []
+    zero = tf.zeros((W.shape[0], units), W.dtype), tf.zeros((units, units), U.dtype)
+    M = tf.concat([  # one product gives [xz+pz xr+pr xn pn]
+        tf.concat([W, zero[0]], axis=1),
+        tf.concat([b[:1, :2 * units] + b[1:, :2 * units], b[:1, 2 * units:], b[1:, 2 * units:]], 1),
+        tf.concat([U[:, :2 * units], zero[1], U[:, 2 * units:]], axis=1)], axis=0)
+    for x1 in inputs:
+        z, r, xn, p = tf.split(tf.matmul(tf.concat([x1, h[-1]], axis=1), M), 4, axis=1)
+        z, r = tf.sigmoid(z), tf.sigmoid(r)
+        n = tf.tanh(xn + r * p)
+        difference = h[-1] - n
+        h.append(n + z * difference)
+        steps.append((z, r, p, n, difference))
+    U_t = tf.transpose(U)
+
+    def backward(*dh):
+        dp, dn, carried = [], [], 0.0
+        for (z, r, p, n, difference), d in reversed(list(zip(steps, dh))):
+            d += carried
+            through = d * z
+            dn.insert(0, through_tanh(n, d - through))
+            dp.insert(0, tf.concat([through_sigmoid(z, d * difference),
+                                    through_sigmoid(r, dn[0] * p), dn[0] * r], axis=1))
+            carried = through + tf.matmul(dp[0], U_t)
+        dp, dn, rows = (tf.concat(values, axis=0) for values in (dp, dn, inputs))  # by steps
+        d_zr = dp[:, :2 * units]
+        dW = tf.concat([tf.matmul(rows, d, transpose_a=True) for d in (d_zr, dn)], axis=1)
+        dU = tf.matmul(tf.concat(h[:-1], axis=0), dp, transpose_a=True)
+        dx = tf.matmul(tf.concat([d_zr, dn], axis=1), W, transpose_b=True)
+        return _by_batch(dx, x), dW[:-1], dU, tf.stack([dW[-1], tf.reduce_sum(dp, axis=0)])
+    return tuple(h[1:]), backward
+
+
+@tf.custom_gradient
+def gru_reset_before(x, W, U, b):
+    """Gated recurrent unit, reset gate before the product (Cho et al. 2014).
+
+    [z r]_t = s([xz xr] + h_(t-1) Uzr);  n_t = tanh(xn + (r * h_(t-1)) Un);
+    h_t = z * h_(t-1) + (1 - z) * n,  where [xz xr xn] = x_t W + b.
+    W (features, 3 units), U = [Uzr Un] (units, 3 units), b (3 units,).
+    Backward:  dn = dh * (1 - z) through tanh;  q = dn Un';  dz = dh * (h_(t-1) - n) and
+    dr = q * h_(t-1) through s;  dh_(t-1) = (from the loss) + dh * z + q * r + [dz dr] Uzr'.
+    """
+    units = U.shape[0]
+    M = tf.concat([W, b[None], U], axis=0)
+    M_zr, M_n, U_zr, U_n = M[:, :2 * units], M[:, 2 * units:], U[:, :2 * units], U[:, 2 * units:]
+    h, steps, joined, reset = [_start(x, U)], [], [], []
+    for x1 in _with_one(x):
+        joined.append(tf.concat([x1, h[-1]], axis=1))
+        z, r = tf.split(tf.sigmoid(tf.matmul(joined[-1], M_zr)), 2, axis=1)
+        reset.append(tf.concat([x1, r * h[-1]], axis=1))
+        n = tf.tanh(tf.matmul(reset[-1], M_n))
+        steps.append((z, r, n, h[-1]))
+        h.append(n + z * (h[-1] - n))
+
+    def backward(*dh):
+        d_zr, d_n, carried = [], [], 0.0
+        for (z, r, n, before), d in reversed(list(zip(steps, dh))):
+            d += carried
+            through = d * z
+            d_n.insert(0, through_tanh(n, d - through))
+            q = tf.matmul(d_n[0], U_n, transpose_b=True)
+            d_zr.insert(0, tf.concat([through_sigmoid(z, d * (before - n)),
+                                      through_sigmoid(r, q * before)], axis=1))
+            carried = through + q * r + tf.matmul(d_zr[0], U_zr, transpose_b=True)
+        parts = zip(_gradients(x, W[:, :2 * units], joined, d_zr),
+                    _gradients(x, W[:, 2 * units:], reset, d_n))
+        (dx, also), *others = parts
+        return dx + also, *(tf.concat(pair, axis=-1) for pair in others)
+    return tuple(h[1:]), backward
+
+
+def gate_activations(cell, x, W, U, b):
+    """{gate: values (steps, batch, units)} of a layer over a sequence; arguments as for the layers.
+    """
+    h = tf.stack(CELLS[cell][0](x, W, U, b), axis=1)
+    before = tf.concat([tf.zeros_like(h[:, :1]), h[:, :-1]], axis=1)
+    units = U.shape[0]
+    if cell == "rnn":
+        return {"state": h}
+    if cell == "lstm":
+        names = ("input", "forget", "candidate", "output")
+        parts = tf.split(tf.matmul(x, W) + tf.matmul(before, U) + b, 4, axis=-1)
+        return {name: (tf.tanh if name == "candidate" else tf.sigmoid)(part)
+                for name, part in zip(names, parts)}
+    gates = tf.matmul(x, W) + tf.matmul(before, U) + (b[0] + b[1] if cell == "gru" else b)
+    return {"update": tf.sigmoid(gates[..., :units]),
+            "reset": tf.sigmoid(gates[..., units:2 * units])}
+
+
+CELLS = {"rnn": (rnn, 1), "lstm": (lstm, 4), "gru": (gru, 3), "gru-before": (gru_reset_before, 3)}
+
+
+class Recurrent(keras.layers.Layer):
+    """One of CELLS as a Keras layer: (batch, steps, features) -> (batch, steps, units), or the last
+    state.
+
+    Orthogonal recurrent kernel (one orthogonal matrix a gate), Glorot-uniform kernel, zero bias but
+    for the LSTM's forget gate, which starts at 1 (Jozefowicz et al. 2015).
+    """
+
+    def __init__(self, cell, units, return_sequences=False, seed=0, **options):
+        super().__init__(**options)
+        self.cell, self.units, self.return_sequences, self.seed = (
+            cell, units, return_sequences, seed)
+        self.function, self.gates = CELLS[cell]
+
+    def build(self, input_shape):
+        initializers = keras.initializers
+        width = self.gates * self.units
+        self.kernel = self.add_weight(shape=(input_shape[-1], width), name="kernel",
+                                      initializer=initializers.GlorotUniform(seed=self.seed))
+
+        def orthogonal(shape, dtype):
+            return keras.ops.concatenate([initializers.Orthogonal(seed=self.seed + 1 + gate)(
+                (self.units, self.units), dtype) for gate in range(self.gates)], axis=1)
+        self.recurrent_kernel = self.add_weight(shape=(self.units, width), name="recurrent_kernel",
+                                                initializer=orthogonal)
+
+        def bias(shape, dtype):
+            one = keras.ops.ones(self.units, dtype) if self.cell == "lstm" else None
+            return keras.ops.zeros(shape, dtype) if one is None else keras.ops.concatenate(
+                [keras.ops.zeros_like(one), one, keras.ops.zeros(2 * self.units, dtype)])
+        self.bias = self.add_weight(shape=(2, width) if self.cell == "gru" else (width,),
+                                    name="bias", initializer=bias)
+
+    def call(self, inputs):
+        weights = (self.kernel, self.recurrent_kernel, self.bias)
+        h = self.function(inputs, *(tf.cast(tf.convert_to_tensor(w.value), inputs.dtype)
+                                    for w in weights))
+        return tf.stack(h, axis=1) if self.return_sequences else h[-1]
+
+    def compute_output_shape(self, input_shape):
+        middle = (input_shape[1],) if self.return_sequences else ()
+        return (input_shape[0], *middle, self.units)
