@@ -1,0 +1,154 @@
+"""The deconvnet of Zeiler & Fergus (arXiv 1311.2901, section 2.1): which pixels excite a unit.
+
+    activations = forward(model, "relu2", images)[-1]        # what every layer gives
+    seed = one_unit(activations, row, column, feature_map)   # that unit, all others zero
+    pixels = project(model, "relu2", images, seed)           # what in the images it answers to
+
+Layer by layer downwards: max-pooling is undone by putting each value back where the maximum was
+(its switch), a rectifier by rectifying the signal itself, a convolution or dense layer by its
+transpose without bias, batch norm by the factor gamma / sqrt(variance + epsilon). It is not the
+gradient, which a rectifier masks by what went forward, and not guided backprop, which masks by
+both. The backward rectifier of a leaky ReLU is ReLU too, the paper's rule. Nothing rectifies the
+pixels, so projections have both signs; they are linear in the seed's strength.
+
+Works on functional Keras models that are a chain of convolution, batch norm, rectifier,
+max-pooling, flatten, dropout and dense layers, pooling before or after the rectifier; any other
+layer raises.
+"""
+import keras
+import numpy as np
+import tensorflow as tf
+
+RECTIFIERS = ("relu", "leaky_relu")
+
+
+def chain(model, name):
+    """The layers of `model` from its input to layer `name`; ValueError names a foreign one."""
+    layers = model.layers
+    names = [layer.name for layer in layers]
+    if name not in names:
+        raise ValueError(f"{model.name} has no layer {name!r}; it has {', '.join(names)}")
+    layers = layers[:names.index(name) + 1]
+    for before, layer in zip(layers, layers[1:]):
+        if layer.input is not before.output:
+            raise ValueError(f"layer {layer.name!r} does not follow {before.name!r}: the deconvnet "
+                             "needs a chain of layers")
+        _check(layer)
+    return layers
+
+
+def _check(layer):
+    kinds = keras.layers
+    known = (kinds.Conv2D, kinds.Dense, kinds.BatchNormalization, kinds.ReLU, kinds.LeakyReLU,
+             kinds.Activation, kinds.MaxPooling2D, kinds.Flatten, kinds.Dropout)
+    activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    if not isinstance(layer, known) or isinstance(layer, kinds.DepthwiseConv2D):
+        raise ValueError(f"layer {layer.name!r} ({type(layer).__name__}) has no deconvnet rule")
+    if activation not in (*RECTIFIERS, "linear"):
+        raise ValueError(f"layer {layer.name!r}: activation {activation!r} is no rectifier")
+    if isinstance(layer, kinds.Conv2D) and (layer.groups != 1 or layer.dilation_rate != (1, 1)):
+        raise ValueError(f"layer {layer.name!r}: no deconvnet rule for grouped or dilated kernels")
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        raise ValueError(f"layer {layer.name!r}: only channels_last is supported")
+    if isinstance(layer, kinds.ReLU) and (layer.max_value is not None or layer.threshold):
+        raise ValueError(f"layer {layer.name!r}: only a plain or leaky ReLU has a deconvnet rule")
+
+
+def rectifies(layer):
+    """Whether a layer is, or ends in, a rectifier."""
+    activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    kinds = keras.layers.ReLU, keras.layers.LeakyReLU
+    return isinstance(layer, kinds) or activation in RECTIFIERS
+
+
+def forward(model, name, images):
+    """What each layer gives in evaluation mode, from the input to layer `name`: a list of tensors.
+
+    images: network input (n, height, width, channels).
+    """
+    values = [tf.convert_to_tensor(images, tf.float32)]
+    for layer in chain(model, name)[1:]:
+        values.append(layer(values[-1], training=False))
+    return values
+
+
+def one_unit(activations, *unit):
+    """Zero but for one unit an image: that unit's activation.
+
+    activations (n, height, width, maps) with unit = (row, column, feature map), or (n, units) with
+    unit = (index,); each of them a number or an array (n,).
+    """
+    activations = np.asarray(activations)
+    seed = np.zeros_like(activations)
+    index = (np.arange(len(activations)), *unit)
+    seed[index] = activations[index]
+    return seed
+
+
+def project(model, name, images, seed):
+    """Carry `seed`, shaped like layer `name`'s output, down to the pixels, shaped like `images`.
+
+    The images set the switches of the pooling layers, nothing else.
+    """
+    values = forward(model, name, images)
+    signal = tf.convert_to_tensor(seed, tf.float32)
+    for layer, below in zip(chain(model, name)[:0:-1], values[-2::-1]):
+        signal = _step_down(layer, signal, tf.cast(below, tf.float32))
+    return signal.numpy()
+
+
+def _step_down(layer, signal, below):
+    """The signal at a layer's input, given that at its output and the layer's forward input."""
+    kinds = keras.layers
+    if rectifies(layer):
+        signal = tf.nn.relu(signal)
+    if isinstance(layer, kinds.Conv2D):
+        return tf.nn.conv2d_transpose(signal, layer.kernel.value, tf.shape(below), layer.strides,
+                                      layer.padding.upper())
+    if isinstance(layer, kinds.Dense):
+        return tf.matmul(signal, layer.kernel.value, transpose_b=True)
+    if isinstance(layer, kinds.BatchNormalization):
+        scale = tf.math.rsqrt(layer.moving_variance.value + layer.epsilon)
+        return signal * (scale if layer.gamma is None else scale * layer.gamma.value)
+    if isinstance(layer, kinds.MaxPooling2D):
+        return unpool(signal, switches(layer, below), tf.shape(below))
+    if isinstance(layer, kinds.Flatten):
+        return tf.reshape(signal, tf.shape(below))
+    return signal  # a rectifier, dealt with above, or dropout, which does nothing in evaluation
+
+
+def switches(layer, below):
+    """Flat index in the input of each maximum of a max-pooling layer; of equals, of the first."""
+    return tf.nn.max_pool_with_argmax(below, layer.pool_size, layer.strides, layer.padding.upper(),
+                                      include_batch_in_index=True).argmax
+
+
+def unpool(signal, positions, shape):
+    """Put each value where its switch points, zeros elsewhere; values that meet are added."""
+    flat = tf.scatter_nd(tf.reshape(positions, [-1, 1]), tf.reshape(signal, [-1]),
+                         [tf.reduce_prod(tf.cast(shape, tf.int64))])
+    return tf.reshape(flat, shape)
+
+
+def receptive_field(model, name, row, column):
+    """The pixels that can change unit (row, column) of layer `name`: (top, bottom, left, right).
+
+    `bottom` and `right` are exclusive; clipped at the image's border. From kernels, strides and
+    padding alone. Of a dense layer row and column do not matter.
+    """
+    field = [[row, row + 1], [column, column + 1]]
+    for layer in chain(model, name)[:0:-1]:
+        if isinstance(layer, keras.layers.Flatten):  # a dense layer sees all units below it
+            field = [[0, size] for size in layer.input.shape[1:3]]
+        window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+        if window is None:
+            continue
+        for axis, (kernel, stride) in enumerate(zip(window, layer.strides)):
+            size = layer.input.shape[1 + axis]
+            padding = 0
+            if layer.padding == "same":
+                padding = max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
+            start, stop = field[axis]
+            field[axis] = [max(start * stride - padding, 0),
+                           min((stop - 1) * stride - padding + kernel, size)]
+    return *field[0], *field[1]

@@ -1,0 +1,52 @@
+"""One style for all figures, and pictures made of small pictures."""
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+STYLE = {"figure.dpi": 110, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+         "axes.grid": True, "grid.alpha": 0.3, "savefig.bbox": "tight", "legend.frameon": False,
+         "axes.prop_cycle": plt.cycler(color=[  # Okabe & Ito, colour-blind safe
+             "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"])}
+
+
+def as_grey(image):
+    """A network input as colours 0 .. 1 (height, width, 3), its own range stretched."""
+    low, high = image.min(), image.max()
+    return np.broadcast_to((image - low) / max(high - low, 1e-12), (*image.shape[:2], 3))
+
+
+def as_signed(image, limit=None):
+    """Signed values as colours: blue below 0, white 0, red above, `limit` full colour.
+
+    image (height, width, channels); of three channels each is a colour, grey being 0. `limit` is
+    the largest absolute value unless given.
+    """
+    shares = image / (2 * (limit or max(np.abs(image).max(), 1e-12))) + 0.5
+    return shares.clip(0, 1) if image.shape[2] == 3 else plt.cm.RdBu_r(shares[..., 0])[..., :3]
+
+
+def mosaic(pictures, columns, gap=1, size=None):
+    """Pictures (height, width, 3) in a grid on white, each in a `size` square cell's corner."""
+    height, width = size or largest(pictures)
+    rows = -(-len(pictures) // columns)
+    canvas = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
+    for i, picture in enumerate(pictures):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        canvas[top:top + picture.shape[0], left:left + picture.shape[1]] = picture
+    return canvas
+
+
+def largest(pictures):
+    """(height, width) that holds every picture."""
+    return tuple(np.max([p.shape[:2] for p in pictures], axis=0))
+
+
+def show(axis, picture, title="", pad=4, **options):
+    """A picture without ticks; returns the image for a colour bar."""
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, fontsize=9, pad=pad)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    return axis.imshow(picture, interpolation="nearest", **options)

@@ -1,0 +1,72 @@
+"""How much a kernel looks like an edge detector: best fit by a Gabor function (Daugman 1985)."""
+import numpy as np
+from scipy.optimize import least_squares
+
+
+def gabor(height, width, amplitude, x0, y0, angle, frequency, phase, along, across):
+    """amplitude * Gaussian envelope * cos(wave) on a pixel grid centred at 0: (height, width).
+
+    angle: direction of the stripes in radians, 0 horizontal, counter-clockwise; frequency in cycles
+    a pixel; `along` and `across` the stripes, the standard deviations of the envelope in pixels.
+    """
+    y, x = np.mgrid[:height, :width] - np.array([height - 1, width - 1])[:, None, None] / 2.0
+    x, y = x - x0, -(y - y0)  # y upwards
+    u = x * np.cos(angle) + y * np.sin(angle)
+    v = -x * np.sin(angle) + y * np.cos(angle)
+    envelope = np.exp(-0.5 * ((u / along) ** 2 + (v / across) ** 2))
+    return amplitude * envelope * np.cos(2 * np.pi * frequency * v + phase)
+
+
+def fit(kernel, starts=3):
+    """Best Gabor fit of a kernel (height, width): {"r2", "angle", "frequency", "fitted"}.
+
+    r2 is the share of the kernel's variance (about 0) that the fit explains, 0 .. 1; angle in
+    degrees 0 .. 180; frequency in cycles a pixel, at most 0.5. A grid of stripes, least squares in
+    amplitude and phase, gives the `starts` that are refined.
+    """
+    height, width = kernel.shape
+    scale = np.abs(kernel).max() or 1.0
+    target, size = kernel / scale, max(height, width)
+    candidates = []
+    for angle in np.arange(8) * np.pi / 8:
+        for frequency in (0.08, 0.16, 0.24, 0.34, 0.45):
+            for sigma in (size / 5, size / 3):
+                waves = np.stack([gabor(height, width, 1, 0, 0, angle, frequency, phase, sigma,
+                                        sigma).ravel() for phase in (0, -np.pi / 2)], 1)
+                (a, b), *_ = np.linalg.lstsq(waves, target.ravel(), rcond=None)
+                error = ((waves @ [a, b] - target.ravel()) ** 2).sum()
+                candidates.append((error, [np.hypot(a, b), 0, 0, angle, frequency,
+                                           -np.arctan2(b, a), sigma, sigma]))
+    low = [0, -size / 2, -size / 2, -np.inf, 0.02, -np.inf, size / 8, size / 8]
+    high = [np.inf, size / 2, size / 2, np.inf, 0.5, np.inf, 2 * size, 2 * size]
+    best = min((least_squares(lambda p: (gabor(height, width, *p) - target).ravel(),
+                              np.clip(start, low, high), bounds=(low, high), max_nfev=60)
+                for _, start in sorted(candidates, key=lambda c: c[0])[:starts]),
+               key=lambda solution: solution.cost)
+    fitted = gabor(height, width, *best.x)
+    power = (target ** 2).sum()
+    return {"r2": float(1 - ((fitted - target) ** 2).sum() / power) if power else 0.0,
+            "angle": float(np.degrees(best.x[3]) % 180), "frequency": float(best.x[4]),
+            "fitted": fitted * scale}
+
+
+def principal(kernel):
+    """A kernel (height, width, channels) along the colour direction in which it varies most."""
+    flat = kernel.reshape(-1, kernel.shape[2])
+    direction = np.linalg.svd(flat, full_matrices=False)[2][0]
+    return (flat @ direction).reshape(kernel.shape[:2]) * (np.sign(direction.sum()) or 1)
+
+
+def edge_likeness(kernels, shuffles=64):
+    """How edge-like a layer's kernels (height, width, channels, filters) are.
+
+    Returns (fits, chance, share): the fit of each filter; the r2 of `shuffles` kernels whose pixels
+    were permuted, which is what so many free parameters explain of noise; and the share of filters
+    whose r2 exceeds 95 % of those: 0.05 is chance, 1 means that every filter is an edge or stripe.
+    """
+    flat = [principal(kernels[..., i]) for i in range(kernels.shape[3])]
+    rng = np.random.default_rng(0)
+    fits = [fit(kernel) for kernel in flat]
+    chance = np.array([fit(rng.permuted(flat[i % len(flat)].ravel()).reshape(flat[0].shape))["r2"]
+                       for i in range(shuffles)])
+    return fits, chance, float(np.mean([f["r2"] > np.quantile(chance, 0.95) for f in fits]))

@@ -1,0 +1,324 @@
+"""Figures of what is inside a trained network, from a run's checkpoint and its data.
+
+Each draw_... takes a Network and returns (figure, numbers): the numbers are what the figure shows.
+"""
+import dataclasses
+import pathlib
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import analyses
+import cifar_lenet5
+import mnist_rnn
+import runs
+import utils
+from drawing import as_grey, as_signed, largest, mosaic, show
+
+EXPERIMENTS = {"cifar_lenet5": (cifar_lenet5, utils.load_images),
+               "mnist_rnn": (mnist_rnn, utils.load_digits)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A run's network as it was last saved, in float32, and the images it was made for."""
+    name: str
+    folder: pathlib.Path
+    model: object
+    data: utils.Images
+    mean: float
+    std: float
+
+    def inputs(self, images):
+        """uint8 images -> network input (n, height, width, channels)."""
+        return cifar_lenet5.prepare(images, self.mean, self.std).numpy()
+
+    @property
+    def layers(self):
+        """Names of the layers that end the convolutional stages: the rectifiers."""
+        return [layer.name for layer in self.model.layers
+                if layer.name.startswith("relu") and len(layer.output.shape) == 4]
+
+
+def load_network(folder, data_dir):
+    """The Network of a run's folder; InputError if it has none, or its data is not there."""
+    folder = pathlib.Path(folder)
+    config = runs.read_json(folder / "config.json")
+    script = folder.resolve().parent.name
+    if script not in EXPERIMENTS:
+        raise runs.InputError(f"{folder} does not lie in a folder named after a script "
+                              f"({', '.join(EXPERIMENTS)})")
+    experiment, load = EXPERIMENTS[script]
+    try:
+        options = experiment.Config(**{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in config["options"].items()})
+        for field in dataclasses.fields(options):
+            if type(getattr(options, field.name)) is not type(field.default):
+                raise TypeError(f"{field.name} = {getattr(options, field.name)!r}")
+        about = config["data"]
+        mean, std, checksum = float(about["mean"]), float(about["std"]), about["checksum"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise runs.InputError(f"{folder}/config.json is not a {script} run's: {error}") from error
+    data = load(options.data, data_dir)
+    if data.checksum != checksum:
+        raise runs.InputError(f"{folder} was trained on other data ({about.get('title')}) than is "
+                              f"found now ({data.title}); set --data-dir")
+    model = experiment.build_model(data.train_images.shape[1:], len(data.classes),
+                                   dataclasses.replace(options, precision="float32"))
+    files = runs.checkpoints(folder)
+    if not files:
+        raise runs.InputError(f"{folder} has no checkpoint; train it first")
+    set_weights(model, runs.load_arrays(files[-1]))
+    return Network(folder.name, folder, model, data, mean, std)
+
+
+def set_weights(model, arrays):
+    """Give a model the weights of a checkpoint or snapshot {path: array}."""
+    for variable in model.weights:
+        if variable.path not in arrays or arrays[variable.path].shape != tuple(variable.shape):
+            raise runs.InputError(f"the checkpoint has no {variable.path} {tuple(variable.shape)}")
+        variable.assign(arrays[variable.path])
+
+
+def first_of_each_class(labels, count):
+    """Indices of the first `count` images of each class: (classes, count)."""
+    return np.stack([np.flatnonzero(labels == c)[:count] for c in np.unique(labels)])
+
+
+# ------------------------------------------------------------------------------------ figures
+
+def draw_activations(network):
+    """Per class ten test images beside the mean maps of both layers over them (original report)."""
+    chosen = first_of_each_class(network.data.test_labels, 10)
+    images = network.inputs(network.data.test_images[chosen.ravel()])
+    maps = [y.reshape(*chosen.shape, *y.shape[1:]).mean(1)
+            for y in analyses.outputs(network.model, network.layers, images)]
+    figure, axes = plt.subplots(len(chosen), 1 + len(maps), figsize=(13, 1.7 * len(chosen)),
+                                layout="constrained", squeeze=False,
+                                width_ratios=[1.2] + [1] * (len(maps) - 1) + [1.8])
+    for c, row in enumerate(axes):
+        own = images.reshape(*chosen.shape, *images.shape[1:])[c]
+        show(row[0], mosaic([as_grey(image) for image in own], 5), network.data.classes[c])
+        for layer, axis, mean in zip(network.layers, row[1:], maps):
+            tiles = [plt.cm.viridis(m / max(mean[c].max(), 1e-12))[..., :3]
+                     for m in np.moveaxis(mean[c].clip(0), -1, 0)]
+            show(axis, mosaic(tiles, max(1, len(tiles) // 4)),
+                 f"{layer}: 0 (dark) to {mean[c].max():.2f} (yellow)")
+    figure.suptitle(f"{network.name}: ten test images a class, and the mean of each feature map "
+                    f"over them\n{network.data.title}")
+    return figure, {layer: mean for layer, mean in zip(network.layers, maps)}
+
+
+def draw_statistics(network):
+    """Statistics of the convolutional layers' activations on all test images, by class and map."""
+    labels, classes = network.data.test_labels, network.data.classes
+    images = network.inputs(network.data.test_images)
+    figure, axes = plt.subplots(2, len(network.layers), figsize=(13, 7), layout="constrained",
+                                squeeze=False)
+    numbers = {}
+    for k, layer in enumerate(network.layers):
+        activations, = analyses.outputs(network.model, [layer], images)
+        statistics = analyses.activation_statistics(activations, labels, len(classes))
+        pairs = analyses.near_duplicates(activations)
+        dead = np.flatnonzero(statistics["max"][-1] <= 0)
+        numbers |= {f"{layer}/{name}": values for name, values in statistics.items()}
+        numbers |= {f"{layer}/dead": dead, f"{layer}/near_duplicates": np.array(pairs)}
+        heat = show(axes[0, k], 100 * statistics["active"], aspect="auto", vmin=0, vmax=100,
+                    title=f"{layer}: {activations.shape[-1]} maps, {len(dead)} dead, {len(pairs)} "
+                    "pairs of near-duplicates (r > 0.95)")
+        axes[0, k].set(yticks=range(len(classes) + 1), yticklabels=[*classes, "all"],
+                       xlabel="feature map")
+        figure.colorbar(heat, ax=axes[0, k], label="places active (%)")
+        order = np.argsort(statistics["mean"][-1])
+        x = np.arange(len(order))
+        axes[1, k].errorbar(x, statistics["mean"][-1][order], statistics["std"][-1][order], fmt="o",
+                            ms=3, lw=0.7, label="mean and standard deviation")
+        axes[1, k].plot(x, statistics["max"][-1][order], ".", label="maximum")
+        axes[1, k].set(xlabel="feature map, by mean", ylabel="activation", yscale="symlog",
+                       title=f"{layer}: distributions on {len(images):,} test images")
+        axes[1, k].legend()
+    figure.suptitle(f"{network.name}: activations on all test images, {network.data.title}")
+    return figure, numbers
+
+
+def draw_deconv(network, layer):
+    """Each feature map's nine strongest test images: what excited it and the part it answers to."""
+    images = network.inputs(network.data.test_images)
+    (image, row, column, value), patches, projections = analyses.project_strongest(
+        network.model, layer, images)
+    size = largest([p for own in patches for p in own])
+    tiles = []
+    for own, seen in zip(patches, projections):
+        tiles.append(mosaic([as_signed(p) for p in seen], 3, size=size))
+        tiles.append(mosaic([as_grey(p) for p in own], 3, size=size))
+    picture = mosaic(tiles, 16, gap=4)
+    figure, axis = plt.subplots(figsize=(14, 14 * picture.shape[0] / picture.shape[1] + 0.6),
+                                layout="constrained")
+    show(axis, picture, f"{network.name}, {layer}: of each feature map the nine strongest units on "
+         f"{len(images):,} test images: projections (blue - 0 + red, each on its own scale) and, "
+         f"to their right, the image patches\n{network.data.title}")
+    return figure, dict(image=image, row=row, column=column, activation=value)
+
+
+def draw_occlusion(network, side=8, count=10):
+    """One test image a class: what happens as a grey square hides each part of it."""
+    layer, classes = network.layers[-1], network.data.classes
+    chosen = first_of_each_class(network.data.test_labels, 1)[:count, 0]
+    labels, images = (network.data.test_labels[chosen],
+                      network.inputs(network.data.test_images[chosen]))
+    grey = float(network.inputs(
+        np.full((1, 1, 1, 1), network.data.train_images.mean()))[0, 0, 0, 0])
+    result = analyses.occlusion(network.model, layer, images, labels, side, grey=grey)
+    activations, = analyses.outputs(network.model, [layer], images)
+    place = [np.unravel_index(a[..., m].argmax(), a.shape[:2])
+             for a, m in zip(activations, result["map"])]
+    rows, columns = np.transpose(place)
+    pixels = analyses.project(network.model, layer, images, analyses.one_unit(
+        activations, rows, columns, result["map"]))
+    figure, axes = plt.subplots(len(chosen), 5, figsize=(12, 2.1 * len(chosen)),
+                                layout="constrained", squeeze=False)
+    for i, row in enumerate(axes):
+        show(row[0], as_grey(images[i]), f"{classes[labels[i]]}")
+        show(row[1], as_signed(pixels[i]), f"projection of map {result['map'][i]}")
+        for axis, key, title in ((row[2], "activation", "total activation of that map"),
+                                 (row[3], "probability", f"probability of {classes[labels[i]]}")):
+            limits = dict(vmin=0, vmax=1) if key == "probability" else {}
+            figure.colorbar(show(axis, result[key][i], title, **limits), ax=axis, shrink=0.8)
+        seen = np.unique(result["predicted"][i])
+        heat = show(row[4], result["predicted"][i], "most probable class", cmap="tab10", vmin=-0.5,
+                    vmax=9.5)
+        bar = figure.colorbar(heat, ax=row[4], shrink=0.8, ticks=seen)
+        bar.ax.set_yticklabels([classes[c] for c in seen], fontsize=7)
+    figure.suptitle(f"{network.name}: a {side}x{side} grey square centred at each pixel, layer "
+                    f"{layer}\n{network.data.title}")
+    return figure, result
+
+
+def draw_evolution(network, count=6):
+    """The strongest unit of chosen feature maps through training, as snapshots saw it [fig. 4]."""
+    layer = network.layers[-1]
+    files = sorted((network.folder / "snapshots").glob("step-*.npz"))
+    if not files:
+        raise runs.InputError(f"{network.folder} has no snapshots; train with --snapshots 8")
+    sample = network.data.train_images[::max(1, len(network.data.train_images) // 10_000)]
+    images, steps = network.inputs(sample), [int(file.stem[5:]) for file in files]
+    final = runs.load_arrays(runs.checkpoints(network.folder)[-1])
+    activations, = analyses.outputs(network.model, [layer], images)
+    maps = np.argsort(-activations.max((0, 1, 2)))[:count]
+    figure, axes = plt.subplots(count, len(files), figsize=(1.5 * len(files), 1.75 * count),
+                                layout="constrained", squeeze=False)
+    numbers = {"maps": maps, "steps": np.array(steps), "image": np.empty((count, len(files)), int)}
+    for k, file in enumerate(files):
+        set_weights(network.model, runs.load_arrays(file))
+        activations, = analyses.outputs(network.model, [layer], images)
+        image, row, column, value = (a[maps, 0] for a in analyses.strongest(activations, 1))
+        numbers["image"][:, k] = image
+        seed = analyses.one_unit(activations[image], row, column, maps)
+        pixels = analyses.project(network.model, layer, images[image], seed)
+        for i, axis in enumerate(axes[:, k]):
+            top, bottom, left, right = analyses.receptive_field(
+                network.model, layer, int(row[i]), int(column[i]))
+            jump = k and image[i] != numbers["image"][i, k - 1]
+            show(axis, as_signed(pixels[i, top:bottom, left:right]),
+                 (f"step {steps[k]:,}\n" if i == 0 else "") + f"{value[i]:.1f}{' *' * bool(jump)}")
+            if k == 0:
+                axis.set_ylabel(f"map {maps[i]}", fontsize=9)
+    set_weights(network.model, final)
+    figure.suptitle(f"{network.name}, {layer}: projection of each map's strongest activation "
+                    f"(number) on {len(images):,} training images; * where another image takes over"
+                    f"\n{network.data.title}", fontsize=10)
+    return figure, numbers
+
+
+def draw_invariance(network):
+    """Five images of five classes shifted, scaled and rotated: distance of features, and the
+    probability of the true class [fig. 5]."""
+    classes = network.data.classes
+    chosen = first_of_each_class(network.data.test_labels, 1)[:5, 0]
+    images, labels = (network.inputs(network.data.test_images[chosen]),
+                      network.data.test_labels[chosen])
+    names = [network.layers[0], "relu_hidden"]
+    changes = (("shift", "shifted down (pixels)", np.arange(-10, 11)),
+               ("scale", "scaled by", np.geomspace(0.5, 2, 21)),
+               ("rotation", "rotated by (degrees)", np.arange(-180, 181, 10)))
+    figure, axes = plt.subplots(3, 3, figsize=(12, 8.5), layout="constrained")
+    numbers = {}
+    for row, (kind, label, amounts) in zip(axes, changes):
+        distances, probability = analyses.invariance(network.model, names, images, labels, kind,
+                                                     amounts)
+        numbers |= {f"{kind}/amounts": amounts, f"{kind}/distances": distances,
+                    f"{kind}/probability": probability}
+        titles = ("distance of first-layer features", "distance of last hidden features",
+                  "probability of the true class")
+        for axis, values, title in zip(row, (*distances, probability), titles):
+            axis.plot(amounts, values)
+            axis.set(xlabel=label, title=title)
+        if kind == "scale":
+            for axis in row:
+                axis.set_xscale("log", base=2)
+    axes[0, 2].legend([classes[c] for c in labels], fontsize=8)
+    figure.suptitle(f"{network.name}: {names[0]} and {names[1]} as five test images are transformed"
+                    f"\n{network.data.title}")
+    return figure, numbers
+
+
+def draw_diagnosis(network):
+    """First-layer filters, each on its own and on one scale, with norms, dead ones and twins
+    [fig. 6]."""
+    kernel = network.model.get_layer("conv1").kernel.numpy()
+    images = network.inputs(network.data.test_images)
+    activations, = analyses.outputs(network.model, [network.layers[0]], images)
+    norms = np.sqrt((kernel ** 2).sum((0, 1, 2)))
+    dead = np.flatnonzero(activations.max((0, 1, 2)) <= 0)
+    pairs = analyses.near_duplicates(activations)
+    order, limit = np.argsort(-norms), np.abs(kernel).max()
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    own = [as_signed(kernel[..., i]) for i in order]
+    common = [plt.cm.RdBu_r(kernel[..., i].mean(2) / (2 * limit) + 0.5)[..., :3] for i in order]
+    show(axes[0], mosaic(own, 8), "each on its own scale, by norm")
+    show(axes[1], mosaic(common, 8), f"all on one scale: -{limit:.2f} (blue) to {limit:.2f} (red)")
+    axes[2].bar(range(len(order)), norms[order])
+    axes[2].set(xlabel="filter, by norm", ylabel="Euclidean norm of the kernel",
+                title=f"{len(dead)} dead, {len(pairs)} near-duplicate pairs; the largest norm is "
+                f"{norms.max() / np.median(norms):.1f} medians")
+    axes[2].title.set_fontsize(9)
+    figure.suptitle(f"{network.name}: first-layer filters, {network.data.title}")
+    return figure, dict(kernel=kernel, norms=norms, dead=dead, near_duplicates=np.array(pairs))
+
+
+def draw_correspondence(network, count=20, trials=5):
+    """Does hiding the same part change the features of all images of a class alike? [table 1]
+
+    Delta of fixed parts against that of as large parts at random places, by layer; mean and
+    standard deviation over classes (fixed) or over classes and `trials` (random).
+    """
+    height, width = network.data.test_images.shape[1:3]
+    h, w = height // 2, width // 2
+    fixed = {"top left": (0, 0), "top right": (0, width - w), "bottom left": (height - h, 0),
+             "bottom right": (height - h, width - w), "centre": (h // 2, w // 2)}
+    grey = float(network.inputs(
+        np.full((1, 1, 1, 1), network.data.train_images.mean()))[0, 0, 0, 0])
+    names, rng = [*network.layers, "relu_hidden"], np.random.default_rng(0)
+    deltas = {part: [] for part in (*fixed, "random")}
+    for chosen in first_of_each_class(network.data.test_labels, count):
+        images = network.inputs(network.data.test_images[chosen])
+        places = [[place] * len(images) for place in fixed.values()] + [
+            list(zip(rng.integers(0, height - h + 1, len(images)),
+                     rng.integers(0, width - w + 1, len(images)))) for _ in range(trials)]
+        parts = [[(slice(r, r + h), slice(c, c + w)) for r, c in place] for place in places]
+        table = analyses.correspondence(network.model, names, images, parts, grey)
+        for part, row in zip([*fixed, *["random"] * trials], table):
+            deltas[part].append(row)
+    figure, axis = plt.subplots(figsize=(9, 4), layout="constrained")
+    x = np.arange(len(names))
+    for i, (part, rows) in enumerate(deltas.items()):
+        axis.errorbar(x + 0.08 * (i - 2.5), np.mean(rows, 0), np.std(rows, 0, ddof=1), fmt="o",
+                      color="black" if part == "random" else None, capsize=2, label=part)
+    axis.set(xticks=x, xticklabels=names, ylabel="Delta (lower: more alike)",
+             title=f"{network.name}: sign distance of feature changes when a {h}x{w} part is "
+             f"hidden\nin {count} test images a class, mean and std over classes; "
+             f"{network.data.title}")
+    axis.title.set_fontsize(9)
+    axis.legend(fontsize=8, ncols=2)
+    return figure, {"layers": names} | {part: np.array(rows) for part, rows in deltas.items()}

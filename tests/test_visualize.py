@@ -1,0 +1,160 @@
+"""Figures and tables from event files."""
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import assert_one_line, run
+
+from visualize import (
+    instability,
+    plot_curves,
+    plot_filters,
+    read_events,
+    seconds_to,
+    smooth,
+    tabulate,
+)
+
+
+def write_events(folder, **series):
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        for tag, values in series.items():
+            for step, value in enumerate(values):
+                tf.summary.scalar(tag.replace("__", "/"), value, step=step)
+
+
+def test_old_and_new_scalars_are_read_and_a_cut_file_gives_what_it_holds(tmp_path):
+    write_events(tmp_path / "train", batch__loss=[3.0, 2.0, 1.0])
+    with tf.io.TFRecordWriter(str(tmp_path / "events.out.tfevents.1.old")) as writer:
+        for step in (5, 4):  # out of order, simple_value
+            event = tf.compat.v1.Event(step=step, wall_time=100.0 + step)
+            event.summary.value.add(tag="old", simple_value=step / 2)
+            writer.write(event.SerializeToString())
+    events = read_events(tmp_path)
+    steps, seconds, values = events["", "old"]
+    assert (steps.tolist() == [4, 5] and seconds.tolist() == [104, 105]
+            and np.float64(values).tolist() == [2, 2.5])
+    file, = (tmp_path / "train").iterdir()
+    file.write_bytes(file.read_bytes()[:-10])
+    assert np.float64(read_events(tmp_path)["train", "batch/loss"][2]).tolist() == [3, 2]
+
+
+def test_smooth_by_hand():
+    np.testing.assert_allclose(smooth([0.0, 3, 6, 9], 3), [1.5, 3, 6, 7.5])
+    np.testing.assert_allclose(smooth([1.0, 2], 0), [1, 2])
+    np.testing.assert_allclose(smooth([1.0, 2], 9), [1, 1.5])  # no window is wider than the run
+
+
+def test_events_without_steps_count_in_their_order(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "events.out.tfevents.1.old")) as writer:
+        for value in (3.0, 1.0, 2.0):
+            event = tf.compat.v1.Event(wall_time=1.0)
+            event.summary.value.add(tag="x", simple_value=value)
+            writer.write(event.SerializeToString())
+    steps, _, values = read_events(tmp_path)["", "x"]
+    assert steps.tolist() == [0, 1, 2] and np.float64(values).tolist() == [3, 1, 2]
+
+
+def series(losses, times=None):
+    steps = np.arange(len(losses)) * 10
+    return {("train", "batch/loss"): (steps, np.array(times or steps, float), losses)}
+
+
+def test_curves_draw_the_numbers_they_save():
+    runs = {"a-seed0": series([3.0, 2.0]), "a-seed1": series([1.0, 4.0]),
+            "b-seed0": series([5.0, 5.0])}
+    figure, numbers = plot_curves(runs)
+    left, _ = figure.axes
+    assert left.lines[0].get_ydata().tolist() == [2, 3]  # two seeds of one configuration
+    assert [text.get_text() for text in left.get_legend().texts] == ["a (n = 2)", "b (n = 1)"]
+    np.testing.assert_allclose(numbers["a/train/batch/loss"],
+                               [[0, 2, np.sqrt(2)], [10, 3, np.sqrt(2)]])
+    assert len(left.collections) == 1 and left.get_xlabel() == "step"
+    figure, numbers = plot_curves({"b": series([5.0, 5.0], [100, 220])}, "time")
+    assert numbers["b/train/batch/loss"][:, 0].tolist() == [0, 2]
+    figure, numbers = plot_curves({"b": series([5.0, 5.0])}, "sample", {"b": 32})
+    assert numbers["b/train/batch/loss"][:, 0].tolist() == [0, 320]
+    assert figure.axes[0].get_xlabel() == "training images seen"
+
+
+def test_curves_of_events_that_others_wrote():
+    """Keras's own tags, for one: what is named after a loss or an accuracy is drawn."""
+    def points(*values):
+        return np.arange(len(values)), np.zeros(len(values)), [np.float32(v) for v in values]
+    figure, numbers = plot_curves({"k": {("train", "epoch_loss"): points(3, 2),
+                                         ("validation", "epoch_accuracy"): points(0.5, 0.75),
+                                         ("train", "note"): (np.zeros(1), None, [np.array(b"x")])}})
+    left, right = figure.axes
+    assert left.lines[0].get_ydata().tolist() == [3, 2]
+    assert right.lines[0].get_ydata().tolist() == [50, 75] and len(numbers) == 2
+    assert right.get_legend().texts[0].get_text() == "k (n = 1), validation/epoch_accuracy"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_filters_are_sorted_by_their_fit(channels):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(5, 5, channels, 9))
+    kernel[..., 4] = np.sin(np.arange(5))[:, None, None]  # horizontal stripes
+    figure, numbers = plot_filters({"r": {("train", "filters/kernel"): (
+        np.array([0, 7]), None, [rng.normal(size=kernel.shape), kernel])}})
+    assert numbers["order"][0] == 4 and numbers["r2"][4] > 0.99 and numbers["step"] == 7
+    assert min(numbers["angle"][4], 180 - numbers["angle"][4]) < 2
+    own = figure.subfigs[0].axes[0].images[0].get_array()
+    assert own.shape == (2 * 7 - 2, 8 * 7 - 2, 3)
+    assert "9 first-layer kernels" in figure.get_suptitle()
+
+
+def test_table_by_hand(tmp_path):
+    for seed, accuracy in enumerate((0.5, 0.6)):
+        folder = tmp_path / f"a-seed{seed}"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(
+            {"options": {"name": "a"}, "total_steps": 1000, "data": {"title": "D"}}))
+        (folder / "result.json").write_text(json.dumps(
+            {"test_accuracy": accuracy, "test_accuracy_mirrored": 0.7, "train_seconds": 3}))
+    row = tabulate(sorted(tmp_path.iterdir())).splitlines()[-1]
+    # 0.0707 = 0.1 / sqrt 2
+    assert row == "| a | D | 1,000 | 2 | 55.00 +- 7.07 | 70.00 +- 0.00 | 3 +- 0 |"
+    assert "| 1 | 50.00 | 70.00 | 3 |" in tabulate([tmp_path / "a-seed0"])
+
+
+def test_instability_by_hand():
+    """A loss that falls smoothly is steady; one that alternates by a factor e is unsteady by 0.5.
+    """
+    steps = np.arange(1000)
+    assert instability(np.exp(-steps / 300)) < 0.01
+    alternating = np.exp(-steps / 300 + 0.5 * (-1) ** steps)
+    assert instability(alternating) == pytest.approx(0.5, abs=0.02)
+    # scale is nothing
+    assert instability(100 * alternating) == pytest.approx(instability(alternating))
+
+
+def test_seconds_to_by_hand():
+    series = {("validation", "evaluation/accuracy"): (np.array([0, 10, 20]), None, [0.1, 0.9, 1.0]),
+              ("", "result/train_seconds"): (None, None, [40.0])}
+    # half way between steps 10 and 20, 2 s a step
+    assert seconds_to(series, 0.95) == pytest.approx(30)
+    assert seconds_to(series, 0.05) == 0 and np.isnan(seconds_to(series, 1.1))
+
+
+def test_command_line(tmp_path):
+    write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
+    status, out, err = run("visualize.py", "curves", tmp_path / "r", "--out", tmp_path / "f")
+    assert status == 0 and err == ""
+    assert sorted(p.name for p in (tmp_path / "f" / "r").iterdir()) == [
+        "curves.npz", "curves.png", "run.txt"]
+    assert ("figures", "figures/curves") in read_events(tmp_path / "r")  # shown in TensorBoard too
+    write_events(tmp_path / "other" / "r" / "train", batch__loss=[9.0])
+    before = (tmp_path / "f" / "r" / "curves.npz").read_bytes()
+    assert_one_line(run("visualize.py", "curves", tmp_path / "other" / "r", "--out",
+                        tmp_path / "f"), "another --out")
+    assert (tmp_path / "f" / "r" / "curves.npz").read_bytes() == before
+    assert_one_line(run("visualize.py", "filters", tmp_path / "r", "--out", tmp_path / "f"),
+                    "filters/kernel")
+    assert_one_line(run("visualize.py", "curves", tmp_path / "none"), "no TensorBoard events")
+    assert_one_line(run("visualize.py", "table", tmp_path / "r"), "config.json")
+    assert_one_line(run("visualize.py", "draw", tmp_path / "r"), "curves")
+    assert_one_line(run("visualize.py", "deconv", tmp_path / "r", "--out", tmp_path / "g"),
+                    "config.json")
+    assert_one_line(run("visualize.py", "curves", tmp_path / "r", "--by", "sample"), "config.json")
