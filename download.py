@@ -9,7 +9,7 @@ import urllib.request
 
 from tqdm import tqdm
 
-from runs import InputError
+from runs import InputError, first_line
 
 
 class Unavailable(InputError):
@@ -85,8 +85,3 @@ def _fetch(url, part, timeout):
         part.flush()
     if size and os.path.getsize(part.name) < have + size:
         raise ConnectionError(f"cut after {os.path.getsize(part.name):,} of {have + size:,} bytes")
-
-
-def first_line(error):
-    """The first line of an exception's message, or its type if it has none."""
-    return (str(getattr(error, "reason", error)).splitlines() or [""])[0] or type(error).__name__

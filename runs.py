@@ -46,6 +46,11 @@ class Interrupted(Exception):
     """A signal asked the run to stop, and its state is saved; args are a message and its number."""
 
 
+def first_line(error):
+    """The first line of an exception's message, or its type if it has none."""
+    return (str(getattr(error, "reason", error)).splitlines() or [""])[0] or type(error).__name__
+
+
 # --------------------------------------------------------------------------- files and seeds
 
 @contextlib.contextmanager
@@ -111,7 +116,7 @@ def use_replicas(count):
 def main(train, config):
     """Run a script's train(config) and turn what can go wrong into one line and an exit status."""
     try:
-        train(config)
+        return train(config) or 0
     except InputError as error:
         return _say(error, 2)
     except Diverged as error:
@@ -120,7 +125,6 @@ def main(train, config):
         return _say(error.args[0], 128 + error.args[1])
     except OSError as error:
         return _say(f"{error.filename or 'writing'}: {error.strerror or error}", 2)
-    return 0
 
 
 def _say(message, status):
@@ -130,6 +134,11 @@ def _say(message, status):
 
 # -------------------------------------------------------------------------------- a run's folder
 
+def folder_of(script, config):
+    """Where a run of a script (its name without .py) lies."""
+    return pathlib.Path(config.logs) / script / f"{config.name}-seed{config.seed}"
+
+
 class Run:
     """The folder of one run, locked while it is open.
 
@@ -138,7 +147,7 @@ class Run:
     """
 
     def __init__(self, script, config):
-        self.path = pathlib.Path(config.logs) / script / f"{config.name}-seed{config.seed}"
+        self.path = folder_of(script, config)
         self.config = config
         self._writers = {}
         self.signal = None

@@ -22,8 +22,8 @@ from PIL import Image
 from tqdm import tqdm
 
 import synthetic
-from download import Unavailable, download, first_line
-from runs import ROOT, InputError, atomic_file
+from download import Unavailable, download
+from runs import ROOT, InputError, atomic_file, first_line
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
