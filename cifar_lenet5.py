@@ -41,6 +41,9 @@ class Config:
                        "of train/<class>/* and test/<class>/*")
     data_dir: str = option(runs.DATA_DIR, "folder of data sets, also set by the environment "
                            "variable DATA_DIR", names_run=False)
+    grey: bool = option(False, "make colour images grey")
+    classes: str = option("", "numbers of the classes to keep, like 0-4 or 0,2,7; empty: all")
+    per_class: int = option(0, "training images of each class, drawn at random; 0: all", low=0)
     validation_fraction: float = option(0.1, "share of the training images held out for choices; 0 "
                                         "trains on all", low=0, high=0.9)
     # network
@@ -219,15 +222,13 @@ def shares(batch, replicas):
 
 
 def batch_norm(layer, parts):
-    """Training-mode batch norm over all parts of a batch together; updates the moving averages."""
+    """Training-mode batch norm over all parts of a batch together."""
     sizes = [tf.cast(tf.shape(x)[0], tf.float32) for x in parts]
     total = tf.add_n(sizes)
     moments = [tf.nn.moments(tf.cast(x, tf.float32), list(range(x.shape.rank - 1))) for x in parts]
     mean = tf.add_n([m * n for (m, _), n in zip(moments, sizes)]) / total
     variance = tf.add_n([(v + tf.square(m - mean)) * n
                          for (m, v), n in zip(moments, sizes)]) / total
-    for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-        moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
     scale = tf.math.rsqrt(variance + layer.epsilon)
     shift = layer.beta - mean * scale
     return [x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype) for x in parts]
@@ -314,6 +315,21 @@ def make_predict(model, mean, std, replicas):
         [predict(tf.constant(images[i:i + chunk])) for i in range(0, len(images), chunk)])
 
 
+def measure_statistics(model, inputs):
+    """Give batch norm the means and variances of training images, inputs (n, height, width,
+    channels), that evaluation uses (Ioffe & Szegedy 2015, algorithm 2).
+
+    Moving averages would lag behind the weights wherever the rate does not decay to zero.
+    """
+    x = inputs
+    for layer in model.layers[1:]:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            mean, variance = tf.nn.moments(tf.cast(x, tf.float32), list(range(x.shape.rank - 1)))
+            layer.moving_mean.assign(mean)
+            layer.moving_variance.assign(variance)
+        x = layer(x, training=False)
+
+
 def evaluate(logits, labels):
     """(mean cross-entropy, accuracy 0 .. 1) of logits (n, classes) against labels (n,)."""
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
@@ -376,8 +392,11 @@ def load(config, load_data=utils.load_images):
     observed: {"train" | "validation": (images, labels)} to evaluate on while training; mean and std
     of the training pixels, 0 and 1 without standardization.
     """
-    data = load_data(config.data, config.data_dir)
+    data = utils.restrict(load_data(config.data, config.data_dir), config.classes, config.grey)
     chosen, held_out = utils.split_validation(data.train_labels, config.validation_fraction)
+    if config.per_class:
+        chosen = chosen[utils.some_of_each_class(data.train_labels[chosen], config.per_class,
+                                                 runs.stream_seed(config.seed, "subset"))]
     images, labels = data.train_images[chosen], data.train_labels[chosen]
     sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
     observed = {"train": (images[sample], labels[sample])}
@@ -432,6 +451,8 @@ def train(config):
 
         def record():
             """Whatever is due at this step: snapshot, evaluation, checkpoint."""
+            if config.batch_norm != "none" and step in snapshots | evaluations:
+                measure_statistics(model, prepare(observed["train"][0], mean, std))
             if config.snapshots and step in snapshots:
                 run.snapshot(step, {v.path: v.numpy() for v in model.weights})
             if step in evaluations:

@@ -25,7 +25,7 @@ RECIPES = {  # "best rnn": what the best recipe adds for --cell rnn
 class Config:
     """Every option of a run. The defaults are the original's; `best` is in RECIPES."""
     NAME = "{cell}-{hidden}-{recipe}"
-    flip = False  # digits are not their mirror images
+    flip = grey = False  # digits are not their mirror images, and grey as they are
     # which run
     recipe: str = option("best", "named set of defaults", ("best", "original"), names_run=False)
     seed: int = option(0, "seed of initialisation, order, augmentation and dropout", low=0,
@@ -40,6 +40,8 @@ class Config:
     data: str = option("auto", "auto, mnist, synthetic, or the path of a folder of IDX files")
     data_dir: str = option(runs.DATA_DIR, "folder of data sets, also set by the environment "
                            "variable DATA_DIR", names_run=False)
+    classes: str = option("", "numbers of the classes to keep, like 0-4 or 0,2,7; empty: all")
+    per_class: int = option(0, "training images of each class, drawn at random; 0: all", low=0)
     validation_fraction: float = option(1 / 12, "share of the training images held out for "
                                         "choices; 0 trains on all", low=0, high=0.9)
     order: str = option("rows", "what the sequence runs over", ("rows", "columns"))
@@ -118,6 +120,7 @@ from cifar_lenet5 import (  # noqa: E402
     log_histograms,
     make_predict,
     make_train_block,
+    measure_statistics,
     prepare,
 )
 from optimizers import create_slots  # noqa: E402
@@ -251,6 +254,8 @@ def train(config):
 
         def record():
             """Whatever is due at this step: snapshot, evaluation, checkpoint."""
+            if config.batch_norm != "none" and step in snapshots | evaluations:
+                measure_statistics(model, prepare(observed["train"][0], mean, std))
             if config.snapshots and step in snapshots:
                 run.snapshot(step, {v.path: v.numpy() for v in model.weights})
             if step in evaluations:
