@@ -8,14 +8,16 @@ import signal
 import sys
 
 
-def option(default, help, choices=None, low=None, high=None, names_run=True, clears=None):
+def option(default, help, choices=None, low=None, high=None, names_run=True, clears=None,
+           positional=False):
     """A field of a Config: its default, its meaning, its allowed values (bounds are inclusive).
 
     `names_run` is False where the option says where or how to work, not what is computed; `clears`
-    names an option that is 0 when this one is given.
+    names an option that is 0 when this one is given; `positional` ones are given without a flag.
     """
     return dataclasses.field(default=default, metadata=dict(
-        help=help, choices=choices, low=low, high=high, names_run=names_run, clears=clears))
+        help=help, choices=choices, low=low, high=high, names_run=names_run, clears=clears,
+        positional=positional))
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,6 +69,9 @@ def parse(config_class, recipes, argv=None):
                     argument_default=argparse.SUPPRESS)
     for field in dataclasses.fields(config_class):
         words, meta = [field.metadata["help"]], field.metadata
+        if meta["positional"]:
+            parser.add_argument(field.name, help=words[0])
+            continue
         if meta["choices"]:
             words.append("{" + ", ".join(meta["choices"]) + "}")
         defaults = {name: values[field.name] for name, values in recipes.items()
@@ -107,7 +112,9 @@ def as_text(value):
 
 def _run_name(base, config, given):
     """NAME filled in, and every other given option that differs: "best-kernel-size=7"."""
-    words = [config.NAME.format_map(vars(config))]
+    values = {name: pathlib.Path(value).name if isinstance(value, str) else value
+              for name, value in vars(config).items()}
+    words = [config.NAME.format_map(values)]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if (field.name not in given or not field.metadata["names_run"]

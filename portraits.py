@@ -2,83 +2,13 @@
 
 Each draw_... takes a Network and returns (figure, numbers): the numbers are what the figure shows.
 """
-import dataclasses
-import pathlib
-
 import matplotlib.pyplot as plt
 import numpy as np
 
 import analyses
-import cifar_lenet5
-import mnist_rnn
 import runs
-import utils
 from drawing import as_grey, as_signed, largest, mosaic, show
-
-EXPERIMENTS = {"cifar_lenet5": (cifar_lenet5, utils.load_images),
-               "mnist_rnn": (mnist_rnn, utils.load_digits)}
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A run's network as it was last saved, in float32, and the images it was made for."""
-    name: str
-    folder: pathlib.Path
-    model: object
-    data: utils.Images
-    mean: float
-    std: float
-
-    def inputs(self, images):
-        """uint8 images -> network input (n, height, width, channels)."""
-        return cifar_lenet5.prepare(images, self.mean, self.std).numpy()
-
-    @property
-    def layers(self):
-        """Names of the layers that end the convolutional stages: the rectifiers."""
-        return [layer.name for layer in self.model.layers
-                if layer.name.startswith("relu") and len(layer.output.shape) == 4]
-
-
-def load_network(folder, data_dir):
-    """The Network of a run's folder; InputError if it has none, or its data is not there."""
-    folder = pathlib.Path(folder)
-    config = runs.read_json(folder / "config.json")
-    script = folder.resolve().parent.name
-    if script not in EXPERIMENTS:
-        raise runs.InputError(f"{folder} does not lie in a folder named after a script "
-                              f"({', '.join(EXPERIMENTS)})")
-    experiment, load = EXPERIMENTS[script]
-    try:
-        options = experiment.Config(**{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in config["options"].items()})
-        for field in dataclasses.fields(options):
-            if type(getattr(options, field.name)) is not type(field.default):
-                raise TypeError(f"{field.name} = {getattr(options, field.name)!r}")
-        about = config["data"]
-        mean, std, checksum = float(about["mean"]), float(about["std"]), about["checksum"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise runs.InputError(f"{folder}/config.json is not a {script} run's: {error}") from error
-    data = load(options.data, data_dir)
-    if data.checksum != checksum:
-        raise runs.InputError(f"{folder} was trained on other data ({about.get('title')}) than is "
-                              f"found now ({data.title}); set --data-dir")
-    model = experiment.build_model(data.train_images.shape[1:], len(data.classes),
-                                   dataclasses.replace(options, precision="float32"))
-    files = runs.checkpoints(folder)
-    if not files:
-        raise runs.InputError(f"{folder} has no checkpoint; train it first")
-    set_weights(model, runs.load_arrays(files[-1]))
-    return Network(folder.name, folder, model, data, mean, std)
-
-
-def set_weights(model, arrays):
-    """Give a model the weights of a checkpoint or snapshot {path: array}."""
-    for variable in model.weights:
-        if variable.path not in arrays or arrays[variable.path].shape != tuple(variable.shape):
-            raise runs.InputError(f"the checkpoint has no {variable.path} {tuple(variable.shape)}")
-        variable.assign(arrays[variable.path])
+from network import set_weights
 
 
 def first_of_each_class(labels, count):

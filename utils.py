@@ -12,6 +12,7 @@ import hashlib
 import io
 import math
 import pathlib
+import re
 import sys
 import tarfile
 import zipfile
@@ -36,6 +37,7 @@ CIFAR10_SHA1 = {  # as listed by Apache MXNet, gluon/data/vision/datasets.py
     "data_batch_5.bin": "26e2849e66a845b7f1e4614ae70f4889ae604628",
     "test_batch.bin": "67eb016db431130d61cd03c7ad570b013799c88c",
 }
+LUMA = np.float32([0.298936, 0.587043, 0.114021])  # of red, green and blue, as the course took it
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer",
                    "dog", "frog", "horse", "ship", "truck")
 MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -235,9 +237,8 @@ def grey28(images):
     images: uint8 (n, 32, 32, 3) -> uint8 (n, 28, 28, 1). Luma in floating point, antialiased
     bicubic resize, then rounding: within 1 grey level of the course's PNGs.
     """
-    luma = images.astype(np.float32) @ np.float32([0.298936, 0.587043, 0.114021])
     small = [np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BICUBIC))
-             for image in luma]
+             for image in images.astype(np.float32) @ LUMA]
     return np.clip(np.rint(small), 0, 255).astype(np.uint8)[..., None]
 
 
@@ -396,6 +397,41 @@ def _cached(name, key, build):
         with atomic_file(file) as stream:
             np.savez(stream, *arrays)
     return arrays
+
+
+# ------------------------------------------------------------------------------- parts
+
+def restrict(data, classes="", grey=False):
+    """Images of some classes only, numbered anew, or made grey; the title says so.
+
+    classes: their numbers, "0-4" or "0,2,7"; empty: all. Raises InputError if one is not there.
+    """
+    title, names = data.title, data.classes
+    train, test = (data.train_images, data.train_labels), (data.test_images, data.test_labels)
+    if classes:
+        ranges = [re.fullmatch(r"(\d+)(-\d+)?", part) for part in classes.split(",")]
+        kept = sorted({c for r in ranges if r
+                       for c in range(int(r[1]), 1 + int((r[2] or r[1]).lstrip("-")))})
+        if None in ranges or len(kept) < 2 or kept[-1] >= len(names):
+            raise InputError(f"--classes {classes}: give at least two numbers from 0 to "
+                             f"{len(names) - 1}, like 0-4 or 0,2,7")
+        train, test = ((images[chosen], np.searchsorted(kept, labels[chosen]).astype(np.int32))
+                       for images, labels in (train, test) for chosen in [np.isin(labels, kept)])
+        names = tuple(names[c] for c in kept)
+        title += f", classes {classes} only"
+    if grey and train[0].shape[-1] == 3:
+        train, test = ((np.concatenate([np.rint(part @ LUMA).astype(np.uint8)[..., None]
+                                        for part in np.array_split(images, 20)]), labels)
+                       for images, labels in (train, test))
+        title += ", made grey"
+    return Images(data.name, title, names, *train, *test)
+
+
+def some_of_each_class(labels, count, seed):
+    """Indices, ascending, of `count` random examples of each class, or of all that it has."""
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    return np.sort(np.concatenate([shuffled[labels[shuffled] == c][:count]
+                                   for c in np.unique(labels)]))
 
 
 # ------------------------------------------------------------------------------- splits

@@ -415,8 +415,8 @@ def visualize_run(run, options):
         elif what == name:
             raise runs.InputError(f"{run} has no events {tag}, which this figure shows")
     if what not in drawn and (what != "all" or runs.checkpoints(run)):
-        import portraits
-        network = portraits.load_network(run, options.data_dir)
+        from network import load_network
+        network = load_network(run, options.data_dir)
         if not network.layers and what != "all":
             raise runs.InputError(f"{run} has no convolutional layers")
         for name, figure, numbers in portraits_of(network, what) if network.layers else ():

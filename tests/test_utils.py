@@ -421,3 +421,44 @@ def test_readme_of_data_names_what_the_loader_looks_for():
     text = (pathlib.Path(utils.__file__).parent / "data" / "README.md").read_text()
     for name in ("CIFAR10.zip", utils.CIFAR10_FOLDER, pathlib.Path(utils.CIFAR10_URL).name):
         assert name in text
+
+
+# ------------------------------------------------------------------------------------ parts
+
+def small_colour():
+    """Six 1x2 images of classes 0 1 2 0 1 2; the test images are the first three."""
+    images = np.arange(6 * 6, dtype=np.uint8).reshape(6, 1, 2, 3)
+    labels = np.int32([0, 1, 2, 0, 1, 2])
+    return utils.Images("x", "X", ("a", "b", "c"), images, labels, images[:3], labels[:3])
+
+
+def test_restrict_to_classes():
+    data = small_colour()
+    part = utils.restrict(data, "0,2")
+    assert part.classes == ("a", "c") and part.title == "X, classes 0,2 only"
+    assert part.train_labels.tolist() == [0, 1, 0, 1] and part.test_labels.tolist() == [0, 1]
+    np.testing.assert_array_equal(part.train_images, data.train_images[[0, 2, 3, 5]])
+    np.testing.assert_array_equal(part.test_images, data.test_images[[0, 2]])
+    assert utils.restrict(data, "1-2").classes == ("b", "c")
+    assert utils.restrict(data).checksum == data.checksum != part.checksum
+
+
+def test_restrict_to_grey():
+    data = utils.restrict(small_colour(), grey=True)
+    assert data.title == "X, made grey" and data.train_images.shape == (6, 1, 2, 1)
+    assert data.train_images[1, 0, 1, 0] == round(0.298936 * 9 + 0.587043 * 10 + 0.114021 * 11)
+    assert utils.restrict(data, grey=True).checksum == data.checksum
+
+
+@pytest.mark.parametrize("classes", ["3", "0", "0-3", "a", "0-", "2-1", "0,,1"])
+def test_restrict_refuses(classes):
+    with pytest.raises(InputError, match="--classes"):
+        utils.restrict(small_colour(), classes)
+
+
+def test_some_of_each_class():
+    labels = np.repeat([0, 1, 2], [50, 50, 3])
+    chosen = utils.some_of_each_class(labels, 10, seed=1)
+    assert np.bincount(labels[chosen]).tolist() == [10, 10, 3] and (np.diff(chosen) > 0).all()
+    assert utils.some_of_each_class(labels, 10, seed=1).tolist() == chosen.tolist()
+    assert utils.some_of_each_class(labels, 10, seed=2).tolist() != chosen.tolist()
