@@ -19,7 +19,7 @@ RECIPES = {
         shift=3, label_smoothing=0.1,
         precision="bfloat16" if runs.has_bfloat16() else "float32"),
     "original": dict(steps=5000),
-    "original-bn": dict(steps=2000, batch_norm="before", activation="leaky"),
+    "original-bn": dict(steps=2000, rate=1e-3, batch_norm="before", activation="leaky"),
 }
 
 

@@ -89,8 +89,9 @@ def parse(config_class, recipes, argv=None):
         parser.add_argument(_flag(field), **how)
     given = {name: tuple(value) if isinstance(value, list) else value
              for name, value in vars(parser.parse_args(argv)).items()}
-    recipe = given.get("recipe", config_class().recipe)
-    base = dataclasses.replace(config_class(), **recipes[recipe])
+    base = config_class()
+    recipe = given.get("recipe", getattr(base, "recipe", ""))
+    base = dataclasses.replace(base, **recipes.get(recipe, {}))
     fields = dataclasses.fields(config_class)
     chosen = [f.name for f in fields if f.metadata["choices"]]
     for value in [given.get(name, getattr(base, name)) for name in chosen]:

@@ -217,7 +217,7 @@ def test_tiles():
 
 def test_recipes_and_overrides():
     config = parse(Config, RECIPES, ["--recipe", "original-bn", "--seed", "3"])
-    assert (config.steps, config.batch, config.rate, config.dropout) == (2000, 64, 1e-4, 0.5)
+    assert (config.steps, config.batch, config.rate, config.dropout) == (2000, 64, 1e-3, 0.5)
     assert (config.batch_norm, config.activation, config.name) == ("before", "leaky", "original-bn")
     config = parse(Config, RECIPES, ["--recipe", "original", "--epochs", "2", "--kernel-size", "7",
                                           "--no-nesterov", "--filters", "8", "16", "32"])

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import runs
+from charts import read_events
 from options import option
-from visualize import read_events
 
 
 @dataclasses.dataclass(frozen=True)

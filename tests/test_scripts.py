@@ -13,7 +13,7 @@ from conftest import ROOT, assert_one_line, run, start
 import cifar_lenet5
 import mnist_rnn
 import runs
-from visualize import read_events
+from charts import read_events
 
 SMALL = {"cifar_lenet5": ("--data", "synthetic", "--filters", 4, 8, "--units", 16, "--batch", 32),
          "mnist_rnn": ("--data", "synthetic", "--hidden", 16, "--batch", 32, "--dropout", 0.1)}

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import assert_one_line, run
 
-from visualize import (
+from charts import (
     instability,
     plot_curves,
     plot_filters,
