@@ -1,0 +1,247 @@
+"""Many runs of one experiment: every combination of some options, several seeds each.
+
+    python sweep.py cifar_lenet5.py --grid kernel-size=5,7,9 flip=yes,no --seeds 0 1 2
+    python sweep.py mnist_rnn.py --list runs.txt --seeds 0 1 2 3 4 -- --samples 300000
+
+Options after -- go to all runs, as on the experiment's own command line. A grid's values are
+separated by commas, the parts of one value by spaces ("filters=32 64,16 32"); a flag's are yes and
+no. A list has the options of one configuration a line; # begins a comment.
+
+Each run is a process of its own. Finished runs are skipped and interrupted ones resumed, so the
+same command goes on after a stop. What was found stands in logs/sweeps/<name>/: results.csv, one
+row a run, and the varied options with the final metrics for TensorBoard's HParams tab.
+
+Exit status: 0, 1 if runs failed (they are listed), 2 for bad input, 130 / 143 if stopped.
+"""
+import argparse
+import csv
+import dataclasses
+import importlib
+import io
+import itertools
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+
+import runs
+from options import Parser, as_text, parse
+
+EXPERIMENTS = ("cifar_lenet5.py", "mnist_rnn.py", "transfer.py")
+
+if __name__ == "__main__":  # --help answers before the slow imports below
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("--grid", nargs="+", default=[], metavar="OPTION=VALUES",
+                        help="options to combine, each with its values")
+    parser.add_argument("--list", type=pathlib.Path, metavar="FILE",
+                        help="file with one configuration a line, each combined with the grid")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
+    parser.add_argument("--name", help="folder of the results (default: the varied options)")
+    parser.add_argument("--logs", default="logs", help="folder of all runs (default: logs)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
+    parser.add_argument("--retries", type=int, default=0, help="how often a run that failed or was "
+                        "killed is tried again (default: 0)")
+    parser.add_argument("--backend", choices=("loky", "dask", "ray"), default="loky",
+                        help="loky: this machine; dask, ray: a running cluster whose machines "
+                        "share this folder (default: loky)")
+    parser.add_argument("--address", help="of the cluster: dask's scheduler, ray's head")
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[:cut])
+    options.common = words[cut + 1:]
+    for name, low in (("jobs", 1), ("retries", 0)):
+        if getattr(options, name) < low:
+            parser.error(f"--{name} must be at least {low}")
+    try:
+        options.lines = options.list.read_text().splitlines() if options.list else []
+    except (OSError, ValueError) as error:
+        parser.error(f"--list {options.list}: {runs.first_line(error)}")
+
+with runs.quiet_import():
+    import joblib
+    import tensorflow as tf
+    from tensorboard.plugins.hparams import api as hparams
+    from tqdm import tqdm
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run to be made: its options as parsed, its folder, its command line."""
+    config: object
+    folder: pathlib.Path
+    words: list
+
+    @property
+    def finished(self):
+        return (self.folder / "result.json").exists()
+
+
+def combinations(grid, lines):
+    """The option words of every configuration: each line combined with each point of the grid.
+
+    combinations(["kernel-size=5,7"], ["--no-flip"]) = [["--no-flip", "--kernel-size", "5"], ...]
+    """
+    axes = [[shlex.split(line) for line in lines] or [[]]]
+    for axis in grid:
+        name, _, values = axis.partition("=")
+        if not name or not values:
+            raise runs.InputError(f"--grid {axis!r} is not OPTION=VALUE,VALUE,...")
+        axes.append([{"yes": [f"--{name}"], "no": [f"--no-{name}"]}.get(
+            value, [f"--{name}", *shlex.split(value)]) for value in values.split(",")])
+    return [sum(point, []) for point in itertools.product(*axes)]
+
+
+def plan(options):
+    """The jobs of a command line, in order; InputError or exit 2 if an option is not right."""
+    experiment = importlib.import_module(pathlib.Path(options.experiment).stem)
+    lines = [line.partition("#")[0].strip() for line in options.lines]
+    jobs = {}
+    for words in combinations(options.grid, filter(None, lines)):
+        for seed in options.seeds:
+            words_of_run = [*options.common, *words, "--seed", str(seed), "--logs", options.logs]
+            config = parse(experiment.Config, experiment.RECIPES, words_of_run)
+            folder = runs.folder_of(experiment.__name__, config)
+            if folder in jobs and jobs[folder].config != config:
+                raise runs.InputError(f"two configurations share the folder {folder}; vary options "
+                                      "that its name states, or give each a --name")
+            jobs[folder] = Job(config, folder, [options.experiment, *words_of_run])
+    return list(jobs.values())
+
+
+def command(job, threads):
+    """The words of a job's process: on as many cores as given, which rounding depends on, so a run
+    that goes on keeps those it began with."""
+    begun = job.folder / "config.json"
+    if begun.exists():
+        threads = runs.read_json(begun).get("options", {}).get("replicas", threads)
+    given = ["--replicas", str(threads)] * ("--replicas" not in job.words)
+    script, *words = job.words
+    return [str(runs.ROOT / script), *words, *given, "--resume"]
+
+
+def attempt(run, words, output, folder, environment):
+    """Run a script in `folder` to its end, what it says into the file `output`: (run, exit status).
+    """
+    with open(output, "w") as stream:
+        return run, subprocess.run([sys.executable, *words], stdin=subprocess.DEVNULL,
+                                   stdout=stream, stderr=subprocess.STDOUT, cwd=folder,
+                                   env={**os.environ, **environment}, check=False).returncode
+
+
+def connect(backend, address):
+    """Make a cluster joblib's backend; InputError if its package or the cluster is not there."""
+    try:
+        if backend == "dask":
+            import distributed
+            distributed.Client(address, timeout=10)
+        elif backend == "ray":
+            import ray
+            from ray.util.joblib import register_ray
+            ray.init(address=address or "auto", logging_level="ERROR", log_to_driver=False)
+            register_ray()
+    except ImportError as error:
+        raise runs.InputError(f"--backend {backend} needs pip install -r requirements-cluster.txt "
+                              f"({error})") from error
+    except (OSError, ValueError) as error:
+        raise runs.InputError(f"no {backend} cluster at {address or 'the default address'}: "
+                              f"{runs.first_line(error)}") from error
+
+
+def run_all(jobs, options, out):
+    """Run the jobs, again those that fail, as often as asked; {run: what went wrong}.
+
+    Each round tries whatever is not finished; losing a worker ends a round.
+    """
+    threads = max(1, runs.cores() // options.jobs)
+    environment = {name: os.environ[name] for name in ("DATA_DIR",) if name in os.environ}
+    failed = {}
+    with tqdm(total=len(jobs), unit="run", disable=None) as bar:
+        for _ in range(options.retries + 1):
+            failed = {job.folder.name: "was not tried" for job in jobs if not job.finished}
+            bar.update(len(jobs) - len(failed) - bar.n)
+            tasks = [joblib.delayed(attempt)(
+                job.folder.name, command(job, threads), str(out / f"{job.folder.name}.txt"),
+                os.getcwd(), environment) for job in jobs if not job.finished]
+            how = "list" if options.backend == "ray" else "generator_unordered"  # all ray can do
+            try:
+                with joblib.parallel_config(options.backend, n_jobs=options.jobs):
+                    for name, status in joblib.Parallel(return_as=how, batch_size=1)(tasks):
+                        failed[name] = f"exit status {status}, see {out / name}.txt"
+                        if status == 0:
+                            del failed[name]
+                            bar.update()
+                        bar.set_postfix(failed=len(failed) - (bar.total - bar.n), refresh=True)
+            except (runs.Interrupted, KeyboardInterrupt):
+                raise
+            except Exception as error:  # of a type of the backend's own, when it loses a worker
+                tqdm.write(f"a worker was lost: {runs.first_line(error)}", file=sys.stderr)
+            if not failed:
+                break
+    return failed
+
+
+def varied(jobs):
+    """Names of the options that are not the same in all jobs."""
+    names = [f.name for f in dataclasses.fields(jobs[0].config) if f.name not in ("name", "seed")]
+    return [n for n in names if len({getattr(job.config, n) for job in jobs}) > 1]
+
+
+def write_results(jobs, out):
+    """results.csv, one row a finished run, and the same for TensorBoard's HParams tab."""
+    names, rows = varied(jobs), []
+    for job in jobs:
+        if job.finished:
+            rows.append({"run": job.folder.name, "seed": job.config.seed}
+                        | {n: as_text(getattr(job.config, n)) for n in names}
+                        | runs.read_json(job.folder / "result.json"))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    with runs.atomic_file(out / "results.csv") as stream:
+        stream.write(text.getvalue().encode())
+    for row in rows:
+        folder = out / row["run"]
+        shutil.rmtree(folder, ignore_errors=True)
+        writer = tf.summary.create_file_writer(str(folder))
+        with writer.as_default():
+            hparams.hparams({n: row[n] for n in ("seed", *names)}, trial_id=row["run"])
+            for name in columns:
+                if isinstance(row.get(name), float):
+                    tf.summary.scalar(f"result/{name}", row[name], step=0)
+        writer.close()
+    return rows
+
+
+def sweep(options):
+    """Plan, run, collect: exit status 0, or 1 if runs failed. Raises InputError or Interrupted."""
+    def stop(number, _):
+        raise runs.Interrupted("stopped; the same command goes on", number)
+    jobs = plan(options)
+    axes = [axis.partition("=")[0] for axis in options.grid]
+    axes += [options.list.stem] if options.list else []
+    name = options.name or "-".join([pathlib.Path(options.experiment).stem, *axes])
+    out = pathlib.Path(options.logs) / "sweeps" / name
+    out.mkdir(parents=True, exist_ok=True)
+    connect(options.backend, options.address)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    print(f"{len(jobs)} runs, {sum(job.finished for job in jobs)} of them finished")
+    try:
+        failed = run_all(jobs, options, out)
+    finally:
+        rows = write_results(jobs, out)
+        print(f"results  {out / 'results.csv'}: {len(rows)} of {len(jobs)} runs\n"
+              f"hparams  tensorboard --logdir {out}")
+    for run, reason in failed.items():
+        print(f"sweep.py: {run} failed: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(runs.main(sweep, options))

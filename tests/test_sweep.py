@@ -1,0 +1,154 @@
+"""Sweeps through their command line, on this machine and on clusters of two workers."""
+import argparse
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, assert_one_line, run, start
+
+import runs
+import sweep
+from charts import read_events
+
+POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
+SMALL = ("--data", "synthetic", "--filters", 4, "--units", 8, "--batch", 8, "--snapshots", 0)
+
+
+def test_combinations():
+    assert sweep.combinations([], []) == [[]]
+    assert sweep.combinations(["a=1,2", "flip=yes,no"], ["--x 'y z'"]) == [
+        ["--x", "y z", "--a", "1", "--flip"], ["--x", "y z", "--a", "1", "--no-flip"],
+        ["--x", "y z", "--a", "2", "--flip"], ["--x", "y z", "--a", "2", "--no-flip"]]
+    assert sweep.combinations(["filters=32 64,8"], []) == [
+        ["--filters", "32", "64"], ["--filters", "8"]]
+    with pytest.raises(runs.InputError, match="OPTION=VALUE"):
+        sweep.combinations(["flip"], [])
+
+
+def results(logs, name):
+    with open(logs / "sweeps" / name / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def of(word):
+    """Process ids whose command line holds `word`."""
+    return [int(p.parent.name) for p in pathlib.Path("/proc").glob("[0-9]*/cmdline")
+            if word.encode() in p.read_bytes() and int(p.parent.name) != os.getpid()]
+
+
+def test_grid_list_and_failures(tmp_path):
+    """Two good configurations and one that diverges; then everything that worked is skipped."""
+    (tmp_path / "list").write_text(
+        "--steps 2  # the good ones\n\n--steps 40 --loss unclamped --optimizer sgd --rate 1e4\n")
+    logs = tmp_path / "logs"
+    words = ("sweep.py", "cifar_lenet5.py", "--list", tmp_path / "list", "--seeds", 0, 1,
+             "--logs", logs, "--name", "x", "--jobs", 2, "--", *SMALL, "--schedule", "constant")
+    status, out, err = run(*words)
+    assert status == 1 and err.count("\n") == 2 and err.count("exit status 3") == 2, err
+    assert "4 runs, 0 of them finished" in out and "2 of 4 runs" in out
+    rows = results(logs, "x")
+    assert sorted((row["seed"], row["steps"], row["optimizer"]) for row in rows) == [
+        ("0", "2", "adamw"), ("1", "2", "adamw")]
+    for row in rows:
+        folder = logs / "cifar_lenet5" / row["run"]
+        result = runs.read_json(folder / "result.json")
+        assert float(row["test_accuracy"]) == result["test_accuracy"]
+        assert runs.read_json(folder / "config.json")["options"]["replicas"] == max(
+            1, runs.cores() // 2)
+        (tag,) = [key for key in read_events(logs / "sweeps" / "x" / row["run"])
+                  if key[1] == "result/test_accuracy"]
+        assert tag
+    times = {row["run"]: (logs / "cifar_lenet5" / row["run"] / "result.json").stat().st_mtime_ns
+             for row in rows}
+    status, out, _ = run(*words)
+    assert status == 1 and "4 runs, 2 of them finished" in out
+    assert times == {name: (logs / "cifar_lenet5" / name / "result.json").stat().st_mtime_ns
+                     for name in times}
+
+
+def test_killed_runs_are_tried_again(tmp_path):
+    words = ("sweep.py", "cifar_lenet5.py", "--grid", "dropout=0.1", "--logs", tmp_path,
+             "--retries", 1, "--", *SMALL, "--steps", 400, "--evaluations", 20)
+    process = start(*words)
+    folder = tmp_path / "cifar_lenet5"
+    while process.poll() is None and not list(folder.glob("*/checkpoints/*.npz")):
+        time.sleep(0.02)
+    for pid in of(f"{ROOT / 'cifar_lenet5.py'}\0--data"):
+        os.kill(pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and err == "", err
+    (row,) = results(tmp_path, "cifar_lenet5-dropout")
+    assert row["seed"] == "0" and 0 <= float(row["test_accuracy"]) <= 1
+
+
+def test_stopping_a_sweep_stops_its_runs(tmp_path):
+    words = ("sweep.py", "cifar_lenet5.py", "--logs", tmp_path, "--name", "s", "--", *SMALL,
+             "--steps", 300, "--evaluations", 20)
+    process = start(*words)
+    while process.poll() is None and not list(tmp_path.glob("*/*/checkpoints/*.npz")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and err.count("\n") == 1 and "same command" in err, err
+    time.sleep(1)
+    assert of(str(tmp_path)) == []
+    status, out, err = run(*words)
+    assert status == 0 and "0 of them finished" in out and len(results(tmp_path, "s")) == 1, err
+
+
+def test_bad_input_is_one_line(tmp_path):
+    words = ("sweep.py", "cifar_lenet5.py", "--logs", tmp_path / "l")
+    assert_one_line(run(*words, "--grid", "kernel=3"), "--kernel")
+    assert_one_line(run(*words, "--backend", "dask", "--address", "127.0.0.1:9"), "no dask cluster")
+    assert_one_line(run("sweep.py", "other.py", PYTHONPATH=POISON), "cifar_lenet5.py")
+    assert_one_line(run(*words, "--jobs", 0, PYTHONPATH=POISON), "--jobs", "at least 1")
+    assert_one_line(run(*words, "--list", tmp_path / "no", PYTHONPATH=POISON), "no", "No such file")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_two_configurations_cannot_share_a_folder(tmp_path):
+    options = argparse.Namespace(experiment="cifar_lenet5.py", grid=["rate=1,2"], lines=[],
+                                 seeds=[0], logs=str(tmp_path), common=["--name", "x"])
+    with pytest.raises(runs.InputError, match="--name"):
+        sweep.plan(options)
+    options.common = ["--rate", "1"]  # of two equal ones, one is run
+    options.grid = ["rate=1,1"]
+    assert len(sweep.plan(options)) == 1
+
+
+@pytest.fixture
+def dask_cluster():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as c:
+        yield c.scheduler_address
+
+
+@pytest.fixture
+def ray_cluster():
+    pytest.importorskip("ray")
+    command = [pathlib.Path(sys.executable).with_name("ray")]
+    subprocess.run([*command, "start", "--head", "--num-cpus=2", "--port=6399",
+                    "--include-dashboard=false"], check=True, capture_output=True)
+    yield "127.0.0.1:6399"
+    subprocess.run([*command, "stop", "--force"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_cluster(backend, tmp_path, request):
+    """Two runs on two worker processes: the same results as anywhere."""
+    address = request.getfixturevalue(f"{backend}_cluster")
+    words = ("cifar_lenet5.py", "--seeds", 0, 1, "--jobs", 2, "--name", "c")
+    after = ("--", *SMALL, "--steps", 3)
+    status, out, err = run("sweep.py", *words, "--backend", backend, "--address", address,
+                           "--logs", tmp_path / "cluster", *after)
+    assert status == 0 and err == "", err
+    assert run("sweep.py", *words, "--logs", tmp_path / "here", *after)[0] == 0
+    accuracies = [[(row["run"], row["test_accuracy"]) for row in sorted(
+        results(tmp_path / place, "c"), key=lambda row: row["run"])]
+                  for place in ("cluster", "here")]
+    assert accuracies[0] == accuracies[1] and len(accuracies[0]) == 2
