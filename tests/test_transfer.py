@@ -1,0 +1,149 @@
+"""Transfer: heads by hand, and the script through its command line."""
+import signal
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, assert_one_line, run, start
+
+import runs
+from charts import plot_transfer, read_events
+from transfer import evaluate_head, fit_head, rotate, scale
+
+POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
+SOURCE = ("cifar_lenet5.py", "--data", "synthetic", "--classes", "0-4", "--filters", 4, 8,
+          "--units", 16, "--batch", 32, "--steps", 40, "--evaluations", 1, "--name", "source")
+TARGET = ("--data", "synthetic", "--classes", "5-9", "--per-class", 1, 5, 20,
+          "--scratch-steps", 60)
+
+
+def test_scale_by_hand():
+    train, other = scale(np.array([[1.0, 0.0], [5.0, 0.0]]), np.array([[3.0, 4.0]]))
+    np.testing.assert_allclose(train, [[-1, 0], [1, 0]])  # centred, root mean squared norm 2
+    np.testing.assert_allclose(other, [[0, 2]])
+
+
+@pytest.mark.parametrize("head", ["softmax", "svm"])
+def test_rotation_loses_nothing(head):
+    """A head fitted in as many dimensions as images predicts as one fitted to all features."""
+    rng = np.random.default_rng(0)
+    x, y, test = rng.normal(size=(30, 200)), np.arange(30) % 3, rng.normal(size=(40, 200))
+    small, small_test = rotate(x, test)
+    assert small.shape == (30, 30) and small_test.shape == (40, 30)
+    np.testing.assert_allclose(small @ small.T, x @ x.T, atol=1e-9)
+    np.testing.assert_allclose(
+        fit_head(head, 1.0, small, y).decision_function(small_test),
+        fit_head(head, 1.0, x, y).decision_function(test), atol=2e-3)
+    assert rotate(x[:, :5], test[:, :5])[0].shape == (30, 5)
+
+
+@pytest.mark.parametrize("head", ["softmax", "svm"])
+def test_strength_is_chosen_on_validation_alone(head):
+    """Two classes that one mislabelled, far image pulls the wrong way unless regularised."""
+    x = np.array([[-1.0], [-1.1], [1.0], [1.1], [-40.0]])
+    train = x, np.array([0, 0, 1, 1, 1])
+    good = np.array([[-1.0], [1.0]]), np.array([0, 1])
+    for strengths in ((1e-6, 1.0), (1.0, 1e-6)):
+        fitted = {s: fit_head(head, s, *train).score(*good) for s in strengths}
+        accuracy, chosen = evaluate_head(head, strengths, train, good, (good[0], 1 - good[1]))
+        assert fitted[chosen] == max(fitted.values())
+        assert accuracy == 1 - fitted[chosen]
+
+
+def test_table_by_hand():
+    config = {"source": {"title": "A"}, "data": {"title": "B"}}
+    group = [(None, config, {"train_seconds": 3.0} | {f"test_accuracy/{name}": value for name, value
+                             in (("softmax/relu1/1", a), ("softmax/relu1/10", b),
+                                 ("scratch/1", 0.1), ("scratch/10", 0.2))})
+             for a, b in ((0.5, 0.9), (0.6, 0.9))]
+    table, figure, numbers = plot_transfer(group)
+    assert table.splitlines()[2:] == [
+        "| softmax | relu1 | 55.0 +- 7.1 | 90.0 +- 0.0 |",
+        "| none: trained from scratch |  | 10.0 +- 0.0 | 20.0 +- 0.0 |"]
+    np.testing.assert_allclose(numbers["softmax/relu1"], [[50, 60], [90, 90]])
+    assert "n = 2" in figure.get_suptitle()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(logs folder, the transfer run's folder, the words that made it, what it printed)."""
+    logs = tmp_path_factory.mktemp("transfer")
+    assert run(*SOURCE, "--logs", logs)[0] == 0
+    words = ("transfer.py", logs / "cifar_lenet5" / "source-seed0", *TARGET)
+    status, out, err = run(*words, "--logs", logs, "--name", "x")
+    assert status == 0 and err == "", err
+    return logs, logs / "transfer" / "x-seed0", words, out
+
+
+def test_run_leaves_what_it_promises(finished):
+    logs, folder, _, out = finished
+    result, events = runs.read_json(folder / "result.json"), read_events(folder)
+    names = [f"{head}/{place}" for head in ("softmax", "svm")
+             for place in ("pixels", "relu1", "relu2", "relu_hidden")] + ["scratch"]
+    assert set(result) == {f"test_accuracy/{name}/{k}" for name in names for k in (1, 5, 20)} | {
+        "train_seconds"}
+    for name in names:
+        steps, _, values = events[name, "transfer/test_accuracy"]
+        assert steps.tolist() == [1, 5, 20]
+        np.testing.assert_allclose(np.float64(values), [
+            result[f"test_accuracy/{name}/{k}"] for k in steps], rtol=1e-6)
+    assert result["test_accuracy/softmax/relu2/20"] > 0.4  # of five classes
+    config = runs.read_json(folder / "config.json")
+    assert config["data"]["title"].startswith("SYNTHETIC") and "SYNTHETIC" in out
+    assert config["source"]["options"]["classes"] == "0-4"
+    status, out, err = run("visualize.py", "transfer", folder, "--out", logs / "figures")
+    assert status == 0 and err == "" and "| softmax | relu1 |" in out
+    assert (logs / "figures" / "transfer_x.png").exists()
+    for part, tag in events:
+        assert f"`{tag}`" in (ROOT / "README.md").read_text() or tag.startswith(
+            ("_hparams_", "result/")), tag
+
+
+def values_of(folder):
+    return {key: (steps.tolist(), np.array(values).tolist())
+            for key, (steps, _, values) in read_events(folder).items()
+            if "seconds" not in key[1] and key[1] not in ("config", "_hparams_/session_start_info")}
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_stopped_run_goes_on(finished, tmp_path, number, status):
+    logs, folder, words, _ = finished
+    words = (*words, "--logs", tmp_path, "--name", "x")
+    copy = tmp_path / "transfer" / "x-seed0"
+    process = start(*words)
+    while process.poll() is None and len(runs.checkpoints(copy)) < 2:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status and "Traceback" not in err, err
+    assert_one_line(run(*words), "interrupted", "--resume")
+    status, _, err = run(*words, "--resume")
+    assert status == 0, err
+    assert values_of(copy) == values_of(folder)
+    status, out, _ = run(*words, "--resume")
+    assert status == 0 and "finished" in out
+
+
+def test_bad_input_is_one_line(finished, tmp_path):
+    logs, folder, words, _ = finished
+    source = words[1]
+    assert run("transfer.py", "--help", PYTHONPATH=POISON)[0] == 0
+    for bad, said in (((), "source"), ((source, "--per-class", -1), "at least 0"),
+                      ((source, "--bogus"), "--bogus")):
+        assert_one_line(run("transfer.py", *bad, PYTHONPATH=POISON), said)
+    for bad, said in (((folder, "--name", "y"), "folder named after a script"),
+                      ((tmp_path / "none", "--name", "y"), "none"),
+                      ((source, "--data", "synthetic", "--classes", "9"), "--classes")):
+        assert_one_line(run("transfer.py", *bad, "--logs", tmp_path), said)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_images_must_fit_the_network(finished, tmp_path):
+    from PIL import Image
+    for part in ("train", "test"):
+        for name in "ab":
+            (tmp_path / "d" / part / name).mkdir(parents=True)
+            for i in range(5):
+                Image.new("L", (20, 20), i).save(tmp_path / "d" / part / name / f"{i}.png")
+    assert_one_line(run("transfer.py", finished[2][1], "--data", tmp_path / "d", "--logs",
+                        tmp_path / "l"), "(20, 20, 1)", "(28, 28, 1)")

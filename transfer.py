@@ -1,0 +1,250 @@
+"""Transfer: what each layer of a trained LeNet-5 is worth on images it was not trained for.
+
+    python transfer.py logs/cifar_lenet5/best-seed0 --data mnist
+    python transfer.py logs/cifar_lenet5/best-classes=0-4-seed0 --classes 5-9
+
+The layers are frozen; a softmax and a linear support vector machine are trained on each one's
+features, from few images a class to all (Zeiler & Fergus, arXiv 1311.2901, tables 4-7 and fig. 9).
+Beside them the same network trained from scratch on the same images.
+"""
+import dataclasses
+import sys
+import time
+
+import runs
+from options import option, parse
+
+HEADS = ("softmax", "svm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every option of a run."""
+    NAME = "{source}-to-{data}"
+    source: str = option("", "folder of the run whose layers are used", positional=True,
+                         names_run=False)
+    # which run
+    seed: int = option(0, "seed of the choice of images and of the network from scratch", low=0,
+                       names_run=False)
+    name: str = option("", "run name; empty: the source, the data and what differs from the "
+                       "defaults", names_run=False)
+    logs: str = option("logs", "folder of all runs", names_run=False)
+    resume: bool = option(False, "go on with an interrupted run", names_run=False)
+    overwrite: bool = option(False, "replace an existing run", names_run=False)
+    # data
+    data: str = option("auto", "mnist, or what cifar_lenet5.py takes: auto, elec677, cifar10, "
+                       "synthetic, or the path of a folder or zip")
+    data_dir: str = option(runs.DATA_DIR, "folder of data sets, also set by the environment "
+                           "variable DATA_DIR", names_run=False)
+    grey: bool = option(False, "make colour images grey")
+    classes: str = option("", "numbers of the classes to keep, like 0-4 or 0,2,7; empty: all")
+    validation_fraction: float = option(0.1, "share of the training images held out to choose the "
+                                        "strength of regularisation", low=0.01, high=0.9)
+    per_class: tuple = option((1, 2, 5, 10, 20, 50, 100, 0),
+                              "training images of each class; 0: all", low=0)
+    # heads
+    strengths: tuple = option((0.01, 1.0, 100.0), "weights C of the loss against the squared norm "
+                              "of a head, of which the validation images choose", low=0)
+    scratch_steps: int = option(1000, "updates of the network from scratch, by the source's other "
+                                "options; 0: none", low=0)
+    # machine
+    replicas: int = option(runs.cores(), "shares of a batch computed at a time, one core each",
+                           low=1, names_run=False)
+
+
+if __name__ == "__main__":  # --help and wrong options answer before the slow imports below
+    config = parse(Config, {})
+    runs.use_replicas(config.replicas)
+
+with runs.quiet_import():
+    import tensorflow as tf
+
+import numpy as np  # noqa: E402
+from sklearn.linear_model import LogisticRegression  # noqa: E402
+from sklearn.svm import LinearSVC  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+import analyses  # noqa: E402
+import cifar_lenet5  # noqa: E402
+import utils  # noqa: E402
+from network import load_network  # noqa: E402
+from optimizers import create_slots  # noqa: E402
+
+# ------------------------------------------------------------------------------ features, heads
+
+def features_of(network, place, data):
+    """Flat features (n, d) of all training and test images at a layer, or their "pixels"."""
+    inputs = [network.inputs(images) for images in (data.train_images, data.test_images)]
+    if place != "pixels":
+        inputs = [analyses.outputs(network.model, [place], x)[0] for x in inputs]
+    return [x.reshape(len(x), -1) for x in inputs]
+
+
+def scale(train, *others):
+    """Features centred on the training images and divided by their root mean squared norm, so that
+    a strength of regularisation means the same for every layer. Each is (n, features)."""
+    mean = train.mean(0)
+    norm = np.sqrt(np.square(train - mean).sum(1).mean()) or 1.0
+    return [(x - mean) / norm for x in (train, *others)]
+
+
+def rotate(train, *others):
+    """The same features in as many dimensions as there are training images, if these are fewer.
+
+    What is at right angles to all training images changes no linear head with a squared penalty, so
+    nothing is lost, and fitting few images to thousands of features becomes quick.
+    """
+    if len(train) >= train.shape[1]:
+        return [train, *others]
+    _, _, basis = np.linalg.svd(train, full_matrices=False)
+    return [x @ basis.T for x in (train, *others)]
+
+
+def fit_head(head, strength, features, labels):
+    """A "softmax" or "svm" (one against the rest, squared hinge) trained to its optimum."""
+    if head == "softmax":
+        return LogisticRegression(C=strength, max_iter=2000).fit(features, labels)
+    return LinearSVC(C=strength, dual="auto", max_iter=20_000, random_state=0).fit(features, labels)
+
+
+def evaluate_head(head, strengths, train, validation, test):
+    """(test accuracy, strength) of a head whose strength the validation images chose.
+
+    train, validation, test: (features (n, d), labels (n,)). The weakest of equals is chosen; test
+    images are seen by the chosen head only.
+    """
+    fitted = {strength: fit_head(head, strength, *train) for strength in sorted(strengths)}
+    best = max(fitted, key=lambda strength: fitted[strength].score(*validation))
+    return fitted[best].score(*test), best
+
+
+def fit_heads(features, labels, chosen, held_out, config):
+    """[(test accuracy, strength)] of each of HEADS on a layer's features.
+
+    features: (training, test) arrays (n, d); labels: their labels; chosen, held_out: the training
+    and validation images among the training features.
+    """
+    train, validation, test = scale(features[0][chosen], features[0][held_out], features[1])
+    train, validation, test = rotate(train, validation, test)
+    return [evaluate_head(head, config.strengths, (train, labels[0][chosen]),
+                          (validation, labels[0][held_out]), (test, labels[1])) for head in HEADS]
+
+
+def train_from_scratch(options, images, labels, data, stopped):
+    """Test accuracy of a LeNet-5 trained on these images alone, or None if stopped() says stop.
+
+    options: a cifar_lenet5.Config; images: uint8, labels; data: the Images that hold the test set.
+    Raises FloatingPointError(step, rate) if the loss stops being finite.
+    """
+    mean, std = ((float(images.mean() / 255), float(images.std() / 255) or 1.0)
+                 if options.standardize else (0.0, 1.0))
+    model = cifar_lenet5.build_model(images.shape[1:], len(data.classes), options)
+    slots = create_slots(options.optimizer, [v.value for v in model.trainable_variables])
+    train_block = cifar_lenet5.make_train_block(model, slots, options, mean, std,
+                                                tf.constant(images), tf.constant(labels))
+    order = runs.stream_seed(options.seed, "order")
+    for first in range(0, options.steps, cifar_lenet5.BLOCK):
+        last = min(first + cifar_lenet5.BLOCK, options.steps)
+        rates = np.float32([utils.learning_rate(step, options.steps, options)
+                            for step in range(first, last)])
+        indices = utils.batch_indices(order, first, last, options.batch, len(images))
+        losses = train_block(indices, rates, first).numpy()
+        for i in np.flatnonzero(~np.isfinite(losses))[:1]:
+            raise FloatingPointError(first + i, rates[i])
+        if stopped():
+            return None
+    cifar_lenet5.measure_statistics(model, cifar_lenet5.prepare(images[:1000], mean, std))
+    predict = cifar_lenet5.make_predict(model, mean, std, options.replicas)
+    return cifar_lenet5.evaluate(predict(data.test_images), data.test_labels)[1]
+
+
+# -------------------------------------------------------------------------------------- a run
+
+def load(config):
+    """(network, data set, training indices, validation indices). Raises InputError."""
+    network = load_network(config.source, config.data_dir)
+    if not network.layers:
+        raise runs.InputError(f"{config.source} has no convolutional layers to transfer")
+    loader = utils.load_digits if config.data == "mnist" else utils.load_images
+    data = utils.restrict(loader(config.data, config.data_dir), config.classes, config.grey)
+    shape, wanted = data.train_images.shape[1:], network.model.input.shape[1:]
+    if shape != wanted:
+        raise runs.InputError(f"--data {config.data} has images {shape}, the network of "
+                              f"{config.source} takes {wanted} (height, width, channels)")
+    return network, data, *utils.split_validation(data.train_labels, config.validation_fraction)
+
+
+def train(config):
+    """Train and evaluate every head; record one run. Raises InputError, Diverged or Interrupted.
+
+    A step is one layer, or "scratch", with one number of images a class; a stopped run goes on
+    after the last finished step.
+    """
+    with runs.Run("transfer", config) as run:
+        if run.finished:
+            print(f"{run.path} is finished; --overwrite to replace it")
+            return
+        network, data, chosen, held_out = load(config)
+        labels = data.train_labels, data.test_labels
+        most = int(np.bincount(labels[0][chosen]).max())
+        shots = sorted({min(k, most) or most for k in config.per_class})
+        draw = runs.stream_seed(config.seed, "subset")
+        subsets = {k: chosen[utils.some_of_each_class(labels[0][chosen], k, draw)] for k in shots}
+        places = ["pixels", *network.layers, "relu_hidden"]
+        places += ["scratch"] if config.scratch_steps else []
+        tasks = [(place, k) for place in places for k in shots]
+        run.describe(total_steps=len(tasks), data=dict(
+            name=data.name, title=data.title, checksum=data.checksum, classes=data.classes,
+            train=len(chosen), validation=len(held_out), test=len(labels[1])),
+            source=dict(title=network.data.title, options=dataclasses.asdict(network.config)))
+        print(f"source   {network.folder}: {network.data.title}\ndata     {data.title}\n"
+              f"run      {run.path}: {len(tasks)} steps")
+
+        options = dataclasses.replace(network.config, seed=config.seed, steps=config.scratch_steps,
+                                      replicas=config.replicas)
+        step, state = run.restore()
+        found = state or {"seconds": np.zeros(())}
+        if not state:
+            run.log_options()
+        place_of_features = None
+        with tqdm(total=len(tasks), initial=step, unit="step", disable=None, leave=False) as bar:
+            while step < len(tasks) and not run.signal:
+                start = time.perf_counter()
+                place, k = tasks[step]
+                if place == "scratch":
+                    images = data.train_images[subsets[k]]
+                    try:
+                        accuracy = train_from_scratch(
+                            dataclasses.replace(options, batch=min(options.batch, len(images))),
+                            images, labels[0][subsets[k]], data, lambda: run.signal)
+                    except FloatingPointError as error:
+                        raise run.diverged("the loss from scratch", *error.args) from None
+                    if accuracy is None:
+                        break
+                    results = {"scratch": (accuracy, 0.0)}
+                else:
+                    if place != place_of_features:
+                        place_of_features, features = place, features_of(network, place, data)
+                    results = {f"{head}/{place}": result for head, result in zip(HEADS, fit_heads(
+                        features, labels, subsets[k], held_out, config))}
+                found["seconds"] = found["seconds"] + time.perf_counter() - start
+                for name, (accuracy, strength) in results.items():
+                    found[f"{name}/{k}"] = np.array([accuracy, strength])
+                    with run.writer(name).as_default():
+                        tf.summary.scalar("transfer/test_accuracy", accuracy, step=k)
+                        if name != "scratch":
+                            tf.summary.scalar("transfer/strength", strength, step=k)
+                    tqdm.write(f"{name:20} {k:5,} images a class  test {100 * accuracy:5.1f} %")
+                step += 1
+                run.save(step, found)
+                bar.update()
+        if run.signal:
+            run.interrupt(step)
+        seconds = float(found.pop("seconds"))
+        run.finish(step, {f"test_accuracy/{name}": float(accuracy)
+                          for name, (accuracy, _) in found.items()} | {"train_seconds": seconds})
+        print(f"time     {seconds:.0f} s\ntable    python visualize.py transfer {run.path}")
+
+
+if __name__ == "__main__":
+    sys.exit(runs.main(train, config))
