@@ -140,7 +140,7 @@ def plot_filters(events):
              title, pad=12)
         for i, f in enumerate(fits[k] for k in order):
             axis.text(i % columns * (width + 2) - 0.4, i // columns * (height + 2) - 0.7,
-                      f"{f['r2']:.2f} {f['angle']:.0f}°", fontsize=6)
+                      f"{f['r2']:.2f} {f['angle']:.0f}° {f['frequency']:.2f}", fontsize=5.5)
     shown = [as_signed(kernels[m][..., i], np.abs(kernels[m]).max())
              for m in moments for i in order[:24]]
     axis = bottom.subplots()
@@ -148,10 +148,10 @@ def plot_filters(events):
          f"over training: the same filters, best fit first, at steps "
          f"{', '.join(f'{steps[m]:,}' for m in moments)} from top to bottom, each row on one scale")
     figure.suptitle(
-        f"{name}: {count} first-layer kernels, {height}x{width}, step {steps[-1]:,}, with r2 and "
-        f"stripe angle of the best Gabor fit\nmean r2 {r2.mean():.2f} (shuffled pixels "
-        f"{chance.mean():.2f}); {100 * share:.0f} % fit better than 95 % of shuffled kernels "
-        "(chance 5 %)", fontsize=10)
+        f"{name}: {count} first-layer kernels, {height}x{width}, step {steps[-1]:,}, with r2, "
+        "stripe angle and frequency (cycles a pixel) of the best Gabor fit\n"
+        f"mean r2 {r2.mean():.2f} (shuffled pixels {chance.mean():.2f}); {100 * share:.0f} % fit "
+        "better than 95 % of shuffled kernels (chance 5 %)", fontsize=10)
     return figure, {"kernel": kernels[-1], "order": order, "step": steps[-1], "r2": r2,
                     "chance_r2": chance, "edge_likeness": share,
                     "angle": np.array([f["angle"] for f in fits]),
@@ -239,9 +239,7 @@ def compare(folders, target=0.98):
     """
     rows = ["| run | seeds | images/s | s per epoch | s to 98 % validation accuracy "
             "| test accuracy (%) | instability of the loss |", "|---|---|---|---|---|---|---|"]
-    figure, axes = plt.subplots(1, 3, figsize=(11, 0.6 + 0.45 * len(configurations(folders))),
-                                sharey=True, layout="constrained")
-    numbers, names = {}, []
+    names, shown, numbers = [], [], {}
     for (name, _, data), group in configurations(folders).items():
         series = [read_events(folder) for folder, _, _ in group]
         speed = [result["images_per_second"] for _, _, result in group]
@@ -254,15 +252,53 @@ def compare(folders, target=0.98):
                     f"{mean_and_deviation(epoch, 1)} | {waits} | "
                     f"{mean_and_deviation(accuracy, 2)} | {mean_and_deviation(unsteady, 3)} |")
         names.append(f"{name} (n = {len(group)})")
-        for axis, values in zip(axes, (speed, accuracy, unsteady)):
-            axis.plot(values, [len(names) - 1] * len(values), "o", color="#0072B2", alpha=0.5)
-            axis.plot(np.mean(values), len(names) - 1, "|", color="black", markersize=16)
         numbers[name] = np.column_stack([speed, epoch, wait, accuracy, unsteady])
-    for axis, label in zip(axes, ("training speed (images/s)", "test accuracy (%)",
-                                  "instability: std of the\nhigh-frequency part of log loss")):
-        axis.set(xlabel=label, yticks=range(len(names)), yticklabels=names)
-    axes[0].set_xscale("log")
-    axes[0].set_ylim(len(names) - 0.5, -0.5)
+        shown.append((speed, accuracy, unsteady))
+    figure = plot_dots(names, shown, ("training speed (images/s)", "test accuracy (%)",
+                                      "instability: std of the\nhigh-frequency part of log loss"))
+    figure.axes[0].set_xscale("log")
+    figure.suptitle(f"{data}: each seed a dot, their mean a bar")
+    return "\n".join(rows), figure, numbers
+
+
+def plot_dots(names, values, labels):
+    """One panel a quantity, one row a configuration, each seed a dot and their mean a bar.
+
+    values: for each name, for each label, the values of the seeds.
+    """
+    figure, axes = plt.subplots(1, len(labels), figsize=(11, 1 + 0.3 * len(names)), sharey=True,
+                                layout="constrained", squeeze=False)
+    for i, axis in enumerate(axes[0]):
+        for row, quantities in enumerate(values):
+            seeds = quantities[i]
+            axis.plot(seeds, [row] * len(seeds), "o", color="#0072B2", alpha=0.5)
+            axis.plot(np.mean(seeds), row, "|", color="black", markersize=14)
+        axis.set(xlabel=labels[i], yticks=range(len(names)), yticklabels=names,
+                 ylim=(len(names) - 0.5, -0.5))
+    return figure
+
+
+def study(folders):
+    """Table and figure of LeNet-5's configurations over their seeds: accuracies, how edge-like the
+    first layer's kernels are (gabor.edge_likeness: 5 % of them is chance), weights, time."""
+    rows = ["| run | seeds | weights | train accuracy (%) | test accuracy (%) | edge-like kernels "
+            "(%) | r2 above chance | time (s) |", "|---|---|---|---|---|---|---|---|"]
+    names, shown, numbers = [], [], {}
+    for (name, _, data), group in configurations(folders).items():
+        kernels = [read_events(folder)["train", "filters/kernel"][2][-1] for folder, _, _ in group]
+        fitted = [gabor.edge_likeness(kernel) for kernel in kernels]
+        edges = [100 * share for _, _, share in fitted]
+        above = [np.mean([f["r2"] for f in fits]) - chance.mean() for fits, chance, _ in fitted]
+        train, test, seconds = (np.array([result[key] for _, _, result in group]) for key in
+                                ("train_accuracy", "test_accuracy", "train_seconds"))
+        rows.append(f"| {name} | {len(group)} | {group[0][1]['parameters']:,} | " + " | ".join(
+            mean_and_deviation(values, digits) for values, digits in (
+                (100 * train, 1), (100 * test, 1), (edges, 0), (above, 2), (seconds, 0))) + " |")
+        names.append(f"{name} (n = {len(group)})")
+        shown.append((100 * test, edges, above))
+        numbers[name] = np.column_stack([100 * train, 100 * test, edges, above, seconds])
+    figure = plot_dots(names, shown, ("test accuracy (%)", "edge-like kernels (%)\n5 % is chance",
+                                      "mean r2 of their Gabor fits\nabove that of shuffled pixels"))
     figure.suptitle(f"{data}: each seed a dot, their mean a bar")
     return "\n".join(rows), figure, numbers
 

@@ -24,6 +24,8 @@
     python visualize.py table RUN...           final accuracies, mean +- standard deviation
                                                over seeds
     python visualize.py compare RUN...         recurrent nets and CNN: speed, accuracy, stability
+    python visualize.py study RUN...           LeNet-5: accuracy, how edge-like the kernels are,
+                                               weights, time
     python visualize.py transfer RUN...        what each layer's features are worth on other images
 
 Each figure is a PNG in --out/<run>/, with the numbers beside it (.npz), and is added to the run's
@@ -40,7 +42,8 @@ if __name__ == "__main__":  # --help answers before the slow imports below
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=(
         "all", "curves", "filters", "time", "activations", "deconv", "evolution", "invariance",
-        "diagnose", "occlusion", "correspondence", "table", "compare", "transfer"))
+        "diagnose", "occlusion", "correspondence", "table", "compare", "study",
+        "transfer"))
     parser.add_argument("runs", nargs="+", metavar="RUN", type=pathlib.Path)
     parser.add_argument("--out", default="figures", type=pathlib.Path, help="folder of the figures")
     parser.add_argument("--by", choices=("step", "sample", "time"), default="step",
@@ -112,10 +115,10 @@ def visualize(options):
     with plt.style.context(STYLE):
         if options.what == "table":
             print(charts.tabulate(options.runs))
-        elif options.what == "compare":
-            table, figure, numbers = charts.compare(options.runs)
+        elif options.what in ("compare", "study"):
+            table, figure, numbers = getattr(charts, options.what)(options.runs)
             print(table)
-            write(figure, numbers, options.out / "compare")
+            write(figure, numbers, options.out / options.what)
         elif options.what == "transfer":
             for (name, _, _), group in charts.configurations(options.runs).items():
                 table, figure, numbers = charts.plot_transfer(group)
