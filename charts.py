@@ -346,3 +346,40 @@ def plot_transfer(group):
     figure.suptitle(f"Features trained on {config['source']['title']}\n"
                     f"tested on {config['data']['title']}; mean and std, n = {len(group)}")
     return "\n".join(table), figure, numbers
+
+
+def plot_heat(rows, down, across, metric):
+    """Heat map of a sweep's results: the mean of a metric over seeds, at each pair of two options.
+
+    rows: of results.csv, as dictionaries of text. Cells say how many runs did not end for a loss
+    that was not finite; cells without any finished run stay blank.
+    """
+    def values(name):
+        found = {row[name] for row in rows}
+        try:
+            return sorted(found, key=float)
+        except ValueError:
+            return sorted(found)
+
+    ups, lefts = values(down), values(across)
+    means, lost = np.full((len(ups), len(lefts)), np.nan), np.zeros((len(ups), len(lefts)), int)
+    figure, axis = plt.subplots(figsize=(2.5 + 0.9 * len(lefts), 1.6 + 0.5 * len(ups)),
+                                layout="constrained")
+    for i, up in enumerate(ups):
+        for j, left in enumerate(lefts):
+            cell = [row for row in rows if row[down] == up and row[across] == left]
+            finished = [100 * float(row[metric]) for row in cell if row["status"] == "finished"]
+            lost[i, j] = sum(row["status"] == "diverged" for row in cell)
+            means[i, j] = np.mean(finished) if finished else np.nan
+            text = f"{lost[i, j]} of {len(cell)}\nnot finite" if lost[i, j] else ""
+            if finished:
+                text = mean_and_deviation(finished, 1).replace(" +- ", "\n+- ") + "\n" + text
+            if text:
+                axis.text(j, i, text.strip(), ha="center", va="center", fontsize=7,
+                          bbox=dict(boxstyle="round,pad=0.15", color="white", alpha=0.7))
+    picture = axis.imshow(means, cmap="viridis", aspect="auto")
+    axis.set(xticks=range(len(lefts)), xticklabels=lefts, yticks=range(len(ups)), yticklabels=ups,
+             xlabel=across, ylabel=down)
+    axis.grid(False)
+    figure.colorbar(picture, label=f"{metric.replace('_', ' ')} (%)")
+    return figure, {"mean": means, "diverged": lost, down: np.array(ups), across: np.array(lefts)}

@@ -49,7 +49,7 @@ class Config:
     # network
     kernel_size: int = option(5, "side of the convolution kernels, pixels", low=1)
     filters: tuple = option((32, 64), "feature maps of each convolutional layer", low=1)
-    units: int = option(1024, "units of the hidden dense layer", low=1)
+    units: int = option(1024, "units of the hidden dense layer; 0: no such layer", low=0)
     dropout: float = option(0.5, "share of hidden units dropped in training", low=0, high=0.95)
     activation: str = option("relu", "rectifier", ("relu", "leaky"))
     alpha: float = option(0.1, "slope of the leaky rectifier below zero", low=0, high=1)
@@ -149,7 +149,8 @@ def build_model(input_shape, classes, config):
             x = normalize(x, i)
         x = rectifier(f"relu{i}")(x)
     x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
-    x = rectifier("relu_hidden")(keras.layers.Dense(config.units, name="hidden", **start())(x))
+    if config.units:
+        x = rectifier("relu_hidden")(keras.layers.Dense(config.units, name="hidden", **start())(x))
     x = keras.layers.Dropout(config.dropout, dtype=policy, name="dropout")(x)
     logits = keras.layers.Dense(classes, name="logits", **start() | {"dtype": "float32"})(x)
     model = keras.Model(images, logits, name="lenet5")

@@ -55,7 +55,7 @@ class Config:
                             low=0, high=0.95)
     kernel_size: int = option(5, "cnn: side of the convolution kernels, pixels", low=1)
     filters: tuple = option((32, 64), "cnn: feature maps of each convolutional layer", low=1)
-    units: int = option(1024, "cnn: units of the hidden dense layer", low=1)
+    units: int = option(1024, "cnn: units of the hidden dense layer; 0: no such layer", low=0)
     activation: str = option("relu", "cnn: rectifier", ("relu", "leaky"))
     alpha: float = option(0.1, "cnn: slope of the leaky rectifier below zero", low=0, high=1)
     batch_norm: str = option("none", "cnn: normalise each convolutional layer's output over the "

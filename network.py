@@ -27,10 +27,15 @@ class Network:
         return cifar_lenet5.prepare(images, self.mean, self.std).numpy()
 
     @property
+    def rectifiers(self):
+        """Names of the layers that end a stage, convolutional or dense, in their order."""
+        return [layer.name for layer in self.model.layers if layer.name.startswith("relu")]
+
+    @property
     def layers(self):
-        """Names of the layers that end the convolutional stages: the rectifiers."""
-        return [layer.name for layer in self.model.layers
-                if layer.name.startswith("relu") and len(layer.output.shape) == 4]
+        """Names of those that end a convolutional stage."""
+        return [name for name in self.rectifiers
+                if len(self.model.get_layer(name).output.shape) == 4]
 
 
 def load_network(folder, data_dir):

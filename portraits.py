@@ -168,7 +168,7 @@ def draw_invariance(network):
     chosen = first_of_each_class(network.data.test_labels, 1)[:5, 0]
     images, labels = (network.inputs(network.data.test_images[chosen]),
                       network.data.test_labels[chosen])
-    names = [network.layers[0], "relu_hidden"]
+    names = [network.rectifiers[0], network.rectifiers[-1]]
     changes = (("shift", "shifted down (pixels)", np.arange(-10, 11)),
                ("scale", "scaled by", np.geomspace(0.5, 2, 21)),
                ("rotation", "rotated by (degrees)", np.arange(-180, 181, 10)))
@@ -229,7 +229,7 @@ def draw_correspondence(network, count=20, trials=5):
              "bottom right": (height - h, width - w), "centre": (h // 2, w // 2)}
     grey = float(network.inputs(
         np.full((1, 1, 1, 1), network.data.train_images.mean()))[0, 0, 0, 0])
-    names, rng = [*network.layers, "relu_hidden"], np.random.default_rng(0)
+    names, rng = network.rectifiers, np.random.default_rng(0)
     deltas = {part: [] for part in (*fixed, "random")}
     for chosen in first_of_each_class(network.data.test_labels, count):
         images = network.inputs(network.data.test_images[chosen])

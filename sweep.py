@@ -152,16 +152,15 @@ def connect(backend, address):
 
 
 def run_all(jobs, options, out):
-    """Run the jobs, again those that fail, as often as asked; {run: what went wrong}.
-
-    Each round tries whatever is not finished; losing a worker ends a round.
+    """Run the jobs, again those that fail, as often as asked; {run: exit status} of what failed,
+    None if its worker was lost. Each round tries whatever is not finished.
     """
     threads = max(1, runs.cores() // options.jobs)
     environment = {name: os.environ[name] for name in ("DATA_DIR",) if name in os.environ}
     failed = {}
     with tqdm(total=len(jobs), unit="run", disable=None) as bar:
         for _ in range(options.retries + 1):
-            failed = {job.folder.name: "was not tried" for job in jobs if not job.finished}
+            failed = {job.folder.name: None for job in jobs if not job.finished}
             bar.update(len(jobs) - len(failed) - bar.n)
             tasks = [joblib.delayed(attempt)(
                 job.folder.name, command(job, threads), str(out / f"{job.folder.name}.txt"),
@@ -170,11 +169,11 @@ def run_all(jobs, options, out):
             try:
                 with joblib.parallel_config(options.backend, n_jobs=options.jobs):
                     for name, status in joblib.Parallel(return_as=how, batch_size=1)(tasks):
-                        failed[name] = f"exit status {status}, see {out / name}.txt"
+                        failed[name] = status
                         if status == 0:
                             del failed[name]
                             bar.update()
-                        bar.set_postfix(failed=len(failed) - (bar.total - bar.n), refresh=True)
+                        bar.set_postfix(failed=sum(s is not None for s in failed.values()))
             except (runs.Interrupted, KeyboardInterrupt):
                 raise
             except Exception as error:  # of a type of the backend's own, when it loses a worker
@@ -190,14 +189,18 @@ def varied(jobs):
     return [n for n in names if len({getattr(job.config, n) for job in jobs}) > 1]
 
 
-def write_results(jobs, out):
-    """results.csv, one row a finished run, and the same for TensorBoard's HParams tab."""
+def write_results(jobs, failed, out):
+    """results.csv, one row a run, and the finished ones for TensorBoard's HParams tab.
+
+    The column `status` says "finished", "diverged", "failed" or "unfinished".
+    """
     names, rows = varied(jobs), []
     for job in jobs:
-        if job.finished:
-            rows.append({"run": job.folder.name, "seed": job.config.seed}
-                        | {n: as_text(getattr(job.config, n)) for n in names}
-                        | runs.read_json(job.folder / "result.json"))
+        status = {None: "unfinished", 3: "diverged"}.get(failed.get(job.folder.name), "failed")
+        rows.append({"run": job.folder.name, "seed": job.config.seed}
+                    | {n: as_text(getattr(job.config, n)) for n in names}
+                    | {"status": "finished" if job.finished else status}
+                    | (runs.read_json(job.folder / "result.json") if job.finished else {}))
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator="\n")
@@ -208,6 +211,8 @@ def write_results(jobs, out):
     for row in rows:
         folder = out / row["run"]
         shutil.rmtree(folder, ignore_errors=True)
+        if row["status"] != "finished":
+            continue
         writer = tf.summary.create_file_writer(str(folder))
         with writer.as_default():
             hparams.hparams({n: row[n] for n in ("seed", *names)}, trial_id=row["run"])
@@ -215,7 +220,6 @@ def write_results(jobs, out):
                 if isinstance(row.get(name), float):
                     tf.summary.scalar(f"result/{name}", row[name], step=0)
         writer.close()
-    return rows
 
 
 def sweep(options):
@@ -232,14 +236,16 @@ def sweep(options):
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     print(f"{len(jobs)} runs, {sum(job.finished for job in jobs)} of them finished")
+    failed = {}
     try:
         failed = run_all(jobs, options, out)
     finally:
-        rows = write_results(jobs, out)
-        print(f"results  {out / 'results.csv'}: {len(rows)} of {len(jobs)} runs\n"
-              f"hparams  tensorboard --logdir {out}")
-    for run, reason in failed.items():
-        print(f"sweep.py: {run} failed: {reason}", file=sys.stderr)
+        write_results(jobs, failed, out)
+        print(f"results  {out / 'results.csv'}: {sum(job.finished for job in jobs)} of {len(jobs)} "
+              f"runs finished\nhparams  tensorboard --logdir {out}")
+    for run, status in failed.items():
+        reason = "its worker was lost" if status is None else f"exit status {status}"
+        print(f"sweep.py: {run} failed: {reason}; see {out / run}.txt", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -190,7 +190,7 @@ def train(config):
         shots = sorted({min(k, most) or most for k in config.per_class})
         draw = runs.stream_seed(config.seed, "subset")
         subsets = {k: chosen[utils.some_of_each_class(labels[0][chosen], k, draw)] for k in shots}
-        places = ["pixels", *network.layers, "relu_hidden"]
+        places = ["pixels", *network.rectifiers]
         places += ["scratch"] if config.scratch_steps else []
         tasks = [(place, k) for place in places for k in shots]
         run.describe(total_steps=len(tasks), data=dict(

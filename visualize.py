@@ -26,12 +26,16 @@
     python visualize.py compare RUN...         recurrent nets and CNN: speed, accuracy, stability
     python visualize.py study RUN...           LeNet-5: accuracy, how edge-like the kernels are,
                                                weights, time
+    python visualize.py heat SWEEP --rows OPTION --columns OPTION
+                                               accuracy over two options of a sweep, and where
+                                               the loss stopped being finite
     python visualize.py transfer RUN...        what each layer's features are worth on other images
 
 Each figure is a PNG in --out/<run>/, with the numbers beside it (.npz), and is added to the run's
 images in TensorBoard. Tables need finished runs of this project's scripts.
 """
 import argparse
+import csv
 import pathlib
 import sys
 
@@ -43,11 +47,14 @@ if __name__ == "__main__":  # --help answers before the slow imports below
     parser.add_argument("what", choices=(
         "all", "curves", "filters", "time", "activations", "deconv", "evolution", "invariance",
         "diagnose", "occlusion", "correspondence", "table", "compare", "study",
-        "transfer"))
+        "heat", "transfer"))
     parser.add_argument("runs", nargs="+", metavar="RUN", type=pathlib.Path)
     parser.add_argument("--out", default="figures", type=pathlib.Path, help="folder of the figures")
     parser.add_argument("--by", choices=("step", "sample", "time"), default="step",
                         help="horizontal axis of curves")
+    parser.add_argument("--rows", default="optimizer", help="heat: option down the side")
+    parser.add_argument("--columns", default="rate", help="heat: option along the bottom")
+    parser.add_argument("--metric", default="validation_accuracy", help="heat: what is shown")
     parser.add_argument("--data-dir", default=runs.DATA_DIR, help="folder of data sets, also set "
                         "by the environment variable DATA_DIR")
     options = parser.parse_args()
@@ -119,6 +126,11 @@ def visualize(options):
             table, figure, numbers = getattr(charts, options.what)(options.runs)
             print(table)
             write(figure, numbers, options.out / options.what)
+        elif options.what == "heat":
+            for folder in options.runs:
+                figure = charts.plot_heat(read_results(folder, options), options.rows,
+                                          options.columns, options.metric)
+                write(*figure, options.out / f"heat_{folder.name}")
         elif options.what == "transfer":
             for (name, _, _), group in charts.configurations(options.runs).items():
                 table, figure, numbers = charts.plot_transfer(group)
@@ -136,6 +148,20 @@ def visualize(options):
         else:
             for run in options.runs:
                 visualize_run(run, options)
+
+
+def read_results(folder, options):
+    """Rows of a sweep's results.csv; InputError if it is none, or has not what is asked for."""
+    try:
+        with open(folder / "results.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise runs.InputError(f"{folder} is no sweep's folder: {runs.first_line(error)}") from error
+    for name in (options.rows, options.columns, options.metric, "status"):
+        if not rows or name not in rows[0]:
+            raise runs.InputError(f"{folder}/results.csv has no column {name}; it has "
+                                  f"{', '.join(rows[0] if rows else [])}")
+    return rows
 
 
 def events_of(run):

@@ -52,6 +52,8 @@ def test_network_follows_data_and_flags():
     model = build_model((33, 20, 3), 4, config)
     assert model.get_layer("conv3").output.shape == (None, 9, 5, 8)  # 33 -> 17 -> 9, 20 -> 10 -> 5
     assert model.output.shape == (None, 4)
+    without = build_model((28, 28, 1), 10, dataclasses.replace(Config(), units=0))
+    assert without.count_params() == 832 + 51_264 + 3136 * 10 + 10
 
 
 def test_pooling_before_the_rectifier_changes_nothing():

@@ -50,8 +50,11 @@ def test_grid_list_and_failures(tmp_path):
              "--logs", logs, "--name", "x", "--jobs", 2, "--", *SMALL, "--schedule", "constant")
     status, out, err = run(*words)
     assert status == 1 and err.count("\n") == 2 and err.count("exit status 3") == 2, err
-    assert "4 runs, 0 of them finished" in out and "2 of 4 runs" in out
+    assert "4 runs, 0 of them finished" in out and "2 of 4 runs finished" in out
     rows = results(logs, "x")
+    assert sorted((row["steps"], row["status"]) for row in rows) == [
+        ("2", "finished")] * 2 + [("40", "diverged")] * 2
+    rows = [row for row in rows if row["status"] == "finished"]
     assert sorted((row["seed"], row["steps"], row["optimizer"]) for row in rows) == [
         ("0", "2", "adamw"), ("1", "2", "adamw")]
     for row in rows:

@@ -10,9 +10,11 @@ from charts import (
     instability,
     plot_curves,
     plot_filters,
+    plot_heat,
     read_events,
     seconds_to,
     smooth,
+    study,
     tabulate,
 )
 
@@ -130,6 +132,43 @@ def test_instability_by_hand():
     assert instability(100 * alternating) == pytest.approx(instability(alternating))
 
 
+def test_heat_by_hand():
+    """Two seeds a cell: one cell whole, one half diverged, one lost, one never run."""
+    rows = [dict(optimizer=o, rate=r, status=s, accuracy=a) for o, r, s, a in (
+        ("sgd", "0.1", "finished", "0.5"), ("sgd", "0.1", "finished", "0.7"),
+        ("sgd", "1e-3", "finished", "0.4"), ("sgd", "1e-3", "diverged", ""),
+        ("adam", "0.1", "diverged", ""), ("adam", "0.1", "diverged", ""))]
+    figure, numbers = plot_heat(rows, "optimizer", "rate", "accuracy")
+    assert numbers["optimizer"].tolist() == ["adam", "sgd"]
+    assert numbers["rate"].tolist() == ["1e-3", "0.1"]
+    np.testing.assert_allclose(numbers["mean"], [[np.nan, np.nan], [40, 60]])
+    assert numbers["diverged"].tolist() == [[0, 2], [1, 0]]
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert sorted(texts) == ["2 of 2\nnot finite", "40.0\n1 of 2\nnot finite", "60.0\n+- 14.1"]
+
+
+def test_study_by_hand(tmp_path):
+    """One configuration, two seeds: a layer of gratings is more edge-like than noise."""
+    y, x = np.mgrid[:7, :7] - 3.0
+    waves = np.stack([np.exp(-(x * x + y * y) / 8) * np.cos(x * np.cos(a) + y * np.sin(a))
+                      for a in (0, 1, 2)], -1)[:, :, None].astype(np.float32)
+    noise = np.random.default_rng(0).normal(size=(7, 7, 1, 3)).astype(np.float32)
+    for name, kernel in (("waves", waves), ("noise", noise)):
+        for seed in (0, 1):
+            folder = tmp_path / f"{name}-seed{seed}"
+            with tf.summary.create_file_writer(str(folder / "train")).as_default():
+                tf.summary.write("filters/kernel", kernel, step=1)
+            (folder / "config.json").write_text(json.dumps(
+                {"options": {"name": name}, "total_steps": 9, "data": {"title": "D"},
+                 "parameters": 1234}))
+            (folder / "result.json").write_text(json.dumps(
+                {"train_accuracy": 1.0, "test_accuracy": 0.5 + 0.1 * seed, "train_seconds": 3}))
+    table, figure, numbers = study(sorted(tmp_path.iterdir()))
+    assert "| waves | 2 | 1,234 | 100.0 +- 0.0 | 55.0 +- 7.1 | 100 +- 0 |" in table
+    assert numbers["waves"][0, 2] == 100 and numbers["waves"][0, 3] > 0.3 > numbers["noise"][0, 3]
+    assert len(figure.axes) == 3 and "D" in figure.get_suptitle()
+
+
 def test_seconds_to_by_hand():
     series = {("validation", "evaluation/accuracy"): (np.array([0, 10, 20]), None, [0.1, 0.9, 1.0]),
               ("", "result/train_seconds"): (None, None, [40.0])}
@@ -154,6 +193,7 @@ def test_command_line(tmp_path):
                     "filters/kernel")
     assert_one_line(run("visualize.py", "curves", tmp_path / "none"), "no TensorBoard events")
     assert_one_line(run("visualize.py", "table", tmp_path / "r"), "config.json")
+    assert_one_line(run("visualize.py", "heat", tmp_path / "r"), "results.csv")
     assert_one_line(run("visualize.py", "draw", tmp_path / "r"), "curves")
     assert_one_line(run("visualize.py", "deconv", tmp_path / "r", "--out", tmp_path / "g"),
                     "config.json")
