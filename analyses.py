@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deconvnet import forward, one_unit, project, receptive_field
+from deconvnet import one_unit, project, receptive_field
 
 
 def outputs(model, names, images, batch=500):
@@ -68,8 +68,7 @@ def project_strongest(model, name, images, count=9):
     unit = row.ravel(), column.ravel(), np.repeat(np.arange(len(image)), image.shape[1])
     pixels = np.concatenate([  # in parts, to bound memory
         project(model, name, images[chosen[i:i + 256]],
-                one_unit(forward(model, name, images[chosen[i:i + 256]])[-1],
-                         *(u[i:i + 256] for u in unit)))
+                lambda activations, i=i: one_unit(activations, *(u[i:i + 256] for u in unit)))
         for i in range(0, len(chosen), 256)])
     patches, projections = [], []
     for i, (r, c) in enumerate(zip(*unit[:2])):

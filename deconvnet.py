@@ -1,7 +1,7 @@
 """The deconvnet of Zeiler & Fergus (arXiv 1311.2901, section 2.1): which pixels excite a unit.
 
-    activations = forward(model, "relu2", images)[-1]        # what every layer gives
-    seed = one_unit(activations, row, column, feature_map)   # that unit, all others zero
+    activations = forward(model, "relu2", images)[-1]        # what that layer gives
+    seed = one_unit(activations, row, column, feature_map)   # one unit of it, all others zero
     pixels = project(model, "relu2", images, seed)           # what in the images it answers to
 
 Layer by layer downwards: max-pooling is undone by putting each value back where the maximum was
@@ -88,10 +88,11 @@ def one_unit(activations, *unit):
 def project(model, name, images, seed):
     """Carry `seed`, shaped like layer `name`'s output, down to the pixels, shaped like `images`.
 
-    The images set the switches of the pooling layers, nothing else.
+    seed: array, or function that makes it of the layer's activations. The images set the switches
+    of the pooling layers, nothing else.
     """
     values = forward(model, name, images)
-    signal = tf.convert_to_tensor(seed, tf.float32)
+    signal = tf.convert_to_tensor(seed(values[-1]) if callable(seed) else seed, tf.float32)
     for layer, below in zip(chain(model, name)[:0:-1], values[-2::-1]):
         signal = _step_down(layer, signal, tf.cast(below, tf.float32))
     return signal.numpy()
