@@ -1,5 +1,6 @@
 """Sweeps through their command line, on this machine and on clusters of two workers."""
 import argparse
+import contextlib
 import csv
 import os
 import pathlib
@@ -35,10 +36,15 @@ def results(logs, name):
         return list(csv.DictReader(file))
 
 
-def of(word):
-    """Process ids whose command line holds `word`."""
-    return [int(p.parent.name) for p in pathlib.Path("/proc").glob("[0-9]*/cmdline")
-            if word.encode() in p.read_bytes() and int(p.parent.name) != os.getpid()]
+def runs_below(logs):
+    """Process ids of the experiments that write below `logs`."""
+    found = []
+    for file in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            words = file.read_bytes().split(b"\0")
+            if str(logs).encode() in words and str(ROOT / "cifar_lenet5.py").encode() in words:
+                found.append(int(file.parent.name))
+    return found
 
 
 def test_grid_list_and_failures(tmp_path):
@@ -81,8 +87,8 @@ def test_killed_runs_are_tried_again(tmp_path):
     folder = tmp_path / "cifar_lenet5"
     while process.poll() is None and not list(folder.glob("*/checkpoints/*.npz")):
         time.sleep(0.02)
-    for pid in of(f"{ROOT / 'cifar_lenet5.py'}\0--data"):
-        os.kill(pid, signal.SIGKILL)
+    (pid,) = runs_below(tmp_path)
+    os.kill(pid, signal.SIGKILL)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0 and err == "", err
     (row,) = results(tmp_path, "cifar_lenet5-dropout")
@@ -99,7 +105,7 @@ def test_stopping_a_sweep_stops_its_runs(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and err.count("\n") == 1 and "same command" in err, err
     time.sleep(1)
-    assert of(str(tmp_path)) == []
+    assert runs_below(tmp_path) == []
     status, out, err = run(*words)
     assert status == 0 and "0 of them finished" in out and len(results(tmp_path, "s")) == 1, err
 

@@ -1,0 +1,144 @@
+"""Training throughput: this project beside Keras, PyTorch, JAX and the starter-code way.
+
+    pip install -r benchmarks/requirements.txt && python benchmarks/throughput.py
+
+Every way (peers.py) is first checked to compute the same loss from the same weights. Then each runs
+in a process of its own, in turn, round after round; a figure is the median over the rounds, a ratio
+the median of the rounds' own ratios, with the smallest and the largest. The machine's own speed
+at large matrix products is measured in every round too, and the table says what share of it each
+way reaches.
+"""
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+import peers
+from peers import Case
+
+CASES = {
+    "lenet5": [Case("lenet5", batch, precision=precision) for batch in (64, 256)
+               for precision in ("float32", "bfloat16")],
+    "norm": [Case("lenet5", batch, norm=True) for batch in (64, 256)],
+    "colour": [Case("lenet5", batch, shape=(32, 32, 3)) for batch in (64, 256)],
+    "recurrent": [Case(cell, batch, units) for cell in ("rnn", "gru", "lstm")
+                  for units in (128, 256) for batch in (32, 128)],
+}
+SECONDS = 4.0  # of each timing
+
+
+def describe(case):
+    """A case in words."""
+    words = [case.network if case.network == "lenet5" else f"{case.network} {case.units}"]
+    words += ["batch norm"] * case.norm + ["32x32x3"] * (case.shape != (28, 28, 1))
+    return ", ".join([*words, f"batch {case.batch}", case.precision])
+
+
+def measure(way, case):
+    """{"loss" before training, "rate" in images/s, "memory" in MiB at its peak} of one way."""
+    import resource
+    loss, train = peers.WAYS[way](case)
+    value, epoch = loss(), peers.COUNT // case.batch
+    train(epoch)
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() - begin < SECONDS:
+        train(epoch)
+        count += peers.COUNT
+    rate = count / (time.perf_counter() - begin)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"loss": value, "rate": rate, "memory": memory}
+
+
+def ceiling():
+    """GFLOP/s of one large product: {"float32": NumPy's, "bfloat16": PyTorch's}."""
+    import numpy as np
+    import torch
+    n, best = 2048, {}
+    a = np.random.default_rng(0).normal(size=(n, n)).astype(np.float32)
+    b = torch.tensor(a).bfloat16()
+    for precision, product in (("float32", lambda: a @ a), ("bfloat16", lambda: b @ b)):
+        product()
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            product()
+            times.append(time.perf_counter() - start)
+        best[precision] = 2 * n ** 3 / min(times) / 1e9
+    return best
+
+
+def spread(values, digits=2):
+    """"1.23 (1.10 .. 1.30)": median, smallest and largest."""
+    return (f"{statistics.median(values):.{digits}f} "
+            f"({min(values):.{digits}f} .. {max(values):.{digits}f})")
+
+
+def tabulate(cases, ways, rounds):
+    """Markdown table of one group of cases."""
+    others = [way for way in ways if way != "ours"]
+    rows = ["| case | " + " | ".join(f"{way}, images/s" for way in ways)
+            + " | ours / the fastest other | ours, share of ceiling |",
+            "|---|" + "---|" * (len(ways) + 2)]
+    for case in cases:
+        name = describe(case)
+        cells = [f"{statistics.median(r[name][w]['rate'] for r in rounds):,.0f}"
+                 if w in rounds[0][name] else "" for w in ways]
+        ratios = [r[name]["ours"]["rate"] / max(r[name][w]["rate"] for w in others if w in r[name])
+                  for r in rounds]
+        share = [100 * r[name]["ours"]["rate"] * case.flops / 1e9 / r["ceiling"][case.precision]
+                 for r in rounds]
+        rows.append(f"| {name} | {' | '.join(cells)} | {spread(ratios)} | {spread(share, 0)} % |")
+    return "\n".join(rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--groups", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--ways", nargs="+", choices=peers.WAYS, default=list(peers.WAYS))
+    parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a way and a case, as JSON
+    options = parser.parse_args()
+    if options.one:
+        way, case = options.one
+        done = ceiling() if way == "ceiling" else measure(
+            way, Case(**json.loads(case, object_hook=lambda d: d | {"shape": tuple(d["shape"])})))
+        print(json.dumps(done))
+        return
+
+    def one(way, case):
+        done = subprocess.run([sys.executable, __file__, "--one", way, json.dumps(vars(case))],
+                              check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              text=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    cases, rounds = [case for group in options.groups for case in CASES[group]], []
+    for i in range(options.rounds):
+        rounds.append({"ceiling": one("ceiling", cases[0])})
+        for case in cases:
+            name = describe(case)
+            ways = [w for w in options.ways if w != "starter" or (
+                case.network == "lenet5" and case.precision == "float32")]
+            found = rounds[-1][name] = {way: one(way, case) for way in ways}
+            losses = [f["loss"] for f in found.values()]
+            tolerance = 1e-4 if case.precision == "float32" else 0.02
+            if max(losses) - min(losses) > tolerance:
+                sys.exit(f"{name}: the ways do not compute the same loss: "
+                         f"{dict(zip(found, losses))}")
+            print(f"round {i + 1}  {name:40s}", {w: round(f["rate"]) for w, f in found.items()},
+                  file=sys.stderr, flush=True)
+        if options.out:
+            options.out.write_text(json.dumps(rounds, indent=1))
+    print(f"{options.rounds} rounds; large products: " + ", ".join(
+        f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
+        for p in ("float32", "bfloat16")))
+    for group in options.groups:
+        print("\n" + tabulate(CASES[group], options.ways, rounds))
+
+
+if __name__ == "__main__":
+    main()
