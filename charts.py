@@ -240,7 +240,7 @@ def compare(folders, target=0.98):
     rows = ["| run | seeds | images/s | s per epoch | s to 98 % validation accuracy "
             "| test accuracy (%) | instability of the loss |", "|---|---|---|---|---|---|---|"]
     names, shown, numbers = [], [], {}
-    for (name, _, data), group in configurations(folders).items():
+    for (name, steps, data), group in configurations(folders).items():
         series = [read_events(folder) for folder, _, _ in group]
         speed = [result["images_per_second"] for _, _, result in group]
         epoch = [config["data"]["train"] / s for (_, config, _), s in zip(group, speed)]
@@ -252,12 +252,14 @@ def compare(folders, target=0.98):
                     f"{mean_and_deviation(epoch, 1)} | {waits} | "
                     f"{mean_and_deviation(accuracy, 2)} | {mean_and_deviation(unsteady, 3)} |")
         names.append(f"{name} (n = {len(group)})")
-        numbers[name] = np.column_stack([speed, epoch, wait, accuracy, unsteady])
+        numbers[f"{name}/{steps}/{data}"] = np.column_stack(
+            [speed, epoch, wait, accuracy, unsteady])
         shown.append((speed, accuracy, unsteady))
     figure = plot_dots(names, shown, ("training speed (images/s)", "test accuracy (%)",
                                       "instability: std of the\nhigh-frequency part of log loss"))
     figure.axes[0].set_xscale("log")
-    figure.suptitle(f"{data}: each seed a dot, their mean a bar")
+    titles = dict.fromkeys(data for _, _, data in configurations(folders))
+    figure.suptitle(f"{'; '.join(titles)}: each seed a dot, their mean a bar")
     return "\n".join(rows), figure, numbers
 
 
@@ -284,8 +286,13 @@ def study(folders):
     rows = ["| run | seeds | weights | train accuracy (%) | test accuracy (%) | edge-like kernels "
             "(%) | r2 above chance | time (s) |", "|---|---|---|---|---|---|---|---|"]
     names, shown, numbers = [], [], {}
-    for (name, _, data), group in configurations(folders).items():
-        kernels = [read_events(folder)["train", "filters/kernel"][2][-1] for folder, _, _ in group]
+    for (name, steps, data), group in configurations(folders).items():
+        try:
+            kernels = [read_events(folder)["train", "filters/kernel"][2][-1]
+                       for folder, _, _ in group]
+        except KeyError as error:
+            raise runs.InputError(f"{name} is no run of a LeNet-5: it has no events "
+                                  "filters/kernel") from error
         fitted = [gabor.edge_likeness(kernel) for kernel in kernels]
         edges = [100 * share for _, _, share in fitted]
         above = [np.mean([f["r2"] for f in fits]) - chance.mean() for fits, chance, _ in fitted]
@@ -296,10 +303,12 @@ def study(folders):
                 (100 * train, 1), (100 * test, 1), (edges, 0), (above, 2), (seconds, 0))) + " |")
         names.append(f"{name} (n = {len(group)})")
         shown.append((100 * test, edges, above))
-        numbers[name] = np.column_stack([100 * train, 100 * test, edges, above, seconds])
+        numbers[f"{name}/{steps}/{data}"] = np.column_stack(
+            [100 * train, 100 * test, edges, above, seconds])
     figure = plot_dots(names, shown, ("test accuracy (%)", "edge-like kernels (%)\n5 % is chance",
                                       "mean r2 of their Gabor fits\nabove that of shuffled pixels"))
-    figure.suptitle(f"{data}: each seed a dot, their mean a bar")
+    titles = dict.fromkeys(data for _, _, data in configurations(folders))
+    figure.suptitle(f"{'; '.join(titles)}: each seed a dot, their mean a bar")
     return "\n".join(rows), figure, numbers
 
 
@@ -315,6 +324,8 @@ def plot_transfer(group):
                 *where, k = name.split("/")[1:]
                 rows = accuracies.setdefault((where[0], where[-1]), {})
                 rows.setdefault(int(k), []).append(100 * accuracy)
+    if not accuracies:
+        raise runs.InputError(f"{group[0][0]} is no run of transfer.py")
     shots = sorted(next(iter(accuracies.values())))
     table = ["| head | features | " + " | ".join(f"{k:,}" for k in shots) + " |",
              "|---|---|" + "---|" * len(shots)]
@@ -361,14 +372,17 @@ def plot_heat(rows, down, across, metric):
         except ValueError:
             return sorted(found)
 
-    ups, lefts = values(down), values(across)
+    ups, lefts, scale = values(down), values(across), 100 if "accuracy" in metric else 1
     means, lost = np.full((len(ups), len(lefts)), np.nan), np.zeros((len(ups), len(lefts)), int)
     figure, axis = plt.subplots(figsize=(2.5 + 0.9 * len(lefts), 1.6 + 0.5 * len(ups)),
                                 layout="constrained")
     for i, up in enumerate(ups):
         for j, left in enumerate(lefts):
             cell = [row for row in rows if row[down] == up and row[across] == left]
-            finished = [100 * float(row[metric]) for row in cell if row["status"] == "finished"]
+            if len({row["seed"] for row in cell}) < len(cell):
+                raise runs.InputError(f"the sweep varies more than {down} and {across}: several "
+                                      f"configurations have {down} {up} and {across} {left}")
+            finished = [scale * float(row[metric]) for row in cell if row["status"] == "finished"]
             lost[i, j] = sum(row["status"] == "diverged" for row in cell)
             means[i, j] = np.mean(finished) if finished else np.nan
             text = f"{lost[i, j]} of {len(cell)}\nnot finite" if lost[i, j] else ""
@@ -381,5 +395,6 @@ def plot_heat(rows, down, across, metric):
     axis.set(xticks=range(len(lefts)), xticklabels=lefts, yticks=range(len(ups)), yticklabels=ups,
              xlabel=across, ylabel=down)
     axis.grid(False)
-    figure.colorbar(picture, label=f"{metric.replace('_', ' ')} (%)")
+    figure.colorbar(picture, label=metric.replace("_", " ") + " (%)" * (scale == 100))
+    figure.suptitle("; ".join({row["data"] for row in rows if row["data"]}), fontsize=9)
     return figure, {"mean": means, "diverged": lost, down: np.array(ups), across: np.array(lefts)}

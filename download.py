@@ -1,4 +1,5 @@
 """Fetching a data set once: resumed after a cut, checked, and safe for two processes at a time."""
+import contextlib
 import fcntl
 import hashlib
 import http.client
@@ -57,8 +58,9 @@ def _open_locked(name):
     while True:
         file = open(name, "ab")
         fcntl.flock(file, fcntl.LOCK_EX)
-        if os.path.exists(name) and os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
-            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
+                return file
         file.close()
 
 

@@ -56,7 +56,7 @@ def load_network(folder, data_dir):
                 raise TypeError(f"{field.name} = {getattr(options, field.name)!r}")
         about = config["data"]
         mean, std, checksum = float(about["mean"]), float(about["std"]), about["checksum"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise runs.InputError(f"{folder}/config.json is not a {script} run's: {error}") from error
     data = utils.restrict(load(options.data, data_dir), options.classes, options.grey)
     if data.checksum != checksum:

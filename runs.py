@@ -111,6 +111,8 @@ def use_replicas(count):
     """One thread an operation and `count` operations at a time; before TensorFlow is imported."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
     os.environ["TF_NUM_INTEROP_THREADS"] = str(count)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # NumPy's products round by it too
+        os.environ[name] = str(count)
 
 
 def main(train, config):

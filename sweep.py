@@ -14,6 +14,7 @@ row a run, and the varied options with the final metrics for TensorBoard's HPara
 Exit status: 0, 1 if runs failed (they are listed), 2 for bad input, 130 / 143 if stopped.
 """
 import argparse
+import collections
 import csv
 import dataclasses
 import importlib
@@ -24,8 +25,10 @@ import pathlib
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import runs
 from options import Parser, as_text, parse
@@ -33,6 +36,8 @@ from options import Parser, as_text, parse
 EXPERIMENTS = ("cifar_lenet5.py", "mnist_rnn.py", "transfer.py")
 
 if __name__ == "__main__":  # --help answers before the slow imports below
+    for number in (signal.SIGINT, signal.SIGTERM):  # while there is nothing to stop yet
+        signal.signal(number, lambda number, _: os._exit(128 + number))
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--grid", nargs="+", default=[], metavar="OPTION=VALUES",
@@ -40,9 +45,12 @@ if __name__ == "__main__":  # --help answers before the slow imports below
     parser.add_argument("--list", type=pathlib.Path, metavar="FILE",
                         help="file with one configuration a line, each combined with the grid")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
-    parser.add_argument("--name", help="folder of the results (default: the varied options)")
+    parser.add_argument("--name", help="folder of the results, which replace those of an earlier "
+                        "sweep of this name (default: the varied options)")
     parser.add_argument("--logs", default="logs", help="folder of all runs (default: logs)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
+    parser.add_argument("--cores", type=int, help="cores of each run (default: this machine's, "
+                        "divided by --jobs)")
     parser.add_argument("--retries", type=int, default=0, help="how often a run that failed or was "
                         "killed is tried again (default: 0)")
     parser.add_argument("--backend", choices=("loky", "dask", "ray"), default="loky",
@@ -53,9 +61,16 @@ if __name__ == "__main__":  # --help answers before the slow imports below
     cut = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:cut])
     options.common = words[cut + 1:]
-    for name, low in (("jobs", 1), ("retries", 0)):
+    options.cores = options.cores or max(1, runs.cores() // max(1, options.jobs))
+    for name, low in (("jobs", 1), ("retries", 0), ("cores", 1)):
         if getattr(options, name) < low:
             parser.error(f"--{name} must be at least {low}")
+    if options.name and pathlib.PurePath(options.name).name != options.name:
+        parser.error("--name must be a plain folder name")
+    if options.backend == "ray" and options.jobs < 2:
+        parser.error("--backend ray needs --jobs of at least 2")
+    if options.backend == "dask" and not options.address:
+        parser.error("--backend dask needs the --address of its scheduler")
     try:
         options.lines = options.list.read_text().splitlines() if options.list else []
     except (OSError, ValueError) as error:
@@ -85,51 +100,80 @@ def combinations(grid, lines):
 
     combinations(["kernel-size=5,7"], ["--no-flip"]) = [["--no-flip", "--kernel-size", "5"], ...]
     """
-    axes = [[shlex.split(line) for line in lines] or [[]]]
-    for axis in grid:
-        name, _, values = axis.partition("=")
-        if not name or not values:
-            raise runs.InputError(f"--grid {axis!r} is not OPTION=VALUE,VALUE,...")
-        axes.append([{"yes": [f"--{name}"], "no": [f"--no-{name}"]}.get(
-            value, [f"--{name}", *shlex.split(value)]) for value in values.split(",")])
+    try:
+        axes = [[shlex.split(line) for line in lines] or [[]]]
+        for axis in grid:
+            name, _, values = axis.partition("=")
+            if not name or not values:
+                raise runs.InputError(f"--grid {axis!r} is not OPTION=VALUE,VALUE,...")
+            axes.append([{"yes": [f"--{name}"], "no": [f"--no-{name}"]}.get(
+                value, [f"--{name}", *shlex.split(value)]) for value in values.split(",")])
+    except ValueError as error:
+        raise runs.InputError(f"--list or --grid: {error}") from error
     return [sum(point, []) for point in itertools.product(*axes)]
 
 
 def plan(options):
     """The jobs of a command line, in order; InputError or exit 2 if an option is not right."""
     experiment = importlib.import_module(pathlib.Path(options.experiment).stem)
+    positional = {f"--{field.name}" for field in dataclasses.fields(experiment.Config)
+                  if field.metadata["positional"]}
     lines = [line.partition("#")[0].strip() for line in options.lines]
     jobs = {}
     for words in combinations(options.grid, filter(None, lines)):
         for seed in options.seeds:
-            words_of_run = [*options.common, *words, "--seed", str(seed), "--logs", options.logs]
+            words_of_run = [*options.common, "--logs", options.logs, "--seed", str(seed),
+                            *(word for word in words if word not in positional)]
             config = parse(experiment.Config, experiment.RECIPES, words_of_run)
             folder = runs.folder_of(experiment.__name__, config)
             if folder in jobs and jobs[folder].config != config:
                 raise runs.InputError(f"two configurations share the folder {folder}; vary options "
                                       "that its name states, or give each a --name")
             jobs[folder] = Job(config, folder, [options.experiment, *words_of_run])
+            check_options(folder, config)
     return list(jobs.values())
 
 
-def command(job, threads):
-    """The words of a job's process: on as many cores as given, which rounding depends on, so a run
-    that goes on keeps those it began with."""
+def check_options(folder, config):
+    """InputError if a run that is already there was made with other options."""
+    if (folder / "config.json").exists():
+        stored = runs.read_json(folder / "config.json").get("options")
+        for name, value in stored.items() if isinstance(stored, dict) else ():
+            asked = getattr(config, name, value)
+            if name != "replicas" and value != (list(asked) if isinstance(asked, tuple) else asked):
+                raise runs.InputError(f"{folder} was made with {name}={value!r}, not {asked!r}; "
+                                      "move it away, or give this configuration another --name")
+
+
+def command(job, cores):
+    """The words of a job's process. A run that goes on keeps the replicas it began with, which
+    rounding depends on."""
+    script, *words = job.words
     begun = job.folder / "config.json"
     if begun.exists():
-        threads = runs.read_json(begun).get("options", {}).get("replicas", threads)
-    given = ["--replicas", str(threads)] * ("--replicas" not in job.words)
-    script, *words = job.words
-    return [str(runs.ROOT / script), *words, *given, "--resume"]
+        cores = runs.read_json(begun).get("options", {}).get("replicas", cores)
+    given = any(word.split("=")[0] == "--replicas" for word in words)
+    return [str(runs.ROOT / script), *words, *([] if given else ["--replicas", str(cores)]),
+            "--resume"]
 
 
-def attempt(run, words, output, folder, environment):
-    """Run a script in `folder` to its end, what it says into the file `output`: (run, exit status).
-    """
-    with open(output, "w") as stream:
-        return run, subprocess.run([sys.executable, *words], stdin=subprocess.DEVNULL,
-                                   stdout=stream, stderr=subprocess.STDOUT, cwd=folder,
-                                   env={**os.environ, **environment}, check=False).returncode
+def attempt(run, words, output, folder, environment, stop):
+    """Run a script in `folder` to its end, what it says into the file `output`: (run, exit status,
+    or what kept it from starting). It is asked to stop once the file `stop` is there."""
+    try:
+        with open(output, "w") as stream:
+            process = subprocess.Popen(
+                [sys.executable, *words], stdin=subprocess.DEVNULL, stdout=stream, cwd=folder,
+                stderr=subprocess.STDOUT, env={**os.environ, **environment})
+    except OSError as error:
+        return run, str(error)
+    try:
+        while process.poll() is None and not os.path.exists(stop):
+            time.sleep(0.2)
+    finally:  # it has ended, or the sweep is being stopped: then it saves
+        process.terminate()
+        process.wait()
+    return run, process.returncode
 
 
 def connect(backend, address):
@@ -141,52 +185,67 @@ def connect(backend, address):
         elif backend == "ray":
             import ray
             from ray.util.joblib import register_ray
+            if address:  # ray itself would try for minutes
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), 10).close()
             ray.init(address=address or "auto", logging_level="ERROR", log_to_driver=False)
             register_ray()
     except ImportError as error:
         raise runs.InputError(f"--backend {backend} needs pip install -r requirements-cluster.txt "
                               f"({error})") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise runs.InputError(f"no {backend} cluster at {address or 'the default address'}: "
                               f"{runs.first_line(error)}") from error
 
 
-def run_all(jobs, options, out):
-    """Run the jobs, again those that fail, as often as asked; {run: exit status} of what failed,
-    None if its worker was lost. Each round tries whatever is not finished.
+def run_all(jobs, options, out, failed):
+    """Run the jobs, again those that fail, as often as asked; fills failed {run: exit status or
+    what went wrong}.
+
+    At most options.jobs are under way. When a worker is lost, the runs that may have been its own
+    count as tried, and the others go on.
     """
-    threads = max(1, runs.cores() // options.jobs)
     environment = {name: os.environ[name] for name in ("DATA_DIR",) if name in os.environ}
-    failed = {}
+    how = "list" if options.backend == "ray" else "generator_unordered"  # all that ray can do
+    tries, stop = collections.Counter(), out / "stop"
+    stop.unlink(missing_ok=True)
     with tqdm(total=len(jobs), unit="run", disable=None) as bar:
-        for _ in range(options.retries + 1):
-            failed = {job.folder.name: None for job in jobs if not job.finished}
-            bar.update(len(jobs) - len(failed) - bar.n)
+        while pending := {job.folder.name: job for job in jobs if not job.finished
+                          and tries[job.folder.name] <= options.retries}:
+            bar.update(len(jobs) - sum(not job.finished for job in jobs) - bar.n)
             tasks = [joblib.delayed(attempt)(
-                job.folder.name, command(job, threads), str(out / f"{job.folder.name}.txt"),
-                os.getcwd(), environment) for job in jobs if not job.finished]
-            how = "list" if options.backend == "ray" else "generator_unordered"  # all ray can do
+                name, command(job, options.cores), str((out / f"{name}.txt").resolve()),
+                os.getcwd(), environment, str(stop.resolve())) for name, job in pending.items()]
             try:
                 with joblib.parallel_config(options.backend, n_jobs=options.jobs):
-                    for name, status in joblib.Parallel(return_as=how, batch_size=1)(tasks):
+                    for name, status in joblib.Parallel(return_as=how, batch_size=1,
+                                                        pre_dispatch=options.jobs)(tasks):
+                        del pending[name]
+                        tries[name] += 1
                         failed[name] = status
                         if status == 0:
                             del failed[name]
                             bar.update()
-                        bar.set_postfix(failed=sum(s is not None for s in failed.values()))
+                        bar.set_postfix(failed=len(failed))
             except (runs.Interrupted, KeyboardInterrupt):
+                stop.touch()  # runs on other machines see it and save
                 raise
             except Exception as error:  # of a type of the backend's own, when it loses a worker
-                tqdm.write(f"a worker was lost: {runs.first_line(error)}", file=sys.stderr)
-            if not failed:
-                break
-    return failed
+                for name in list(pending)[:options.jobs]:
+                    tries[name] += 1
+                    failed[name] = f"its worker was lost ({runs.first_line(error)})"
 
 
 def varied(jobs):
     """Names of the options that are not the same in all jobs."""
     names = [f.name for f in dataclasses.fields(jobs[0].config) if f.name not in ("name", "seed")]
     return [n for n in names if len({getattr(job.config, n) for job in jobs}) > 1]
+
+
+def results_of(folder):
+    """A finished run's metrics, and what data they are of."""
+    data = runs.read_json(folder / "config.json")["data"]["title"]
+    return {"data": data, **runs.read_json(folder / "result.json")}
 
 
 def write_results(jobs, failed, out):
@@ -200,7 +259,7 @@ def write_results(jobs, failed, out):
         rows.append({"run": job.folder.name, "seed": job.config.seed}
                     | {n: as_text(getattr(job.config, n)) for n in names}
                     | {"status": "finished" if job.finished else status}
-                    | (runs.read_json(job.folder / "result.json") if job.finished else {}))
+                    | (results_of(job.folder) if job.finished else {}))
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator="\n")
@@ -208,14 +267,17 @@ def write_results(jobs, failed, out):
     table.writerows(rows)
     with runs.atomic_file(out / "results.csv") as stream:
         stream.write(text.getvalue().encode())
-    for row in rows:
-        folder = out / row["run"]
-        shutil.rmtree(folder, ignore_errors=True)
-        if row["status"] != "finished":
+    for folder in out.iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    for job, row in zip(jobs, rows):
+        if not job.finished:
             continue
-        writer = tf.summary.create_file_writer(str(folder))
+        values = {n: getattr(job.config, n) for n in ("seed", *names)}
+        writer = tf.summary.create_file_writer(str(out / row["run"]))
         with writer.as_default():
-            hparams.hparams({n: row[n] for n in ("seed", *names)}, trial_id=row["run"])
+            hparams.hparams({n: as_text(v) if isinstance(v, tuple) else v
+                             for n, v in values.items()}, trial_id=row["run"])
             for name in columns:
                 if isinstance(row.get(name), float):
                     tf.summary.scalar(f"result/{name}", row[name], step=0)
@@ -238,13 +300,13 @@ def sweep(options):
     print(f"{len(jobs)} runs, {sum(job.finished for job in jobs)} of them finished")
     failed = {}
     try:
-        failed = run_all(jobs, options, out)
+        run_all(jobs, options, out, failed)
     finally:
         write_results(jobs, failed, out)
         print(f"results  {out / 'results.csv'}: {sum(job.finished for job in jobs)} of {len(jobs)} "
               f"runs finished\nhparams  tensorboard --logdir {out}")
     for run, status in failed.items():
-        reason = "its worker was lost" if status is None else f"exit status {status}"
+        reason = f"exit status {status}" if isinstance(status, int) else status
         print(f"sweep.py: {run} failed: {reason}; see {out / run}.txt", file=sys.stderr)
     return 1 if failed else 0
 

@@ -8,12 +8,14 @@ features, from few images a class to all (Zeiler & Fergus, arXiv 1311.2901, tabl
 Beside them the same network trained from scratch on the same images.
 """
 import dataclasses
+import hashlib
 import sys
 import time
 
 import runs
 from options import option, parse
 
+RECIPES = {}
 HEADS = ("softmax", "svm")
 
 
@@ -44,7 +46,8 @@ class Config:
                               "training images of each class; 0: all", low=0)
     # heads
     strengths: tuple = option((0.01, 1.0, 100.0), "weights C of the loss against the squared norm "
-                              "of a head, of which the validation images choose", low=0)
+                              "of a head, of which the validation images choose", low=1e-9,
+                              high=1e9)
     scratch_steps: int = option(1000, "updates of the network from scratch, by the source's other "
                                 "options; 0: none", low=0)
     # machine
@@ -53,7 +56,7 @@ class Config:
 
 
 if __name__ == "__main__":  # --help and wrong options answer before the slow imports below
-    config = parse(Config, {})
+    config = parse(Config, RECIPES)
     runs.use_replicas(config.replicas)
 
 with runs.quiet_import():
@@ -153,7 +156,8 @@ def train_from_scratch(options, images, labels, data, stopped):
             raise FloatingPointError(first + i, rates[i])
         if stopped():
             return None
-    cifar_lenet5.measure_statistics(model, cifar_lenet5.prepare(images[:1000], mean, std))
+    sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
+    cifar_lenet5.measure_statistics(model, cifar_lenet5.prepare(images[sample], mean, std))
     predict = cifar_lenet5.make_predict(model, mean, std, options.replicas)
     return cifar_lenet5.evaluate(predict(data.test_images), data.test_labels)[1]
 
@@ -163,6 +167,8 @@ def train_from_scratch(options, images, labels, data, stopped):
 def load(config):
     """(network, data set, training indices, validation indices). Raises InputError."""
     network = load_network(config.source, config.data_dir)
+    if not (network.folder / "result.json").exists():
+        raise runs.InputError(f"{config.source} is not finished; finish it with --resume first")
     if not network.layers:
         raise runs.InputError(f"{config.source} has no convolutional layers to transfer")
     loader = utils.load_digits if config.data == "mnist" else utils.load_images
@@ -171,7 +177,11 @@ def load(config):
     if shape != wanted:
         raise runs.InputError(f"--data {config.data} has images {shape}, the network of "
                               f"{config.source} takes {wanted} (height, width, channels)")
-    return network, data, *utils.split_validation(data.train_labels, config.validation_fraction)
+    chosen, held_out = utils.split_validation(data.train_labels, config.validation_fraction)
+    if not len(held_out) or len(np.unique(data.train_labels[chosen])) < 2:
+        raise runs.InputError(f"{data.title} is too small: at least two classes and one validation "
+                              "image are needed")
+    return network, data, chosen, held_out
 
 
 def train(config):
@@ -195,7 +205,9 @@ def train(config):
         tasks = [(place, k) for place in places for k in shots]
         run.describe(total_steps=len(tasks), data=dict(
             name=data.name, title=data.title, checksum=data.checksum, classes=data.classes,
-            train=len(chosen), validation=len(held_out), test=len(labels[1])),
+            train=len(chosen), validation=len(held_out), test=len(labels[1]),
+            source_weights=hashlib.sha256(b"".join(
+                w.tobytes() for w in network.model.get_weights())).hexdigest()),
             source=dict(title=network.data.title, options=dataclasses.asdict(network.config)))
         print(f"source   {network.folder}: {network.data.title}\ndata     {data.title}\n"
               f"run      {run.path}: {len(tasks)} steps")
@@ -218,7 +230,10 @@ def train(config):
                             dataclasses.replace(options, batch=min(options.batch, len(images))),
                             images, labels[0][subsets[k]], data, lambda: run.signal)
                     except FloatingPointError as error:
-                        raise run.diverged("the loss from scratch", *error.args) from None
+                        raise runs.Diverged(
+                            "from scratch, the loss is not finite at step {:,} (learning rate "
+                            "{:.3g}) of the source's recipe; --scratch-steps 0 --overwrite leaves "
+                            "that part out".format(*error.args)) from None
                     if accuracy is None:
                         break
                     results = {"scratch": (accuracy, 0.0)}

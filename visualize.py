@@ -157,10 +157,14 @@ def read_results(folder, options):
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise runs.InputError(f"{folder} is no sweep's folder: {runs.first_line(error)}") from error
-    for name in (options.rows, options.columns, options.metric, "status"):
+    for name in (options.rows, options.columns, options.metric, "status", "seed", "data"):
         if not rows or name not in rows[0]:
             raise runs.InputError(f"{folder}/results.csv has no column {name}; it has "
                                   f"{', '.join(rows[0] if rows else [])}")
+    try:
+        [float(row[options.metric]) for row in rows if row["status"] == "finished"]
+    except ValueError as error:
+        raise runs.InputError(f"--metric {options.metric} is no number: {error}") from error
     return rows
 
 

@@ -80,6 +80,23 @@ def test_grid_list_and_failures(tmp_path):
                      for name in times}
 
 
+def test_transfer_can_be_swept(tmp_path):
+    """Its source has no flag, but an axis of a grid may name it; results say what data they are of.
+    """
+    source = tmp_path / "cifar_lenet5" / "s-seed0"
+    assert run("cifar_lenet5.py", *SMALL, "--steps", 3, "--name", "s", "--logs", tmp_path)[0] == 0
+    words = ("sweep.py", "transfer.py", "--logs", tmp_path, "--name", "t")
+    after = ("--data", "synthetic", "--scratch-steps", 0, "--strengths", 1, "--per-class", 1, 2)
+    status, _, err = run(*words, "--grid", f"source={source}", "--", *after)
+    assert status == 0 and err == "", err
+    (row,) = results(tmp_path, "t")
+    assert row["status"] == "finished" and row["data"].startswith("SYNTHETIC")
+    assert 0 <= float(row["test_accuracy/svm/relu1/2"]) <= 1
+    (tmp_path / "list").write_text(f"{source} --strengths 2\n")  # the same run, another option
+    assert_one_line(run(*words, "--list", tmp_path / "list", "--", *after, "--name",
+                        row["run"].removesuffix("-seed0")), "strengths=[1.0]")
+
+
 def test_killed_runs_are_tried_again(tmp_path):
     words = ("sweep.py", "cifar_lenet5.py", "--grid", "dropout=0.1", "--logs", tmp_path,
              "--retries", 1, "--", *SMALL, "--steps", 400, "--evaluations", 20)
@@ -115,7 +132,9 @@ def test_bad_input_is_one_line(tmp_path):
     assert_one_line(run(*words, "--grid", "kernel=3"), "--kernel")
     assert_one_line(run(*words, "--backend", "dask", "--address", "127.0.0.1:9"), "no dask cluster")
     assert_one_line(run("sweep.py", "other.py", PYTHONPATH=POISON), "cifar_lenet5.py")
-    assert_one_line(run(*words, "--jobs", 0, PYTHONPATH=POISON), "--jobs", "at least 1")
+    assert_one_line(run(*words, "--grid", "name=it's"), "quotation")
+    for bad in (("--jobs", 0), ("--name", "../x"), ("--backend", "dask"), ("--backend", "ray")):
+        assert_one_line(run(*words, *bad, PYTHONPATH=POISON), bad[0])
     assert_one_line(run(*words, "--list", tmp_path / "no", PYTHONPATH=POISON), "no", "No such file")
     assert not list(tmp_path.rglob("*.json"))
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import assert_one_line, run
 
+import runs
 from charts import (
     instability,
     plot_curves,
@@ -134,16 +135,20 @@ def test_instability_by_hand():
 
 def test_heat_by_hand():
     """Two seeds a cell: one cell whole, one half diverged, one lost, one never run."""
-    rows = [dict(optimizer=o, rate=r, status=s, accuracy=a) for o, r, s, a in (
+    names = "optimizer", "rate", "status", "accuracy", "seed", "data"
+    rows = [dict(zip(names, (*row, i % 2, "D"))) for i, row in enumerate((
         ("sgd", "0.1", "finished", "0.5"), ("sgd", "0.1", "finished", "0.7"),
         ("sgd", "1e-3", "finished", "0.4"), ("sgd", "1e-3", "diverged", ""),
-        ("adam", "0.1", "diverged", ""), ("adam", "0.1", "diverged", ""))]
+        ("adam", "0.1", "diverged", ""), ("adam", "0.1", "diverged", "")))]
     figure, numbers = plot_heat(rows, "optimizer", "rate", "accuracy")
     assert numbers["optimizer"].tolist() == ["adam", "sgd"]
     assert numbers["rate"].tolist() == ["1e-3", "0.1"]
     np.testing.assert_allclose(numbers["mean"], [[np.nan, np.nan], [40, 60]])
     assert numbers["diverged"].tolist() == [[0, 2], [1, 0]]
     texts = [text.get_text() for text in figure.axes[0].texts]
+    assert figure.get_suptitle() == "D"
+    with pytest.raises(runs.InputError, match="more than optimizer and rate"):
+        plot_heat(rows + rows[:1], "optimizer", "rate", "accuracy")
     assert sorted(texts) == ["2 of 2\nnot finite", "40.0\n1 of 2\nnot finite", "60.0\n+- 14.1"]
 
 
@@ -165,7 +170,8 @@ def test_study_by_hand(tmp_path):
                 {"train_accuracy": 1.0, "test_accuracy": 0.5 + 0.1 * seed, "train_seconds": 3}))
     table, figure, numbers = study(sorted(tmp_path.iterdir()))
     assert "| waves | 2 | 1,234 | 100.0 +- 0.0 | 55.0 +- 7.1 | 100 +- 0 |" in table
-    assert numbers["waves"][0, 2] == 100 and numbers["waves"][0, 3] > 0.3 > numbers["noise"][0, 3]
+    waves, noise = numbers["waves/9/D"], numbers["noise/9/D"]
+    assert waves[0, 2] == 100 and waves[0, 3] > 0.3 > noise[0, 3]
     assert len(figure.axes) == 3 and "D" in figure.get_suptitle()
 
 
