@@ -5,6 +5,9 @@
 Both see the same LeNet-5 (random weights), the same images, and draw the same maps: occlusion of
 ten images by an 8x8 square at stride 1, and the projections of 864 units. Each way in a process of
 its own, in turn; median of seconds and of the ratio, with the smallest and the largest.
+
+tf-keras-vis has neither: its methods are activation maximization, class activation maps and
+saliency maps (https://pypi.org/project/tf-keras-vis/).
 """
 import argparse
 import json
