@@ -126,7 +126,10 @@ def switches(layer, below):
 
 def unpool(signal, positions, shape):
     """Put each value where its switch points, zeros elsewhere; values that meet are added."""
-    flat = tf.scatter_nd(tf.reshape(positions, [-1, 1]), tf.reshape(signal, [-1]),
+    values = tf.reshape(signal, [-1])
+    kept = tf.where(values != 0)  # of one unit's signal most is zero
+    flat = tf.scatter_nd(tf.gather(tf.reshape(positions, [-1]), kept),
+                         tf.gather(values, kept[:, 0]),
                          [tf.reduce_prod(tf.cast(shape, tf.int64))])
     return tf.reshape(flat, shape)
 
