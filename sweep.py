@@ -236,10 +236,11 @@ def run_all(jobs, options, out, failed):
                     failed[name] = f"its worker was lost ({runs.first_line(error)})"
 
 
-def varied(jobs):
-    """Names of the options that are not the same in all jobs."""
+def varied(jobs, grid):
+    """Names of the options that a grid names, or that are not the same in all jobs."""
+    named = {axis.partition("=")[0].replace("-", "_") for axis in grid}
     names = [f.name for f in dataclasses.fields(jobs[0].config) if f.name not in ("name", "seed")]
-    return [n for n in names if len({getattr(job.config, n) for job in jobs}) > 1]
+    return [n for n in names if n in named or len({getattr(job.config, n) for job in jobs}) > 1]
 
 
 def results_of(folder):
@@ -248,12 +249,13 @@ def results_of(folder):
     return {"data": data, **runs.read_json(folder / "result.json")}
 
 
-def write_results(jobs, failed, out):
+def write_results(jobs, names, failed, out):
     """results.csv, one row a run, and the finished ones for TensorBoard's HParams tab.
 
-    The column `status` says "finished", "diverged", "failed" or "unfinished".
+    names: the options shown. The column `status` says "finished", "diverged", "failed" or
+    "unfinished".
     """
-    names, rows = varied(jobs), []
+    rows = []
     for job in jobs:
         status = {None: "unfinished", 3: "diverged"}.get(failed.get(job.folder.name), "failed")
         rows.append({"run": job.folder.name, "seed": job.config.seed}
@@ -302,7 +304,7 @@ def sweep(options):
     try:
         run_all(jobs, options, out, failed)
     finally:
-        write_results(jobs, failed, out)
+        write_results(jobs, varied(jobs, options.grid), failed, out)
         print(f"results  {out / 'results.csv'}: {sum(job.finished for job in jobs)} of {len(jobs)} "
               f"runs finished\nhparams  tensorboard --logdir {out}")
     for run, status in failed.items():

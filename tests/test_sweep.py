@@ -166,17 +166,27 @@ def ray_cluster():
     subprocess.run([*command, "stop", "--force"], check=True, capture_output=True)
 
 
+CLUSTER = ("cifar_lenet5.py", "--seeds", 0, 1, "--jobs", 2, "--name", "c")
+STEPS = ("--", *SMALL, "--steps", 3)
+
+
+def accuracies(logs):
+    return {row["run"]: row["test_accuracy"] for row in results(logs, "c")}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """Test accuracies of two runs made on this machine."""
+    logs = tmp_path_factory.mktemp("here")
+    assert run("sweep.py", *CLUSTER, "--logs", logs, *STEPS)[0] == 0
+    return accuracies(logs)
+
+
 @pytest.mark.parametrize("backend", ["dask", "ray"])
-def test_cluster(backend, tmp_path, request):
+def test_cluster(backend, here, tmp_path, request):
     """Two runs on two worker processes: the same results as anywhere."""
     address = request.getfixturevalue(f"{backend}_cluster")
-    words = ("cifar_lenet5.py", "--seeds", 0, 1, "--jobs", 2, "--name", "c")
-    after = ("--", *SMALL, "--steps", 3)
-    status, out, err = run("sweep.py", *words, "--backend", backend, "--address", address,
-                           "--logs", tmp_path / "cluster", *after)
+    status, out, err = run("sweep.py", *CLUSTER, "--backend", backend, "--address", address,
+                           "--logs", tmp_path, *STEPS)
     assert status == 0 and err == "", err
-    assert run("sweep.py", *words, "--logs", tmp_path / "here", *after)[0] == 0
-    accuracies = [[(row["run"], row["test_accuracy"]) for row in sorted(
-        results(tmp_path / place, "c"), key=lambda row: row["run"])]
-                  for place in ("cluster", "here")]
-    assert accuracies[0] == accuracies[1] and len(accuracies[0]) == 2
+    assert accuracies(tmp_path) == here and len(here) == 2
