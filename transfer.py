@@ -75,12 +75,12 @@ from optimizers import create_slots  # noqa: E402
 
 # ------------------------------------------------------------------------------ features, heads
 
-def features_of(network, place, data):
-    """Flat features (n, d) of all training and test images at a layer, or their "pixels"."""
-    inputs = [network.inputs(images) for images in (data.train_images, data.test_images)]
+def features_of(network, place, images):
+    """Flat features (n, d) of uint8 images at a layer, or their "pixels"."""
+    features = network.inputs(images)
     if place != "pixels":
-        inputs = [analyses.outputs(network.model, [place], x)[0] for x in inputs]
-    return [x.reshape(len(x), -1) for x in inputs]
+        features, = analyses.outputs(network.model, [place], features)
+    return features.reshape(len(features), -1)
 
 
 def scale(train, *others):
@@ -121,16 +121,14 @@ def evaluate_head(head, strengths, train, validation, test):
     return fitted[best].score(*test), best
 
 
-def fit_heads(features, labels, chosen, held_out, config):
+def fit_heads(train, validation, test, strengths):
     """[(test accuracy, strength)] of each of HEADS on a layer's features.
 
-    features: (training, test) arrays (n, d); labels: their labels; chosen, held_out: the training
-    and validation images among the training features.
+    train, validation, test: (features (n, d), labels (n,)).
     """
-    train, validation, test = scale(features[0][chosen], features[0][held_out], features[1])
-    train, validation, test = rotate(train, validation, test)
-    return [evaluate_head(head, config.strengths, (train, labels[0][chosen]),
-                          (validation, labels[0][held_out]), (test, labels[1])) for head in HEADS]
+    sets = rotate(*scale(train[0], validation[0], test[0]))
+    sets = [(x, y) for x, (_, y) in zip(sets, (train, validation, test))]
+    return [evaluate_head(head, strengths, *sets) for head in HEADS]
 
 
 def train_from_scratch(options, images, labels, data, stopped):
@@ -239,9 +237,15 @@ def train(config):
                     results = {"scratch": (accuracy, 0.0)}
                 else:
                     if place != place_of_features:
-                        place_of_features, features = place, features_of(network, place, data)
+                        place_of_features = place
+                        features = [features_of(network, place, images) for images in (
+                            data.train_images[subsets[shots[-1]]], data.train_images[held_out],
+                            data.test_images)]
+                    own = np.searchsorted(subsets[shots[-1]], subsets[k])  # the sets are nested
                     results = {f"{head}/{place}": result for head, result in zip(HEADS, fit_heads(
-                        features, labels, subsets[k], held_out, config))}
+                        (features[0][own], labels[0][subsets[k]]),
+                        (features[1], labels[0][held_out]), (features[2], labels[1]),
+                        config.strengths))}
                 found["seconds"] = found["seconds"] + time.perf_counter() - start
                 for name, (accuracy, strength) in results.items():
                     found[f"{name}/{k}"] = np.array([accuracy, strength])
