@@ -67,7 +67,7 @@ def draw_statistics(network):
         axes[1, k].plot(x, statistics["max"][-1][order], ".", label="maximum")
         axes[1, k].set(xlabel="feature map, by mean", ylabel="activation", yscale="symlog",
                        title=f"{layer}: distributions on {len(images):,} test images")
-        axes[1, k].legend()
+        axes[1, k].legend(loc="center right")
     figure.suptitle(f"{network.name}: activations on all test images, {network.data.title}")
     return figure, numbers
 
