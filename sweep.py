@@ -234,6 +234,9 @@ def run_all(jobs, options, out, failed):
                 for name in list(pending)[:options.jobs]:
                     tries[name] += 1
                     failed[name] = f"its worker was lost ({runs.first_line(error)})"
+    for job in jobs:
+        if job.finished:  # its worker may have been lost just after
+            failed.pop(job.folder.name, None)
 
 
 def varied(jobs, grid):

@@ -135,8 +135,9 @@ def train_from_scratch(options, images, labels, data, stopped):
     """Test accuracy of a LeNet-5 trained on these images alone, or None if stopped() says stop.
 
     options: a cifar_lenet5.Config; images: uint8, labels; data: the Images that hold the test set.
-    Raises FloatingPointError(step, rate) if the loss stops being finite.
+    Raises Diverged if the loss stops being finite.
     """
+    options = dataclasses.replace(options, batch=min(options.batch, len(images)))
     mean, std = ((float(images.mean() / 255), float(images.std() / 255) or 1.0)
                  if options.standardize else (0.0, 1.0))
     model = cifar_lenet5.build_model(images.shape[1:], len(data.classes), options)
@@ -151,7 +152,10 @@ def train_from_scratch(options, images, labels, data, stopped):
         indices = utils.batch_indices(order, first, last, options.batch, len(images))
         losses = train_block(indices, rates, first).numpy()
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:
-            raise FloatingPointError(first + i, rates[i])
+            raise runs.Diverged(
+                f"from scratch, the loss is not finite at step {first + i:,} (learning rate "
+                f"{rates[i]:.3g}) of the source's recipe; --scratch-steps 0 --overwrite leaves "
+                "that part out")
         if stopped():
             return None
     sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
@@ -222,16 +226,9 @@ def train(config):
                 start = time.perf_counter()
                 place, k = tasks[step]
                 if place == "scratch":
-                    images = data.train_images[subsets[k]]
-                    try:
-                        accuracy = train_from_scratch(
-                            dataclasses.replace(options, batch=min(options.batch, len(images))),
-                            images, labels[0][subsets[k]], data, lambda: run.signal)
-                    except FloatingPointError as error:
-                        raise runs.Diverged(
-                            "from scratch, the loss is not finite at step {:,} (learning rate "
-                            "{:.3g}) of the source's recipe; --scratch-steps 0 --overwrite leaves "
-                            "that part out".format(*error.args)) from None
+                    accuracy = train_from_scratch(
+                        options, data.train_images[subsets[k]], labels[0][subsets[k]], data,
+                        lambda: run.signal)
                     if accuracy is None:
                         break
                     results = {"scratch": (accuracy, 0.0)}

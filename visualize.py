@@ -65,6 +65,7 @@ with runs.quiet_import():
     import tensorflow as tf
 
 import charts  # noqa: E402
+import comparisons  # noqa: E402
 from drawing import STYLE  # noqa: E402
 
 
@@ -121,19 +122,19 @@ def visualize(options):
     """Make the figures, or print the table, that the command line asks for."""
     with plt.style.context(STYLE):
         if options.what == "table":
-            print(charts.tabulate(options.runs))
+            print(comparisons.tabulate(options.runs))
         elif options.what in ("compare", "study"):
-            table, figure, numbers = getattr(charts, options.what)(options.runs)
+            table, figure, numbers = getattr(comparisons, options.what)(options.runs)
             print(table)
             write(figure, numbers, options.out / options.what)
         elif options.what == "heat":
             for folder in options.runs:
-                figure = charts.plot_heat(read_results(folder, options), options.rows,
+                figure = comparisons.plot_heat(read_results(folder, options), options.rows,
                                           options.columns, options.metric)
                 write(*figure, options.out / f"heat_{folder.name}")
         elif options.what == "transfer":
-            for (name, _, _), group in charts.configurations(options.runs).items():
-                table, figure, numbers = charts.plot_transfer(group)
+            for (name, _, _), group in comparisons.configurations(options.runs).items():
+                table, figure, numbers = comparisons.plot_transfer(group)
                 print(f"{name}\n{table}")
                 write(figure, numbers, options.out / f"transfer_{name}")
         elif options.what == "curves":

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line, run, start
 
+import cifar_lenet5
 import runs
-from charts import plot_transfer, read_events
-from transfer import evaluate_head, fit_head, rotate, scale
+import utils
+from charts import read_events
+from comparisons import plot_transfer
+from transfer import evaluate_head, fit_head, rotate, scale, train_from_scratch
 
 POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
 SOURCE = ("cifar_lenet5.py", "--data", "synthetic", "--classes", "0-4", "--filters", 4, 8,
@@ -48,6 +51,15 @@ def test_strength_is_chosen_on_validation_alone(head):
         accuracy, chosen = evaluate_head(head, strengths, train, good, (good[0], 1 - good[1]))
         assert fitted[chosen] == max(fitted.values())
         assert accuracy == 1 - fitted[chosen]
+
+
+def test_a_loss_that_is_not_finite_stops_it():
+    options = cifar_lenet5.Config(filters=(4,), units=4, steps=60, optimizer="sgd", rate=1e4,
+                                  schedule="constant", loss="unclamped")
+    data = utils.load_images("synthetic")
+    with pytest.raises(runs.Diverged, match="step .* rate 1e.04.*--scratch-steps 0"):
+        train_from_scratch(options, data.train_images[::100], data.train_labels[::100], data,
+                           lambda: False)
 
 
 def test_table_by_hand():

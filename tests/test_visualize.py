@@ -7,17 +7,8 @@ import tensorflow as tf
 from conftest import assert_one_line, run
 
 import runs
-from charts import (
-    instability,
-    plot_curves,
-    plot_filters,
-    plot_heat,
-    read_events,
-    seconds_to,
-    smooth,
-    study,
-    tabulate,
-)
+from charts import plot_curves, plot_filters, read_events, smooth
+from comparisons import instability, plot_heat, seconds_to, study, tabulate
 
 
 def write_events(folder, **series):

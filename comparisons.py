@@ -1,0 +1,231 @@
+"""Tables and figures that compare finished runs, over their seeds.
+
+From config.json, result.json and event files; a heat map from a sweep's results.csv.
+"""
+import matplotlib.pyplot as plt
+import numpy as np
+
+import gabor
+import runs
+from charts import read_events, smooth
+
+
+def configurations(folders):
+    """Finished runs by configuration: {(name, steps, data title): [(folder, config, result), ...]}.
+    """
+    groups = {}
+    for folder in folders:
+        config, result = (runs.read_json(folder / f"{name}.json") for name in ("config", "result"))
+        key = config["options"]["name"], config["total_steps"], config["data"]["title"]
+        groups.setdefault(key, []).append((folder, config, result))
+    return groups
+
+
+def mean_and_deviation(values, digits):
+    """"70.0 +- 1.2": mean and sample standard deviation (n - 1), which one value has not."""
+    values = np.array(values, float)
+    spread = f" +- {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}"
+
+
+def tabulate(folders):
+    """Markdown table of finished runs, one row a configuration: test accuracy over its seeds."""
+    rows = ["| run | data | steps | seeds | test accuracy (%) | with mirror images (%) "
+            "| time (s) |", "|---|---|---|---|---|---|---|"]
+    for (name, steps, data), group in configurations(folders).items():
+        results = [result for _, _, result in group]
+        accuracy, mirrored = (
+            mean_and_deviation([100 * r[metric] for r in results], 2)
+            if metric in results[0] else ""
+            for metric in ("test_accuracy", "test_accuracy_mirrored"))
+        rows.append(f"| {name} | {data} | {steps:,} | {len(results)} | {accuracy} | {mirrored} | "
+                    f"{mean_and_deviation([r['train_seconds'] for r in results], 0)} |")
+    return "\n".join(rows)
+
+
+def instability(losses, width=51):
+    """How unsteady a training loss is: the standard deviation of the high-frequency part of its
+    log.
+
+    losses: (steps,) > 0. The part is log loss minus its mean over `width` steps, without the first
+    tenth of the run; the log makes a fluctuation by 10 % count the same early and late.
+    """
+    log = np.log(np.maximum(losses, 1e-12))
+    return float(np.std((log - smooth(log, width))[len(log) // 10:]))
+
+
+def seconds_to(series, accuracy):
+    """Training time until the validation accuracy first reached `accuracy`, linear between
+    evaluations, at the run's mean speed of steps; nan if it never did."""
+    steps, _, values = series["validation", "evaluation/accuracy"]
+    values = np.float64(values)
+    reached = np.flatnonzero(values >= accuracy)
+    if not len(reached):
+        return float("nan")
+    i = reached[0]
+    step = steps[0] if i == 0 else np.interp(accuracy, values[i - 1:i + 1], steps[i - 1:i + 1])
+    return step * float(series["", "result/train_seconds"][2][-1]) / steps[-1]
+
+
+def compare(folders, target=0.98):
+    """Table and figure of speed, accuracy and stability, one row a configuration, over its seeds.
+    """
+    rows = ["| run | seeds | images/s | s per epoch | s to 98 % validation accuracy "
+            "| test accuracy (%) | instability of the loss |", "|---|---|---|---|---|---|---|"]
+    groups, shown, numbers = configurations(folders), [], {}
+    for (name, steps, data), group in groups.items():
+        series = [read_events(folder) for folder, _, _ in group]
+        speed = [result["images_per_second"] for _, _, result in group]
+        epoch = [config["data"]["train"] / s for (_, config, _), s in zip(group, speed)]
+        accuracy = [100 * result["test_accuracy"] for _, _, result in group]
+        unsteady = [instability(np.float64(s["train", "batch/loss"][2])) for s in series]
+        wait = [seconds_to(s, target) for s in series]
+        waits = mean_and_deviation(wait, 1) if np.isfinite(wait).all() else "never by all seeds"
+        rows.append(f"| {name} | {len(group)} | {mean_and_deviation(speed, 0)} | "
+                    f"{mean_and_deviation(epoch, 1)} | {waits} | "
+                    f"{mean_and_deviation(accuracy, 2)} | {mean_and_deviation(unsteady, 3)} |")
+        numbers[f"{name}/{steps}/{data}"] = np.column_stack(
+            [speed, epoch, wait, accuracy, unsteady])
+        shown.append((speed, accuracy, unsteady))
+    figure = plot_dots(groups, shown, ("training speed (images/s)", "test accuracy (%)",
+                                      "instability: std of the\nhigh-frequency part of log loss"))
+    figure.axes[0].set_xscale("log")
+    return "\n".join(rows), figure, numbers
+
+
+def plot_dots(groups, values, labels):
+    """One panel a quantity, one row a configuration, each seed a dot and their mean a bar.
+
+    groups: configurations(...); values: for each of them, for each label, the values of its seeds.
+    """
+    names = [f"{name} (n = {len(group)})" for (name, _, _), group in groups.items()]
+    figure, axes = plt.subplots(1, len(labels), figsize=(11, 1 + 0.3 * len(names)), sharey=True,
+                                layout="constrained", squeeze=False)
+    for i, axis in enumerate(axes[0]):
+        for row, quantities in enumerate(values):
+            seeds = quantities[i]
+            axis.plot(seeds, [row] * len(seeds), "o", color="#0072B2", alpha=0.5)
+            axis.plot(np.mean(seeds), row, "|", color="black", markersize=14)
+        axis.set(xlabel=labels[i], yticks=range(len(names)), yticklabels=names,
+                 ylim=(len(names) - 0.5, -0.5))
+    titles = dict.fromkeys(data for _, _, data in groups)
+    figure.suptitle(f"{'; '.join(titles)}: each seed a dot, their mean a bar")
+    return figure
+
+
+def study(folders):
+    """Table and figure of LeNet-5's configurations over their seeds: accuracies, how edge-like the
+    first layer's kernels are (gabor.edge_likeness: 5 % of them is chance), weights, time."""
+    rows = ["| run | seeds | weights | train accuracy (%) | test accuracy (%) | edge-like kernels "
+            "(%) | r2 above chance | time (s) |", "|---|---|---|---|---|---|---|---|"]
+    groups, shown, numbers = configurations(folders), [], {}
+    for (name, steps, data), group in groups.items():
+        try:
+            kernels = [read_events(folder)["train", "filters/kernel"][2][-1]
+                       for folder, _, _ in group]
+        except KeyError as error:
+            raise runs.InputError(f"{name} is no run of a LeNet-5: it has no events "
+                                  "filters/kernel") from error
+        fitted = [gabor.edge_likeness(kernel) for kernel in kernels]
+        edges = [100 * share for _, _, share in fitted]
+        above = [np.mean([f["r2"] for f in fits]) - chance.mean() for fits, chance, _ in fitted]
+        train, test, seconds = (np.array([result[key] for _, _, result in group]) for key in
+                                ("train_accuracy", "test_accuracy", "train_seconds"))
+        rows.append(f"| {name} | {len(group)} | {group[0][1]['parameters']:,} | " + " | ".join(
+            mean_and_deviation(values, digits) for values, digits in (
+                (100 * train, 1), (100 * test, 1), (edges, 0), (above, 2), (seconds, 0))) + " |")
+        shown.append((100 * test, edges, above))
+        numbers[f"{name}/{steps}/{data}"] = np.column_stack(
+            [100 * train, 100 * test, edges, above, seconds])
+    figure = plot_dots(groups, shown, ("test accuracy (%)", "edge-like kernels (%)\n5 % is chance",
+                                      "mean r2 of their Gabor fits\nabove that of shuffled pixels"))
+    return "\n".join(rows), figure, numbers
+
+
+def plot_transfer(group):
+    """Table and figure of one transfer over its seeds: test accuracy of each layer's features.
+
+    group: [(folder, config, result), ...] of one configuration.
+    """
+    accuracies = {}  # {(head, layer): {images a class: [accuracy of each seed]}}
+    for _, _, result in group:
+        for name, accuracy in result.items():
+            if name.startswith("test_accuracy/"):
+                *where, k = name.split("/")[1:]
+                rows = accuracies.setdefault((where[0], where[-1]), {})
+                rows.setdefault(int(k), []).append(100 * accuracy)
+    if not accuracies:
+        raise runs.InputError(f"{group[0][0]} is no run of transfer.py")
+    shots = sorted(next(iter(accuracies.values())))
+    table = ["| head | features | " + " | ".join(f"{k:,}" for k in shots) + " |",
+             "|---|---|" + "---|" * len(shots)]
+    heads = [head for head in dict.fromkeys(head for head, _ in accuracies) if head != "scratch"]
+    figure, axes = plt.subplots(1, len(heads), figsize=(11, 4.5), sharey=True, squeeze=False,
+                                layout="constrained")
+    numbers = {"images_per_class": np.array(shots)}
+    for (head, layer), values in accuracies.items():
+        samples = np.array([values[k] for k in shots])  # (shots, seeds)
+        mean, seeds = samples.mean(1), samples.shape[1]
+        deviation = samples.std(1, ddof=1) if seeds > 1 else np.zeros(len(shots))
+        numbers[f"{head}/{layer}"] = samples
+        scratch = head == "scratch"
+        table.append(f"| {'none: trained from scratch' if scratch else head} | "
+                     f"{'' if scratch else layer} | "
+                     + " | ".join(mean_and_deviation(row, 1) for row in samples) + " |")
+        for axis in axes[0] if scratch else [axes[0, heads.index(head)]]:
+            line, = axis.plot(shots, mean, "k--" if scratch else "o-", ms=4,
+                              label="the network from scratch" if scratch else layer)
+            axis.fill_between(shots, mean - deviation, mean + deviation, color=line.get_color(),
+                              alpha=0.2, linewidth=0)
+    for axis, head in zip(axes[0], heads):
+        axis.set(xscale="log", xticks=shots, xticklabels=shots, ylabel="test accuracy (%)",
+                 xlabel="training images a class",
+                 title={"svm": "linear support vector machine"}.get(head, head))
+        axis.minorticks_off()
+        axis.legend(fontsize=8)
+    config = group[0][1]
+    figure.suptitle(f"Features trained on {config['source']['title']}\n"
+                    f"tested on {config['data']['title']}; mean and std, n = {len(group)}")
+    return "\n".join(table), figure, numbers
+
+
+def plot_heat(rows, down, across, metric):
+    """Heat map of a sweep's results: the mean of a metric over seeds, at each pair of two options.
+
+    rows: of results.csv, as dictionaries of text. Cells say how many runs did not end for a loss
+    that was not finite; cells without any finished run stay blank.
+    """
+    def values(name):
+        found = {row[name] for row in rows}
+        try:
+            return sorted(found, key=float)
+        except ValueError:
+            return sorted(found)
+
+    ups, lefts, scale = values(down), values(across), 100 if "accuracy" in metric else 1
+    means, lost = np.full((len(ups), len(lefts)), np.nan), np.zeros((len(ups), len(lefts)), int)
+    figure, axis = plt.subplots(figsize=(2.5 + 0.9 * len(lefts), 1.6 + 0.5 * len(ups)),
+                                layout="constrained")
+    for i, up in enumerate(ups):
+        for j, left in enumerate(lefts):
+            cell = [row for row in rows if row[down] == up and row[across] == left]
+            if len({row["seed"] for row in cell}) < len(cell):
+                raise runs.InputError(f"the sweep varies more than {down} and {across}: several "
+                                      f"configurations have {down} {up} and {across} {left}")
+            finished = [scale * float(row[metric]) for row in cell if row["status"] == "finished"]
+            lost[i, j] = sum(row["status"] == "diverged" for row in cell)
+            means[i, j] = np.mean(finished) if finished else np.nan
+            text = f"{lost[i, j]} of {len(cell)}\nnot finite" if lost[i, j] else ""
+            if finished:
+                text = mean_and_deviation(finished, 1).replace(" +- ", "\n+- ") + "\n" + text
+            if text:
+                axis.text(j, i, text.strip(), ha="center", va="center", fontsize=7,
+                          bbox=dict(boxstyle="round,pad=0.15", color="white", alpha=0.7))
+    picture = axis.imshow(means, cmap="viridis", aspect="auto")
+    axis.set(xticks=range(len(lefts)), xticklabels=lefts, yticks=range(len(ups)), yticklabels=ups,
+             xlabel=across, ylabel=down)
+    axis.grid(False)
+    figure.colorbar(picture, label=metric.replace("_", " ") + " (%)" * (scale == 100))
+    figure.suptitle("; ".join(dict.fromkeys(
+        row["data"] for row in rows if row["data"])), fontsize=9)
+    return figure, {"mean": means, "diverged": lost, down: np.array(ups), across: np.array(lefts)}
