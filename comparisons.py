@@ -2,6 +2,8 @@
 
 From config.json, result.json and event files; a heat map from a sweep's results.csv.
 """
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -28,19 +30,41 @@ def mean_and_deviation(values, digits):
     return f"{values.mean():.{digits}f}{spread}"
 
 
+def short_names(groups):
+    """Names of configurations without the options that all of them share, in order."""
+    parts = [re.split("-(?=[a-z]+(?:-[a-z]+)*=)", name) for name, _, _ in groups]
+    shared = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    return ["-".join(part for i, part in enumerate(words) if i == 0 or part not in shared)
+            for words in parts]
+
+
+def markdown(header, rows, groups):
+    """A table of one row a configuration: its short name, then the cells of `rows`; what data it
+    is of stands below it, or in each row if they differ."""
+    titles = [data for _, _, data in groups]
+    lines = [[name, *row] for name, row in zip(short_names(groups), rows)]
+    header = ["run", *header]
+    if len(set(titles)) > 1:
+        header.append("data")
+        lines = [[*line, title] for line, title in zip(lines, titles)]
+    table = [f"| {' | '.join(map(str, line))} |" for line in (header, *lines)]
+    table.insert(1, "|---" * len(header) + "|")
+    return "\n".join(table) + ("" if len(set(titles)) > 1 else f"\n\nData: {titles[0]}.")
+
+
 def tabulate(folders):
     """Markdown table of finished runs, one row a configuration: test accuracy over its seeds."""
-    rows = ["| run | data | steps | seeds | test accuracy (%) | with mirror images (%) "
-            "| time (s) |", "|---|---|---|---|---|---|---|"]
-    for (name, steps, data), group in configurations(folders).items():
+    groups, rows = configurations(folders), []
+    for (_, steps, _), group in groups.items():
         results = [result for _, _, result in group]
         accuracy, mirrored = (
             mean_and_deviation([100 * r[metric] for r in results], 2)
             if metric in results[0] else ""
             for metric in ("test_accuracy", "test_accuracy_mirrored"))
-        rows.append(f"| {name} | {data} | {steps:,} | {len(results)} | {accuracy} | {mirrored} | "
-                    f"{mean_and_deviation([r['train_seconds'] for r in results], 0)} |")
-    return "\n".join(rows)
+        rows.append((f"{steps:,}", len(results), accuracy, mirrored,
+                     mean_and_deviation([r["train_seconds"] for r in results], 0)))
+    header = ["steps", "seeds", "test accuracy (%)", "with mirror images (%)", "time (s)"]
+    return markdown(header, rows, groups)
 
 
 def instability(losses, width=51):
@@ -70,9 +94,9 @@ def seconds_to(series, accuracy):
 def compare(folders, target=0.98):
     """Table and figure of speed, accuracy and stability, one row a configuration, over its seeds.
     """
-    rows = ["| run | seeds | images/s | s per epoch | s to 98 % validation accuracy "
-            "| test accuracy (%) | instability of the loss |", "|---|---|---|---|---|---|---|"]
-    groups, shown, numbers = configurations(folders), [], {}
+    header = ["seeds", "images/s", "s per epoch", "s to 98 % validation accuracy",
+              "test accuracy (%)", "instability of the loss"]
+    groups, rows, shown, numbers = configurations(folders), [], [], {}
     for (name, steps, data), group in groups.items():
         series = [read_events(folder) for folder, _, _ in group]
         speed = [result["images_per_second"] for _, _, result in group]
@@ -81,16 +105,15 @@ def compare(folders, target=0.98):
         unsteady = [instability(np.float64(s["train", "batch/loss"][2])) for s in series]
         wait = [seconds_to(s, target) for s in series]
         waits = mean_and_deviation(wait, 1) if np.isfinite(wait).all() else "never by all seeds"
-        rows.append(f"| {name} | {len(group)} | {mean_and_deviation(speed, 0)} | "
-                    f"{mean_and_deviation(epoch, 1)} | {waits} | "
-                    f"{mean_and_deviation(accuracy, 2)} | {mean_and_deviation(unsteady, 3)} |")
+        rows.append((len(group), mean_and_deviation(speed, 0), mean_and_deviation(epoch, 1), waits,
+                     mean_and_deviation(accuracy, 2), mean_and_deviation(unsteady, 3)))
         numbers[f"{name}/{steps}/{data}"] = np.column_stack(
             [speed, epoch, wait, accuracy, unsteady])
         shown.append((speed, accuracy, unsteady))
     figure = plot_dots(groups, shown, ("training speed (images/s)", "test accuracy (%)",
                                       "instability: std of the\nhigh-frequency part of log loss"))
     figure.axes[0].set_xscale("log")
-    return "\n".join(rows), figure, numbers
+    return markdown(header, rows, groups), figure, numbers
 
 
 def plot_dots(groups, values, labels):
@@ -98,7 +121,8 @@ def plot_dots(groups, values, labels):
 
     groups: configurations(...); values: for each of them, for each label, the values of its seeds.
     """
-    names = [f"{name} (n = {len(group)})" for (name, _, _), group in groups.items()]
+    names = [f"{name} (n = {len(group)})"
+             for name, group in zip(short_names(groups), groups.values())]
     figure, axes = plt.subplots(1, len(labels), figsize=(11, 1 + 0.3 * len(names)), sharey=True,
                                 layout="constrained", squeeze=False)
     for i, axis in enumerate(axes[0]):
@@ -113,16 +137,30 @@ def plot_dots(groups, values, labels):
     return figure
 
 
+def accuracy_after(series, seconds):
+    """Validation accuracy after so many seconds of training, linear between evaluations, at the
+    run's mean speed of steps; nan without validation images."""
+    if ("validation", "evaluation/accuracy") not in series:
+        return float("nan")
+    steps, _, values = series["validation", "evaluation/accuracy"]
+    total = float(series["", "result/train_seconds"][2][-1])
+    return float(np.interp(seconds, steps / steps[-1] * total, np.float64(values)))
+
+
 def study(folders):
-    """Table and figure of LeNet-5's configurations over their seeds: accuracies, how edge-like the
-    first layer's kernels are (gabor.edge_likeness: 5 % of them is chance), weights, time."""
-    rows = ["| run | seeds | weights | train accuracy (%) | test accuracy (%) | edge-like kernels "
-            "(%) | r2 above chance | time (s) |", "|---|---|---|---|---|---|---|---|"]
-    groups, shown, numbers = configurations(folders), [], {}
+    """Table and figure of LeNet-5's configurations over their seeds: accuracies, at the end and
+    after the time that the quickest of them took; how edge-like the first layer's kernels are
+    (gabor.edge_likeness: 5 % of them is chance); weights, time."""
+    groups, rows, shown, numbers = configurations(folders), [], [], {}
+    least = min(np.mean([result["train_seconds"] for _, _, result in group])
+                for group in groups.values())
+    header = ["seeds", "weights", "train accuracy (%)", "test accuracy (%)",
+              f"validation accuracy after {least:.0f} s (%)", "edge-like kernels (%)",
+              "r2 above chance", "time (s)"]
     for (name, steps, data), group in groups.items():
+        series = [read_events(folder) for folder, _, _ in group]
         try:
-            kernels = [read_events(folder)["train", "filters/kernel"][2][-1]
-                       for folder, _, _ in group]
+            kernels = [s["train", "filters/kernel"][2][-1] for s in series]
         except KeyError as error:
             raise runs.InputError(f"{name} is no run of a LeNet-5: it has no events "
                                   "filters/kernel") from error
@@ -131,15 +169,17 @@ def study(folders):
         above = [np.mean([f["r2"] for f in fits]) - chance.mean() for fits, chance, _ in fitted]
         train, test, seconds = (np.array([result[key] for _, _, result in group]) for key in
                                 ("train_accuracy", "test_accuracy", "train_seconds"))
-        rows.append(f"| {name} | {len(group)} | {group[0][1]['parameters']:,} | " + " | ".join(
-            mean_and_deviation(values, digits) for values, digits in (
-                (100 * train, 1), (100 * test, 1), (edges, 0), (above, 2), (seconds, 0))) + " |")
+        early = [100 * accuracy_after(s, least) for s in series]
+        rows.append((len(group), f"{group[0][1]['parameters']:,}", *(
+            mean_and_deviation(values, digits) if np.isfinite(values).all() else ""
+            for values, digits in ((100 * train, 1), (100 * test, 1), (early, 1), (edges, 0),
+                                   (above, 2), (seconds, 0)))))
         shown.append((100 * test, edges, above))
         numbers[f"{name}/{steps}/{data}"] = np.column_stack(
-            [100 * train, 100 * test, edges, above, seconds])
+            [100 * train, 100 * test, early, edges, above, seconds])
     figure = plot_dots(groups, shown, ("test accuracy (%)", "edge-like kernels (%)\n5 % is chance",
                                       "mean r2 of their Gabor fits\nabove that of shuffled pixels"))
-    return "\n".join(rows), figure, numbers
+    return markdown(header, rows, groups), figure, numbers
 
 
 def plot_transfer(group):
@@ -190,28 +230,33 @@ def plot_transfer(group):
 
 
 def plot_heat(rows, down, across, metric):
-    """Heat map of a sweep's results: the mean of a metric over seeds, at each pair of two options.
+    """Heat map of a sweep's results: the mean of a metric over seeds, at each pair of options.
 
-    rows: of results.csv, as dictionaries of text. Cells say how many runs did not end for a loss
-    that was not finite; cells without any finished run stay blank.
+    rows: of results.csv, as dictionaries of text; down: names of the options down the side,
+    together; across: name of the one along the bottom. Cells say how many runs did not end for a
+    loss that was not finite; cells without any finished run stay blank.
     """
-    def values(name):
-        found = {row[name] for row in rows}
+    def in_order(values):
         try:
-            return sorted(found, key=float)
+            return sorted(values, key=float)
         except ValueError:
-            return sorted(found)
+            return sorted(values)
 
-    ups, lefts, scale = values(down), values(across), 100 if "accuracy" in metric else 1
+    def up_of(row):
+        return ", ".join(row[name] for name in down)
+
+    ups, lefts = in_order({up_of(row) for row in rows}), in_order({row[across] for row in rows})
+    scale, down_label = 100 if "accuracy" in metric else 1, ", ".join(down)
     means, lost = np.full((len(ups), len(lefts)), np.nan), np.zeros((len(ups), len(lefts)), int)
     figure, axis = plt.subplots(figsize=(2.5 + 0.9 * len(lefts), 1.6 + 0.5 * len(ups)),
                                 layout="constrained")
     for i, up in enumerate(ups):
         for j, left in enumerate(lefts):
-            cell = [row for row in rows if row[down] == up and row[across] == left]
+            cell = [row for row in rows if up_of(row) == up and row[across] == left]
             if len({row["seed"] for row in cell}) < len(cell):
-                raise runs.InputError(f"the sweep varies more than {down} and {across}: several "
-                                      f"configurations have {down} {up} and {across} {left}")
+                raise runs.InputError(
+                    f"the sweep varies more than {down_label} and {across}: several "
+                    f"configurations have {down_label} {up} and {across} {left}")
             finished = [scale * float(row[metric]) for row in cell if row["status"] == "finished"]
             lost[i, j] = sum(row["status"] == "diverged" for row in cell)
             means[i, j] = np.mean(finished) if finished else np.nan
@@ -223,9 +268,10 @@ def plot_heat(rows, down, across, metric):
                           bbox=dict(boxstyle="round,pad=0.15", color="white", alpha=0.7))
     picture = axis.imshow(means, cmap="viridis", aspect="auto")
     axis.set(xticks=range(len(lefts)), xticklabels=lefts, yticks=range(len(ups)), yticklabels=ups,
-             xlabel=across, ylabel=down)
+             xlabel=across, ylabel=down_label)
     axis.grid(False)
     figure.colorbar(picture, label=metric.replace("_", " ") + " (%)" * (scale == 100))
     figure.suptitle("; ".join(dict.fromkeys(
         row["data"] for row in rows if row["data"])), fontsize=9)
-    return figure, {"mean": means, "diverged": lost, down: np.array(ups), across: np.array(lefts)}
+    return figure, {"mean": means, "diverged": lost, down_label: np.array(ups),
+                    across: np.array(lefts)}

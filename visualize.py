@@ -26,38 +26,62 @@
     python visualize.py compare RUN...         recurrent nets and CNN: speed, accuracy, stability
     python visualize.py study RUN...           LeNet-5: accuracy, how edge-like the kernels are,
                                                weights, time
-    python visualize.py heat SWEEP --rows OPTION --columns OPTION
+    python visualize.py heat SWEEP --rows OPTION... --columns OPTION
                                                accuracy over two options of a sweep, and where
                                                the loss stopped being finite
     python visualize.py transfer RUN...        what each layer's features are worth on other images
 
-Each figure is a PNG in --out/<run>/, with the numbers beside it (.npz), and is added to the run's
-images in TensorBoard. Tables need finished runs of this project's scripts.
+    python visualize.py report [FILE...]       every table and figure of report.md and README.md
+                                               anew, from the commands that stand there
+    python visualize.py keep RUN... --out DIR  copies without weights and histograms, to commit
+
+Each figure is a PNG in --out/<run>/, with the numbers beside it (.npz); one run's are added to its
+images in TensorBoard too. Tables need finished runs of this project's scripts.
 """
 import argparse
+import contextlib
 import csv
+import io
 import pathlib
 import sys
+import tempfile
 
 import runs
 from options import Parser
 
-if __name__ == "__main__":  # --help answers before the slow imports below
+
+def parse(words=None):
+    """The command line's options; bad ones exit 2 with one line."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=(
         "all", "curves", "filters", "time", "activations", "deconv", "evolution", "invariance",
         "diagnose", "occlusion", "correspondence", "table", "compare", "study",
-        "heat", "transfer"))
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=pathlib.Path)
+        "heat", "transfer", "report", "keep"))
+    parser.add_argument("runs", nargs="*", metavar="RUN", type=pathlib.Path)
     parser.add_argument("--out", default="figures", type=pathlib.Path, help="folder of the figures")
     parser.add_argument("--by", choices=("step", "sample", "time"), default="step",
                         help="horizontal axis of curves")
-    parser.add_argument("--rows", default="optimizer", help="heat: option down the side")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="CELL", help="a table's further "
+                        "column: its heading, then one cell for each row")
+    parser.add_argument("--rows", nargs="+", default=["optimizer"],
+                        help="heat: option down the side, or several together")
     parser.add_argument("--columns", default="rate", help="heat: option along the bottom")
     parser.add_argument("--metric", default="validation_accuracy", help="heat: what is shown")
+    parser.add_argument("--check", action="store_true", help="report: change nothing; exit status "
+                        "1 if documents or figures differ from the logs")
     parser.add_argument("--data-dir", default=runs.DATA_DIR, help="folder of data sets, also set "
                         "by the environment variable DATA_DIR")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
+    if options.what == "report":
+        options.runs = options.runs or [pathlib.Path("report.md"), pathlib.Path("README.md")]
+    if not options.runs:
+        parser.error(f"{options.what}: name at least one run's folder")
+    options.record = True  # single runs' figures among their images in TensorBoard
+    return options
+
+
+if __name__ == "__main__":  # --help answers before the slow imports below
+    options = parse()
 
 with runs.quiet_import():
     import matplotlib.pyplot as plt
@@ -66,6 +90,7 @@ with runs.quiet_import():
 
 import charts  # noqa: E402
 import comparisons  # noqa: E402
+import report  # noqa: E402
 from drawing import STYLE  # noqa: E402
 
 
@@ -118,14 +143,31 @@ def write_statistics(numbers, classes, path):
     print(f"wrote {path}")
 
 
+def beside(table, cells):
+    """A Markdown table with a further column: its heading, then one cell a row."""
+    rows, *below = table.partition("\n\n")
+    rows = rows.splitlines()
+    if cells and len(cells) != len(rows) - 1:
+        raise runs.InputError(f"--beside needs a heading and {len(rows) - 2} cells, not "
+                              f"{len(cells)} words in all")
+    cells = [cells[0], "---", *cells[1:]] if cells else [""] * len(rows)
+    ends = [f" {cell} |" if cell != "---" else "---|" for cell in cells] if any(cells) else cells
+    return "\n".join(row + end for row, end in zip(rows, ends)) + "".join(below)
+
+
 def visualize(options):
     """Make the figures, or print the table, that the command line asks for."""
     with plt.style.context(STYLE):
-        if options.what == "table":
-            print(comparisons.tabulate(options.runs))
+        if options.what == "report":
+            return make_report(options)
+        if options.what == "keep":
+            for run in options.runs:
+                report.keep(run, options.out / run.parent.name / run.name)
+        elif options.what == "table":
+            print(beside(comparisons.tabulate(options.runs), options.beside))
         elif options.what in ("compare", "study"):
             table, figure, numbers = getattr(comparisons, options.what)(options.runs)
-            print(table)
+            print(beside(table, options.beside))
             write(figure, numbers, options.out / options.what)
         elif options.what == "heat":
             for folder in options.runs:
@@ -145,10 +187,33 @@ def visualize(options):
             if len(options.runs) > 1:
                 write(*figure, options.out / "curves")
             else:
-                write(*figure, own_folder(options.out, options.runs[0]) / "curves", options.runs[0])
+                write(*figure, own_folder(options.out, options.runs[0]) / "curves",
+                      options.runs[0] if options.record else None)
         else:
             for run in options.runs:
                 visualize_run(run, options)
+
+
+def make_report(options):
+    """Refill or check the documents: exit status 0, or 1 after a line for each thing wrong."""
+    def printed(words, out=None):
+        asked = parse(words)
+        asked.out, asked.record = (out or pathlib.Path()) / asked.out, False
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text):
+            visualize(asked)
+        return "".join(line for line in text.getvalue().splitlines(keepends=True)
+                       if not line.startswith("wrote "))
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = pathlib.Path(folder)
+        wrong = report.documents(options.runs, lambda words: printed(
+            words, made if options.check else None), options.check)
+        wrong += [f"{file}: differs from what the logs say" for file in report.differing(
+            made, pathlib.Path())]
+    for line in wrong:
+        print(f"visualize.py: {line}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def read_results(folder, options):
@@ -158,7 +223,7 @@ def read_results(folder, options):
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise runs.InputError(f"{folder} is no sweep's folder: {runs.first_line(error)}") from error
-    for name in (options.rows, options.columns, options.metric, "status", "seed", "data"):
+    for name in (*options.rows, options.columns, options.metric, "status", "seed", "data"):
         if not rows or name not in rows[0]:
             raise runs.InputError(f"{folder}/results.csv has no column {name}; it has "
                                   f"{', '.join(rows[0] if rows else [])}")
@@ -198,7 +263,7 @@ def visualize_run(run, options):
              "time": (charts.plot_over_time, "over_time/state")}
     for name, (plot, tag) in drawn.items():
         if what in (name, "all") and ("train", tag) in series:
-            write(*plot({run.name: series}), out / name, run)
+            write(*plot({run.name: series}), out / name, run if options.record else None)
         elif what == name:
             raise runs.InputError(f"{run} has no events {tag}, which this figure shows")
     if what not in drawn and (what != "all" or runs.checkpoints(run)):
@@ -207,7 +272,7 @@ def visualize_run(run, options):
         if not network.layers and what != "all":
             raise runs.InputError(f"{run} has no convolutional layers")
         for name, figure, numbers in portraits_of(network, what) if network.layers else ():
-            write(figure, numbers, out / name, run)
+            write(figure, numbers, out / name, run if options.record else None)
             if name == "statistics":
                 write_statistics(numbers, network.data.classes, out / "statistics.csv")
 

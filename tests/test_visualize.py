@@ -8,7 +8,15 @@ from conftest import assert_one_line, run
 
 import runs
 from charts import plot_curves, plot_filters, read_events, smooth
-from comparisons import instability, plot_heat, seconds_to, study, tabulate
+from comparisons import (
+    accuracy_after,
+    instability,
+    plot_heat,
+    seconds_to,
+    short_names,
+    study,
+    tabulate,
+)
 
 
 def write_events(folder, **series):
@@ -107,9 +115,10 @@ def test_table_by_hand(tmp_path):
             {"options": {"name": "a"}, "total_steps": 1000, "data": {"title": "D"}}))
         (folder / "result.json").write_text(json.dumps(
             {"test_accuracy": accuracy, "test_accuracy_mirrored": 0.7, "train_seconds": 3}))
-    row = tabulate(sorted(tmp_path.iterdir())).splitlines()[-1]
+    _, _, row, _, data = tabulate(sorted(tmp_path.iterdir())).splitlines()
     # 0.0707 = 0.1 / sqrt 2
-    assert row == "| a | D | 1,000 | 2 | 55.00 +- 7.07 | 70.00 +- 0.00 | 3 +- 0 |"
+    assert row == "| a | 1,000 | 2 | 55.00 +- 7.07 | 70.00 +- 0.00 | 3 +- 0 |"
+    assert data == "Data: D."
     assert "| 1 | 50.00 | 70.00 | 3 |" in tabulate([tmp_path / "a-seed0"])
 
 
@@ -131,7 +140,7 @@ def test_heat_by_hand():
         ("sgd", "0.1", "finished", "0.5"), ("sgd", "0.1", "finished", "0.7"),
         ("sgd", "1e-3", "finished", "0.4"), ("sgd", "1e-3", "diverged", ""),
         ("adam", "0.1", "diverged", ""), ("adam", "0.1", "diverged", "")))]
-    figure, numbers = plot_heat(rows, "optimizer", "rate", "accuracy")
+    figure, numbers = plot_heat(rows, ["optimizer"], "rate", "accuracy")
     assert numbers["optimizer"].tolist() == ["adam", "sgd"]
     assert numbers["rate"].tolist() == ["1e-3", "0.1"]
     np.testing.assert_allclose(numbers["mean"], [[np.nan, np.nan], [40, 60]])
@@ -139,7 +148,7 @@ def test_heat_by_hand():
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert figure.get_suptitle() == "D"
     with pytest.raises(runs.InputError, match="more than optimizer and rate"):
-        plot_heat(rows + rows[:1], "optimizer", "rate", "accuracy")
+        plot_heat(rows + rows[:1], ["optimizer"], "rate", "accuracy")
     assert sorted(texts) == ["2 of 2\nnot finite", "40.0\n1 of 2\nnot finite", "60.0\n+- 14.1"]
 
 
@@ -160,9 +169,9 @@ def test_study_by_hand(tmp_path):
             (folder / "result.json").write_text(json.dumps(
                 {"train_accuracy": 1.0, "test_accuracy": 0.5 + 0.1 * seed, "train_seconds": 3}))
     table, figure, numbers = study(sorted(tmp_path.iterdir()))
-    assert "| waves | 2 | 1,234 | 100.0 +- 0.0 | 55.0 +- 7.1 | 100 +- 0 |" in table
+    assert "| waves | 2 | 1,234 | 100.0 +- 0.0 | 55.0 +- 7.1 |  | 100 +- 0 |" in table
     waves, noise = numbers["waves/9/D"], numbers["noise/9/D"]
-    assert waves[0, 2] == 100 and waves[0, 3] > 0.3 > noise[0, 3]
+    assert waves[0, 3] == 100 and waves[0, 4] > 0.3 > noise[0, 4]
     assert len(figure.axes) == 3 and "D" in figure.get_suptitle()
 
 
@@ -172,6 +181,21 @@ def test_seconds_to_by_hand():
     # half way between steps 10 and 20, 2 s a step
     assert seconds_to(series, 0.95) == pytest.approx(30)
     assert seconds_to(series, 0.05) == 0 and np.isnan(seconds_to(series, 1.1))
+
+
+def test_accuracy_after_by_hand():
+    """10 steps take 20 s; after 5 s half of the first 5 steps are done."""
+    series = {("validation", "evaluation/accuracy"): (np.array([0, 5, 10]), None, [0.1, 0.9, 1.0]),
+              ("", "result/train_seconds"): (None, None, [20.0])}
+    assert accuracy_after(series, 5) == pytest.approx(0.5)
+    assert accuracy_after(series, 99) == 1.0
+
+
+def test_names_without_what_all_share():
+    groups = [("best-rate=0.1-batch-norm=after", 1, "D"), ("best-rate=0.1-filters=8,16", 1, "D"),
+              ("best-rate=0.1", 1, "D")]
+    assert short_names(groups) == ["best-batch-norm=after", "best-filters=8,16", "best"]
+    assert short_names(groups[:1]) == ["best-rate=0.1-batch-norm=after"]
 
 
 def test_command_line(tmp_path):

@@ -1,0 +1,139 @@
+"""What the documents rest on: their tables and figures made anew from logs, and logs made small.
+
+A block of a document is what a command prints, between the command and an end mark:
+
+    <!-- python visualize.py table logs/report/cifar_lenet5/original-seed* -->
+    | run | ... |
+    <!-- end -->
+"""
+import contextlib
+import glob
+import pathlib
+import re
+import shlex
+import shutil
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+
+import runs
+
+BLOCK = re.compile(r"(<!-- python visualize\.py ([^\n]*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MEASURED = re.compile(r"\d+(?:\.\d+)? \+- \d+(?:\.\d+)?")
+
+
+def expand(command):
+    """Words of a command, its patterns replaced by the sorted paths that match, as a shell does.
+
+    Raises InputError for a pattern that nothing matches.
+    """
+    words = []
+    for word in shlex.split(command):
+        found = sorted(glob.glob(word)) if "*" in word else [word]
+        if not found:
+            raise runs.InputError(f"nothing matches {word} of `{command}`")
+        words += found
+    return words
+
+
+def refill(text, printed):
+    """A document with every block made anew; printed(words) is what a command prints.
+
+    Below a block's text stands the command, for the reader.
+    """
+    return BLOCK.sub(lambda block: f"{block[1]}{printed(expand(block[2])).strip()}\n\n"
+                     f"`python visualize.py {block[2]}`\n{block[4]}", text)
+
+
+def strays(text):
+    """The measured numbers "70.0 +- 1.2" in a document's sentences that stand in none of its
+    blocks."""
+    blocks = "".join(block[3] for block in BLOCK.finditer(text))
+    prose = re.sub(r"```.*?```", "", BLOCK.sub("", text), flags=re.DOTALL)
+    known = set(MEASURED.findall(blocks))
+    return [number for number in MEASURED.findall(prose.replace("\n", " ")) if number not in known]
+
+
+def differing(made, kept):
+    """Figures whose numbers (.npz, to six digits) in folder `kept` are not those in `made`."""
+    different = []
+    for file in sorted(made.rglob("*.npz")):
+        other = kept / file.relative_to(made)
+        with contextlib.suppress(runs.InputError):
+            new, old = runs.load_arrays(file), runs.load_arrays(other)
+            if new.keys() == old.keys() and all(_same(new[key], old[key]) for key in new):
+                continue
+        different.append(other)
+    return different
+
+
+def _same(a, b):
+    if a.shape != b.shape or a.dtype.kind != b.dtype.kind:
+        return False
+    return np.allclose(a, b, rtol=1e-6, equal_nan=True) if a.dtype.kind == "f" else (a == b).all()
+
+
+def keep(run, folder):
+    """Copy of a run that is small enough to commit, in `folder`: config.json, result.json, and
+    event files without histograms, images and rates, with the last first-layer kernels only.
+
+    Of LeNet-5's losses at most 1,000 stay; a recurrent net's all do, as their steadiness is
+    measured.
+    """
+    folder.mkdir(parents=True)
+    for name in ("config.json", "result.json"):
+        shutil.copy(run / name, folder / name)
+    most = 1000 if run.parent.name == "cifar_lenet5" else 10 ** 9
+    every = -(-runs.read_json(run / "config.json")["total_steps"] // most)
+    parts = {}
+    for file in sorted(run.rglob("events.out.tfevents.*")):
+        parts.setdefault(file.parent.relative_to(run), []).append(file)
+    for part, files in parts.items():
+        events = [Event.FromString(record) for file in files
+                  for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()]
+        last = max((event.step for event in events), default=0)
+        kept = [event for event in events if _is_kept(event, last, every)]
+        if part.name == "figures" or not any(event.HasField("summary") for event in kept):
+            continue
+        (folder / part).mkdir(exist_ok=True, parents=True)
+        name = ".".join(files[0].name.split(".")[:4])  # without the machine's name
+        with tf.io.TFRecordWriter(str(folder / part / name)) as writer:
+            for event in kept:
+                writer.write(event.SerializeToString())
+
+
+def _is_kept(event, last, every):
+    """Whether `keep` copies an event: each of ours has one value."""
+    for value in event.summary.value:
+        if value.metadata.plugin_data.plugin_name in ("histograms", "images"):
+            return False
+        if value.tag == "batch/loss" and event.step % every:
+            return False
+        if value.tag == "batch/learning_rate" or (value.tag == "filters/kernel"
+                                                  and event.step < last):
+            return False
+    return True
+
+
+def documents(paths, visualize, check):
+    """Refill the documents, or check that they are what the logs say: a list of what is wrong.
+
+    visualize(words): what a command prints.
+    """
+    wrong = []
+    for path in map(pathlib.Path, paths):
+        try:
+            text = path.read_text()
+        except (OSError, ValueError) as error:
+            raise runs.InputError(f"{path}: {runs.first_line(error)}") from error
+        made = refill(text, visualize)
+        wrong += [f"{path}: {number} stands in no table of it" for number in strays(made)]
+        if made != text and check:
+            old, new = (BLOCK.findall(t) for t in (text, made))
+            wrong += [f"{path}: differs from what the logs say: python visualize.py {b[1]}"
+                      for a, b in zip(old, new) if a != b]
+        elif made != text:
+            with runs.atomic_file(path) as stream:
+                stream.write(made.encode())
+    return wrong

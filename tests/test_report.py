@@ -1,0 +1,105 @@
+"""Documents refilled from logs, checked against them, and logs made small enough to commit."""
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import assert_one_line, run
+
+import report
+from charts import read_events
+from comparisons import instability, study
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """A folder in which two short runs have been made, one of each experiment."""
+    folder = tmp_path_factory.mktemp("report")
+    common = ["--data", "synthetic", "--steps", "30", "--evaluations", "2", "--batch", "8"]
+    for script in ("cifar_lenet5.py", "mnist_rnn.py"):
+        status, _, err = run(script, *common, "--name", "a", cwd=folder)
+        assert status == 0, err
+    return folder
+
+
+DOCUMENT = """# Findings
+LeNet-5 reaches {claim} %.
+<!-- python visualize.py table logs/cifar_lenet5/a-seed* --beside original 47 -->
+old
+<!-- end -->
+<!-- python visualize.py curves logs/cifar_lenet5/a-seed0 logs/mnist_rnn/a-seed0 -->
+<!-- end -->
+"""
+
+
+def test_report_refills_and_checks(logs):
+    document = logs / "report.md"
+    document.write_text(DOCUMENT.format(claim="some"))
+    status, _, err = run("visualize.py", "report", "report.md", "--check", cwd=logs)
+    assert status == 1 and "differs from what the logs say: python visualize.py table" in err
+    assert "curves.npz: differs" in err and "old" in document.read_text()
+    assert not (logs / "figures").exists()
+
+    assert run("visualize.py", "report", "report.md", cwd=logs) == (0, "", "")
+    text = document.read_text()
+    accuracy = json.loads((logs / "logs/cifar_lenet5/a-seed0/result.json").read_text())
+    assert f"| a | 30 | 1 | {100 * accuracy['test_accuracy']:.2f} |" in text
+    assert "| 47 |" in text and "| original |" in text and "old" not in text
+    assert (logs / "figures/curves.png").exists()
+    assert not (logs / "logs/cifar_lenet5/a-seed0/figures").exists()  # logs stay as they are
+    assert run("visualize.py", "report", "report.md", "--check", cwd=logs) == (0, "", "")
+
+    numbers = logs / "figures/curves.npz"
+    with np.load(numbers) as stored:
+        np.savez(numbers, **{name: values + 0.01 for name, values in stored.items()})
+    status, _, err = run("visualize.py", "report", "report.md", "--check", cwd=logs)
+    assert status == 1 and err.count("\n") == 1 and "curves.npz: differs" in err
+
+
+def test_a_claim_without_a_table_is_found(logs):
+    (logs / "claim.md").write_text(DOCUMENT.format(claim="70.1 +- 0.2"))
+    status, _, err = run("visualize.py", "report", "claim.md", cwd=logs)
+    assert status == 1 and "70.1 +- 0.2 stands in no table" in err
+
+
+def test_strays_by_hand():
+    block = "<!-- python visualize.py table x -->\n| 50.0 +- 1.0 |\n<!-- end -->"
+    assert report.strays(f"50.0\n+- 1.0 and 3 +- 1, ```4 +- 1```\n{block}") == ["3 +- 1"]
+
+
+def test_report_refuses(logs):
+    (logs / "empty.md").write_text("<!-- python visualize.py table logs/none* -->\n<!-- end -->")
+    assert_one_line(run("visualize.py", "report", "empty.md", cwd=logs), "logs/none*")
+    assert_one_line(run("visualize.py", "report", "missing.md", cwd=logs), "missing.md")
+    assert_one_line(run("visualize.py", "table", cwd=logs), "folder")
+    assert_one_line(run("visualize.py", "table", "logs/cifar_lenet5/a-seed0", "--beside", "x",
+                        cwd=logs), "--beside")
+
+
+def test_keep_makes_small_copies_that_say_the_same(logs):
+    runs = [logs / "logs" / script / "a-seed0" for script in ("cifar_lenet5", "mnist_rnn")]
+    assert run("visualize.py", "keep", *runs, "--out", logs / "kept") == (0, "", "")
+    small = [logs / "kept" / script / "a-seed0" for script in ("cifar_lenet5", "mnist_rnn")]
+    for before, after in zip(runs, small):
+        size = sum(file.stat().st_size for file in after.rglob("*"))
+        assert size < 100_000 and not (after / "checkpoints").exists()
+        old, new = read_events(before), read_events(after)
+        for key in (("train", "batch/loss"), ("validation", "evaluation/accuracy"),
+                    ("test", "evaluation/accuracy"), ("", "result/test_accuracy")):
+            np.testing.assert_array_equal(old[key][0], new[key][0])
+            np.testing.assert_array_equal(old[key][2], new[key][2])
+        assert instability(np.float64(new["train", "batch/loss"][2])) > 0
+        assert all(len(file.name.split(".")) == 4 for file in after.rglob("events*"))
+    assert study(runs[:1])[0] == study(small[:1])[0]
+
+
+def test_kept_losses_are_thinned(tmp_path):
+    run_folder = tmp_path / "cifar_lenet5" / "long"
+    with tf.summary.create_file_writer(str(run_folder / "train")).as_default():
+        for step in range(2500):
+            tf.summary.scalar("batch/loss", float(step), step=step)
+    (run_folder / "config.json").write_text('{"total_steps": 2500}')
+    (run_folder / "result.json").write_text("{}")
+    report.keep(run_folder, tmp_path / "kept")
+    steps, _, values = read_events(tmp_path / "kept")["train", "batch/loss"]
+    assert steps.tolist() == list(range(0, 2500, 3)) and values == list(map(float, steps))
