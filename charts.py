@@ -116,6 +116,12 @@ def plot_curves(events, by="step", batch=None):
     return figure, numbers
 
 
+def moments(count):
+    """At most six of `count` evaluations, by number, early ones closer together; the last is one.
+    """
+    return np.unique(np.geomspace(1, count, min(6, count)).round().astype(int)) - 1
+
+
 def plot_filters(events):
     """Figure of the last first-layer kernels, sorted by how well a Gabor function fits them: each
     on its own scale and all on one, and how they changed over training. events: {name: series}."""
@@ -126,10 +132,9 @@ def plot_filters(events):
     r2 = np.array([f["r2"] for f in fits])
     order = np.argsort(-r2)
     kernel, limit = kernels[-1][..., order], np.abs(kernels[-1]).max()
-    rows, columns = -(-count // 8), 8
-    moments = np.unique(np.geomspace(1, len(kernels), min(6, len(kernels))).round().astype(int)) - 1
-    figure = plt.figure(figsize=(12, 0.75 * rows + 0.35 * len(moments) + 2), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[0.75 * rows + 1, 0.35 * len(moments) + 1])
+    rows, columns, chosen = -(-count // 8), 8, moments(len(kernels))
+    figure = plt.figure(figsize=(12, 0.75 * rows + 0.35 * len(chosen) + 2), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[0.75 * rows + 1, 0.35 * len(chosen) + 1])
     axes = top.subplots(1, 2)
     for axis, scale, title in zip(axes, (None, limit), (
             "each on its own scale (blue - 0 + red)",
@@ -140,11 +145,11 @@ def plot_filters(events):
             axis.text(i % columns * (width + 2) - 0.4, i // columns * (height + 2) - 0.7,
                       f"{f['r2']:.2f} {f['angle']:.0f}° {f['frequency']:.2f}", fontsize=5.5)
     shown = [as_signed(kernels[m][..., i], np.abs(kernels[m]).max())
-             for m in moments for i in order[:24]]
+             for m in chosen for i in order[:24]]
     axis = bottom.subplots()
     show(axis, mosaic(shown, min(24, count), gap=1),
          f"over training: the same filters, best fit first, at steps "
-         f"{', '.join(f'{steps[m]:,}' for m in moments)} from top to bottom, each row on one scale")
+         f"{', '.join(f'{steps[m]:,}' for m in chosen)} from top to bottom, each row on one scale")
     figure.suptitle(
         f"{name}: {count} first-layer kernels, {height}x{width}, step {steps[-1]:,}, with r2, "
         "stripe angle and frequency (cycles a pixel) of the best Gabor fit\n"

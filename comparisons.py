@@ -67,13 +67,15 @@ def tabulate(folders):
     return markdown(header, rows, groups)
 
 
-def instability(losses, width=51):
+def instability(steps, losses, width=51):
     """How unsteady a training loss is: the standard deviation of the high-frequency part of its
-    log.
+    log; nan unless the loss of every step is there.
 
     losses: (steps,) > 0. The part is log loss minus its mean over `width` steps, without the first
     tenth of the run; the log makes a fluctuation by 10 % count the same early and late.
     """
+    if len(steps) < 2 or (np.diff(steps) != 1).any():
+        return float("nan")
     log = np.log(np.maximum(losses, 1e-12))
     return float(np.std((log - smooth(log, width))[len(log) // 10:]))
 
@@ -102,11 +104,13 @@ def compare(folders, target=0.98):
         speed = [result["images_per_second"] for _, _, result in group]
         epoch = [config["data"]["train"] / s for (_, config, _), s in zip(group, speed)]
         accuracy = [100 * result["test_accuracy"] for _, _, result in group]
-        unsteady = [instability(np.float64(s["train", "batch/loss"][2])) for s in series]
+        unsteady = [instability(at, np.float64(losses)) for at, _, losses in (
+            s["train", "batch/loss"] for s in series)]
         wait = [seconds_to(s, target) for s in series]
         waits = mean_and_deviation(wait, 1) if np.isfinite(wait).all() else "never by all seeds"
         rows.append((len(group), mean_and_deviation(speed, 0), mean_and_deviation(epoch, 1), waits,
-                     mean_and_deviation(accuracy, 2), mean_and_deviation(unsteady, 3)))
+                     mean_and_deviation(accuracy, 2), mean_and_deviation(unsteady, 3)
+                     if np.isfinite(unsteady).all() else "losses not all kept"))
         numbers[f"{name}/{steps}/{data}"] = np.column_stack(
             [speed, epoch, wait, accuracy, unsteady])
         shown.append((speed, accuracy, unsteady))

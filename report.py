@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 
 import runs
+from charts import moments
 
 BLOCK = re.compile(r"(<!-- python visualize\.py ([^\n]*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"\d+(?:\.\d+)? \+- \d+(?:\.\d+)?")
@@ -74,26 +75,26 @@ def _same(a, b):
     return np.allclose(a, b, rtol=1e-6, equal_nan=True) if a.dtype.kind == "f" else (a == b).all()
 
 
-def keep(run, folder):
+def keep(run, folder, points):
     """Copy of a run that is small enough to commit, in `folder`: config.json, result.json, and
-    event files without histograms, images and rates, with the last first-layer kernels only.
+    event files without histograms, images and rates, with the kernels that `filters` shows.
 
-    Of LeNet-5's losses at most 1,000 stay; a recurrent net's all do, as their steadiness is
-    measured.
+    Of the losses at most `points` stay, evenly spaced; comparisons.instability needs them all.
     """
     folder.mkdir(parents=True)
     for name in ("config.json", "result.json"):
         shutil.copy(run / name, folder / name)
-    most = 1000 if run.parent.name == "cifar_lenet5" else 10 ** 9
-    every = -(-runs.read_json(run / "config.json")["total_steps"] // most)
+    every = -(-runs.read_json(run / "config.json")["total_steps"] // points)
     parts = {}
     for file in sorted(run.rglob("events.out.tfevents.*")):
         parts.setdefault(file.parent.relative_to(run), []).append(file)
     for part, files in parts.items():
         events = [Event.FromString(record) for file in files
                   for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()]
-        last = max((event.step for event in events), default=0)
-        kept = [event for event in events if _is_kept(event, last, every)]
+        steps = sorted({event.step for event in events for value in event.summary.value
+                        if value.tag == "filters/kernel"})
+        shown = {steps[i] for i in moments(len(steps))} if steps else set()
+        kept = [event for event in events if _is_kept(event, shown, every)]
         if part.name == "figures" or not any(event.HasField("summary") for event in kept):
             continue
         (folder / part).mkdir(exist_ok=True, parents=True)
@@ -103,7 +104,7 @@ def keep(run, folder):
                 writer.write(event.SerializeToString())
 
 
-def _is_kept(event, last, every):
+def _is_kept(event, shown, every):
     """Whether `keep` copies an event: each of ours has one value."""
     for value in event.summary.value:
         if value.metadata.plugin_data.plugin_name in ("histograms", "images"):
@@ -111,7 +112,7 @@ def _is_kept(event, last, every):
         if value.tag == "batch/loss" and event.step % every:
             return False
         if value.tag == "batch/learning_rate" or (value.tag == "filters/kernel"
-                                                  and event.step < last):
+                                                  and event.step not in shown):
             return False
     return True
 

@@ -35,9 +35,9 @@ from options import Parser, as_text, parse
 
 EXPERIMENTS = ("cifar_lenet5.py", "mnist_rnn.py", "transfer.py")
 
-if __name__ == "__main__":  # --help answers before the slow imports below
-    for number in (signal.SIGINT, signal.SIGTERM):  # while there is nothing to stop yet
-        signal.signal(number, lambda number, _: os._exit(128 + number))
+
+def command_line(words):
+    """The options of a sweep; bad ones exit 2 with one line. What follows -- is options.common."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--grid", nargs="+", default=[], metavar="OPTION=VALUES",
@@ -57,7 +57,6 @@ if __name__ == "__main__":  # --help answers before the slow imports below
                         help="loky: this machine; dask, ray: a running cluster whose machines "
                         "share this folder (default: loky)")
     parser.add_argument("--address", help="of the cluster: dask's scheduler, ray's head")
-    words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:cut])
     options.common = words[cut + 1:]
@@ -75,6 +74,13 @@ if __name__ == "__main__":  # --help answers before the slow imports below
         options.lines = options.list.read_text().splitlines() if options.list else []
     except (OSError, ValueError) as error:
         parser.error(f"--list {options.list}: {runs.first_line(error)}")
+    return options
+
+
+if __name__ == "__main__":  # --help answers before the slow imports below
+    for number in (signal.SIGINT, signal.SIGTERM):  # while there is nothing to stop yet
+        signal.signal(number, lambda number, _: os._exit(128 + number))
+    options = command_line(sys.argv[1:])
 
 with runs.quiet_import():
     import joblib

@@ -69,6 +69,8 @@ def parse(words=None):
     parser.add_argument("--metric", default="validation_accuracy", help="heat: what is shown")
     parser.add_argument("--check", action="store_true", help="report: change nothing; exit status "
                         "1 if documents or figures differ from the logs")
+    parser.add_argument("--points", type=int, default=200, help="keep: of the losses at most so "
+                        "many, evenly spaced (default: 200)")
     parser.add_argument("--data-dir", default=runs.DATA_DIR, help="folder of data sets, also set "
                         "by the environment variable DATA_DIR")
     options = parser.parse_args(words)
@@ -76,6 +78,8 @@ def parse(words=None):
         options.runs = options.runs or [pathlib.Path("report.md"), pathlib.Path("README.md")]
     if not options.runs:
         parser.error(f"{options.what}: name at least one run's folder")
+    if options.points < 1:
+        parser.error("--points must be at least 1")
     options.record = True  # single runs' figures among their images in TensorBoard
     return options
 
@@ -162,7 +166,7 @@ def visualize(options):
             return make_report(options)
         if options.what == "keep":
             for run in options.runs:
-                report.keep(run, options.out / run.parent.name / run.name)
+                report.keep(run, options.out / run.parent.name / run.name, options.points)
         elif options.what == "table":
             print(beside(comparisons.tabulate(options.runs), options.beside))
         elif options.what in ("compare", "study"):

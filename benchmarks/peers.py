@@ -1,7 +1,8 @@
-"""The same training step in five ways, each as its own users would write it well.
+"""The same training step in six ways, each as its own users would write it well.
 
-Every way is a function of a Case and returns (loss, train): loss() is the training loss of the
-case's first batch with its given weights and no dropout, before any update; train(steps) updates.
+Every way is a function of a Case and returns (loss, train, predict): loss() is the training loss of
+the case's first batch with its given weights and no dropout, before any update; train(steps)
+updates; predict() computes the logits of all COUNT images, CHUNK at a time.
 What differs between the ways is only who computes it: network, weights, images, batch, precision
 and optimizer (Adam, 1e-4) are the same.
 """
@@ -13,7 +14,7 @@ import tempfile
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-COUNT, RATE = 6400, 1e-4
+COUNT, CHUNK, RATE = 6400, 640, 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +89,8 @@ def ours(case):
         build = mnist_rnn.build_model
     images, labels = (tf.constant(x) for x in case.images())
 
-    def block(config):
-        model = build(case.shape, 10, config)
+    def block(config, model=None):
+        model = model or build(case.shape, 10, config)
         for variable, value in zip(model.trainable_variables, case.weights()):
             variable.assign(value)
         slots = create_slots("adam", [v.value for v in model.trainable_variables])
@@ -98,12 +99,14 @@ def ours(case):
     def loss():
         first = block(dataclasses.replace(config, dropout=0.0))
         return float(first(np.arange(case.batch, dtype=np.int32)[None], np.float32([0]), 0)[0])
-    train_block = block(config).get_concrete_function()
+    model = build(case.shape, 10, config)
+    train_block = block(config, model).get_concrete_function()
 
     def train(steps):
         indices = np.random.default_rng(0).integers(0, COUNT, (steps, case.batch), np.int32)
         train_block(indices, np.full(steps, RATE, np.float32), 0).numpy()
-    return loss, train
+    predict = cifar_lenet5.make_predict(model, 0.0, 1.0, config.replicas)
+    return loss, train, lambda: predict(images, CHUNK)
 
 
 def keras(case, steps_per_execution=1):
@@ -152,7 +155,7 @@ def keras(case, steps_per_execution=1):
         epochs, rest = divmod(steps * case.batch, COUNT)
         assert not rest, "whole epochs"
         model.fit(images, labels, batch_size=case.batch, epochs=epochs, verbose=0)
-    return loss, train
+    return loss, train, lambda: model.predict(images, batch_size=CHUNK, verbose=0)
 
 
 def keras_tuned(case):
@@ -245,7 +248,14 @@ def torch(case):
             optimizer.zero_grad(set_to_none=True)
             step_loss(chosen).backward()
             optimizer.step()
-    return loss, train
+
+    def predict():
+        model.eval()
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+            logits = torch.cat([model(part) for part in images.split(CHUNK)])
+        model.train()
+        return logits
+    return loss, train, predict
 
 
 def jax(case):
@@ -321,7 +331,9 @@ def jax(case):
         for i in range(steps):
             now[0], now[1], value = step(now[0], now[1], order[i], jax.random.fold_in(now[2], i))
         value.block_until_ready()
-    return loss, train
+    forward = jax.jit(lambda weights, x: network(weights, x.astype(jnp.float32) / 255, now[2], 0.0))
+    return loss, train, lambda: np.concatenate(
+        [forward(now[0], images[i:i + CHUNK]) for i in range(0, COUNT, CHUNK)])
 
 
 def starter(case):
@@ -374,7 +386,8 @@ def starter(case):
             summary, _ = session.run([merged, update], {x: batch, y: targets, keep: 0.5})
             writer.add_summary(summary, i)
             writer.flush()
-    return loss, train
+    return loss, train, lambda: np.concatenate([session.run(
+        logits, {x: images[i:i + CHUNK], keep: 1.0}) for i in range(0, COUNT, CHUNK)])
 
 
 WAYS = dict(ours=ours, keras=keras, keras_tuned=keras_tuned, torch=torch, jax=jax, starter=starter)

@@ -28,7 +28,7 @@ CASES = {
     "recurrent-more": [Case(cell, batch, units) for cell in ("rnn", "gru", "lstm")
                        for units, batch in ((128, 32), (256, 32), (256, 128))],
 }
-SECONDS = 4.0  # of each timing
+SECONDS = 3.0  # of each timing
 
 
 def describe(case):
@@ -39,18 +39,21 @@ def describe(case):
 
 
 def measure(way, case):
-    """{"loss" before training, "rate" in images/s, "memory" in MiB at its peak} of one way."""
+    """{"loss" before training, "rate" and "evaluation" in images/s, "memory" in MiB at its peak} of
+    one way."""
     import resource
-    loss, train = peers.WAYS[way](case)
+    loss, train, predict = peers.WAYS[way](case)
     value, epoch = loss(), peers.COUNT // case.batch
-    train(epoch)
-    begin, count = time.perf_counter(), 0
-    while time.perf_counter() - begin < SECONDS:
-        train(epoch)
-        count += peers.COUNT
-    rate = count / (time.perf_counter() - begin)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"loss": value, "rate": rate, "memory": memory}
+
+    def rate(work):
+        work()
+        begin, count = time.perf_counter(), 0
+        while time.perf_counter() - begin < SECONDS:
+            work()
+            count += peers.COUNT
+        return count / (time.perf_counter() - begin)
+    found = {"loss": value, "rate": rate(lambda: train(epoch)), "evaluation": rate(predict)}
+    return found | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def ceiling():
@@ -78,7 +81,7 @@ def spread(values, digits=2):
 
 
 def tabulate(cases, ways, rounds):
-    """Markdown table of one group of cases."""
+    """Markdown tables of one group of cases: training; evaluation and memory."""
     others = [way for way in ways if way != "ours"]
     rows = ["| case | " + " | ".join(f"{way}, images/s" for way in ways)
             + " | ours / the fastest other | ours, share of ceiling |",
@@ -92,6 +95,13 @@ def tabulate(cases, ways, rounds):
         share = [100 * r[name]["ours"]["rate"] * case.flops / 1e9 / r["ceiling"][case.precision]
                  for r in rounds]
         rows.append(f"| {name} | {' | '.join(cells)} | {spread(ratios)} | {spread(share, 0)} % |")
+    rows += ["", "| case | " + " | ".join(f"{way}: evaluation, images/s; memory, MiB"
+                                          for way in ways) + " |", "|---|" + "---|" * len(ways)]
+    for name in map(describe, cases):
+        cells = ["; ".join(f"{statistics.median(r[name][w][key] for r in rounds):,.0f}"
+                           for key in ("evaluation", "memory")) if w in rounds[0][name] else ""
+                 for w in ways]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

@@ -1,14 +1,17 @@
 """Documents refilled from logs, checked against them, and logs made small enough to commit."""
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_one_line, run
+from conftest import ROOT, assert_one_line, run
 
 import report
+import sweep
 from charts import read_events
-from comparisons import instability, study
+from comparisons import study
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +91,6 @@ def test_keep_makes_small_copies_that_say_the_same(logs):
                     ("test", "evaluation/accuracy"), ("", "result/test_accuracy")):
             np.testing.assert_array_equal(old[key][0], new[key][0])
             np.testing.assert_array_equal(old[key][2], new[key][2])
-        assert instability(np.float64(new["train", "batch/loss"][2])) > 0
         assert all(len(file.name.split(".")) == 4 for file in after.rglob("events*"))
     assert study(runs[:1])[0] == study(small[:1])[0]
 
@@ -100,6 +102,18 @@ def test_kept_losses_are_thinned(tmp_path):
             tf.summary.scalar("batch/loss", float(step), step=step)
     (run_folder / "config.json").write_text('{"total_steps": 2500}')
     (run_folder / "result.json").write_text("{}")
-    report.keep(run_folder, tmp_path / "kept")
+    report.keep(run_folder, tmp_path / "kept", 900)
     steps, _, values = read_events(tmp_path / "kept")["train", "batch/loss"]
     assert steps.tolist() == list(range(0, 2500, 3)) and values == list(map(float, steps))
+
+
+def test_the_report_names_the_commands_that_made_its_logs(monkeypatch):
+    """Each sweep of report.md is finished under logs/report, with just these options."""
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "report.md").read_text(), re.DOTALL)
+    lines = [shlex.split(line) for line in "".join(blocks).splitlines()]
+    sweeps = [words[2:] for words in lines if words[:2] == ["python", "sweep.py"]]
+    assert len(sweeps) > 10
+    for words in sweeps:
+        jobs = sweep.plan(sweep.command_line(words))  # InputError if a run has other options
+        assert [job.folder.name for job in jobs if not job.finished] == []

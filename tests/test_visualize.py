@@ -126,11 +126,12 @@ def test_instability_by_hand():
     """A loss that falls smoothly is steady; one that alternates by a factor e is unsteady by 0.5.
     """
     steps = np.arange(1000)
-    assert instability(np.exp(-steps / 300)) < 0.01
+    assert instability(steps, np.exp(-steps / 300)) < 0.01
     alternating = np.exp(-steps / 300 + 0.5 * (-1) ** steps)
-    assert instability(alternating) == pytest.approx(0.5, abs=0.02)
+    assert instability(steps, alternating) == pytest.approx(0.5, abs=0.02)
     # scale is nothing
-    assert instability(100 * alternating) == pytest.approx(instability(alternating))
+    assert instability(steps, 100 * alternating) == pytest.approx(instability(steps, alternating))
+    assert np.isnan(instability(steps[::2], alternating[::2]))
 
 
 def test_heat_by_hand():

@@ -1,0 +1,86 @@
+"""What training costs: images/s of this project against batch, width, image size and cores.
+
+    python benchmarks/cost.py
+
+LeNet-5 of recipe `original` with one thing changed at a time, and the recurrent cells; random
+images. Each case is a process of its own; median over the rounds, with the smallest and largest.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+COUNT, SECONDS = 1024, 2.0
+BASE = dict(batch=64, filters=(32, 64), units=1024, side=28, cores=2)
+CASES = {"recipe original": {}}
+CASES |= {f"batch {n}": {"batch": n} for n in (16, 128, 256)}
+CASES |= {"half the width": {"filters": (16, 32), "units": 512},
+          "twice the width": {"filters": (64, 128), "units": 2048},
+          "images 14x14": {"side": 14}, "images 56x56": {"side": 56}, "one core": {"cores": 1},
+          "batch 256, one core": {"batch": 256, "cores": 1}, "bfloat16": {"precision": "bfloat16"}}
+CASES |= {f"{cell}, batch 128{', one core' * (cores == 1)}": {
+    "cell": cell, "batch": 128, "cores": cores}
+    for cell in ("rnn", "lstm", "gru") for cores in (2, 1)}
+
+
+def measure(changes):
+    """{"rate" in images/s, "weights"} of BASE with these changes."""
+    import runs
+    case = BASE | changes
+    cores, side = case.pop("cores"), case.pop("side")
+    runs.use_replicas(cores)
+    with runs.quiet_import():
+        import tensorflow as tf
+
+        import mnist_rnn
+    import cifar_lenet5
+    from optimizers import create_slots
+    if "cell" in case:
+        del case["filters"], case["units"]
+    experiment = mnist_rnn if "cell" in case else cifar_lenet5
+    config = experiment.Config(replicas=cores, **case)
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.integers(0, 256, (COUNT, side, side, 1), np.uint8))
+    labels = tf.constant(rng.integers(0, 10, COUNT).astype(np.int32))
+    model = experiment.build_model((side, side, 1), 10, config)
+    slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
+    train_block = cifar_lenet5.make_train_block(model, slots, config, 0.0, 1.0, images, labels)
+    steps = COUNT // config.batch
+    indices = rng.integers(0, COUNT, (steps, config.batch), np.int32)
+    rates, done = np.full(steps, 1e-4, np.float32), 0
+    train_block(indices, rates, 0).numpy()
+    start = time.perf_counter()
+    while time.perf_counter() - start < SECONDS:
+        train_block(indices, rates, 0).numpy()
+        done += COUNT
+    return {"rate": done / (time.perf_counter() - start), "weights": model.count_params()}
+
+
+def main():
+    from throughput import spread
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(CASES[options.one])))
+        return
+    rounds = [{name: json.loads(subprocess.run(
+        [sys.executable, __file__, "--one", name], check=True, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL).stdout.splitlines()[-1]) for name in CASES}
+        for _ in range(options.rounds)]
+    print(f"{options.rounds} rounds\n\n| case | weights | images/s |\n|---|---|---|")
+    for name in CASES:
+        print(f"| {name} | {rounds[0][name]['weights']:,} | "
+              f"{spread([r[name]['rate'] for r in rounds], 0)} |")
+
+
+if __name__ == "__main__":
+    main()

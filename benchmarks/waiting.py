@@ -1,0 +1,107 @@
+"""How long one waits: for --help, for the first training step, for the original's accuracy.
+
+    DATA_DIR=... python benchmarks/waiting.py
+
+All times are from the start of the command, start-up included. The starter-code way's time to the
+original's accuracy is the number of steps this project's recipe of the same network needs for it,
+at the starter-code way's own speed (peers.py): the same updates, computed its way. Median over the
+rounds, with the smallest and the largest.
+"""
+import argparse
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from throughput import spread  # noqa: E402
+
+import charts  # noqa: E402
+
+TARGETS = {"cifar_lenet5.py": 0.573, "mnist_rnn.py": 0.9806}  # the original report's best
+BUDGETS = {"cifar_lenet5.py": ["--epochs", "8", "--evaluations", "32"],
+           "mnist_rnn.py": ["--samples", "60000", "--evaluations", "30"]}
+
+
+def run(script, *words):
+    """(seconds, events, seconds since 1970 when it began) of a script run to its end."""
+    with tempfile.TemporaryDirectory() as logs:
+        begin, start = time.time(), time.perf_counter()
+        subprocess.run([sys.executable, ROOT / script, *words, *(["--logs", logs] * ("--help" not in
+                        words))], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        seconds = time.perf_counter() - start
+        return seconds, charts.read_events(logs), begin
+
+
+def first(events, tag):
+    """(steps, wall times, values) of the one series of this tag."""
+    return next(series for (part, name), series in events.items() if part.endswith(tag[0])
+                and name == tag[1])
+
+
+def reach(events, begin, accuracy):
+    """(seconds since `begin`, steps) when the validation accuracy first was `accuracy`, linear
+    between evaluations; nan if it never was."""
+    steps, times, values = first(events, ("validation", "evaluation/accuracy"))
+    reached = np.flatnonzero(np.float64(values) >= accuracy)
+    if not len(reached):
+        return float("nan"), float("nan")
+    i = max(1, reached[0])
+    return tuple(float(np.interp(accuracy, np.float64(values[i - 1:i + 1]), x[i - 1:i + 1]))
+                 for x in (times - begin, steps))
+
+
+def speed_of_starter(steps=60):
+    """Steps a second of the starter-code way, batch norm and all, at batch 64."""
+    import peers
+    _, train, _ = peers.starter(peers.Case("lenet5", 64, norm=True))
+    train(5)
+    start = time.perf_counter()
+    train(steps)
+    return steps / (time.perf_counter() - start)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--starter", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.starter:
+        print(speed_of_starter())
+        return
+    print(f"{options.rounds} rounds, s\n\n| what | " + " | ".join(TARGETS) + " |\n|---|---|---|")
+    found = {}
+    for i in range(options.rounds):
+        for script, target in TARGETS.items():
+            seconds, _, _ = run(script, "--help")
+            found.setdefault("--help", {}).setdefault(script, []).append(seconds)
+            _, events, begin = run(script, "--steps", "1", "--evaluations", "1")
+            times = first(events, ("train", "batch/loss"))[1]
+            found.setdefault("first step done", {}).setdefault(script, []).append(times[0] - begin)
+            _, events, begin = run(script, *BUDGETS[script], "--seed", str(i))
+            found.setdefault("validation accuracy of the original's best", {}).setdefault(
+                script, []).append(reach(events, begin, target)[0])
+        _, events, begin = run("cifar_lenet5.py", "--recipe", "original-bn", "--seed", str(i))
+        steps = reach(events, begin, TARGETS["cifar_lenet5.py"])[1]
+        rate = float(subprocess.run([sys.executable, __file__, "--starter"], check=True, text=True,
+                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+        found.setdefault("the same, the starter-code way", {}).setdefault(
+            "cifar_lenet5.py", []).append(steps / rate)
+    for what, values in found.items():
+        print(f"| {what} | " + " | ".join(
+            spread(values[s], 1) if s in values else "" for s in TARGETS) + " |")
+    waits = zip(found["the same, the starter-code way"]["cifar_lenet5.py"],
+                found["validation accuracy of the original's best"]["cifar_lenet5.py"])
+    ratios = [starter / ours for starter, ours in waits]
+    print(f"\nstarter-code way / ours: {statistics.median(ratios):.1f} "
+          f"({min(ratios):.1f} .. {max(ratios):.1f})")
+
+
+if __name__ == "__main__":
+    main()
