@@ -4,6 +4,7 @@ From config.json, result.json and event files; a heat map from a sweep's results
 """
 import re
 
+import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -161,19 +162,22 @@ def study(folders):
     header = ["seeds", "weights", "train accuracy (%)", "test accuracy (%)",
               f"validation accuracy after {least:.0f} s (%)", "edge-like kernels (%)",
               "r2 above chance", "time (s)"]
+    series = {key: [read_events(folder) for folder, _, _ in group]
+              for key, group in groups.items()}
+    try:
+        kernels = [s["train", "filters/kernel"][2][-1] for group in series.values() for s in group]
+    except KeyError as error:
+        raise runs.InputError("a run of these is no LeNet-5: it has no events filters/kernel"
+                              ) from error
+    likeness = iter(joblib.Parallel(runs.cores())(
+        joblib.delayed(gabor.edge_likeness)(kernel) for kernel in kernels))
     for (name, steps, data), group in groups.items():
-        series = [read_events(folder) for folder, _, _ in group]
-        try:
-            kernels = [s["train", "filters/kernel"][2][-1] for s in series]
-        except KeyError as error:
-            raise runs.InputError(f"{name} is no run of a LeNet-5: it has no events "
-                                  "filters/kernel") from error
-        fitted = [gabor.edge_likeness(kernel) for kernel in kernels]
+        fitted = [next(likeness) for _ in group]
         edges = [100 * share for _, _, share in fitted]
         above = [np.mean([f["r2"] for f in fits]) - chance.mean() for fits, chance, _ in fitted]
         train, test, seconds = (np.array([result[key] for _, _, result in group]) for key in
                                 ("train_accuracy", "test_accuracy", "train_seconds"))
-        early = [100 * accuracy_after(s, least) for s in series]
+        early = [100 * accuracy_after(s, least) for s in series[name, steps, data]]
         rows.append((len(group), f"{group[0][1]['parameters']:,}", *(
             mean_and_deviation(values, digits) if np.isfinite(values).all() else ""
             for values, digits in ((100 * train, 1), (100 * test, 1), (early, 1), (edges, 0),

@@ -1,4 +1,6 @@
 """How much a kernel looks like an edge detector: best fit by a Gabor function (Daugman 1985)."""
+import functools
+
 import numpy as np
 from scipy.optimize import least_squares
 
@@ -17,6 +19,20 @@ def gabor(height, width, amplitude, x0, y0, angle, frequency, phase, along, acro
     return amplitude * envelope * np.cos(2 * np.pi * frequency * v + phase)
 
 
+@functools.cache
+def _grid(height, width):
+    """Stripes to start a fit from: their angles, frequencies and widths (n, 3), the waves (n,
+    pixels, 2) of each at phases 0 and -90 degrees, and the pseudo-inverses of these."""
+    size = max(height, width)
+    stripes = np.array([(angle, frequency, sigma) for angle in np.arange(8) * np.pi / 8
+                        for frequency in (0.08, 0.16, 0.24, 0.34, 0.45)
+                        for sigma in (size / 5, size / 3)])
+    waves = np.stack([np.stack([gabor(
+        height, width, 1, 0, 0, angle, frequency, phase, sigma, sigma).ravel()
+        for phase in (0, -np.pi / 2)], 1) for angle, frequency, sigma in stripes])
+    return stripes, waves, np.linalg.pinv(waves)
+
+
 def fit(kernel, starts=3):
     """Best Gabor fit of a kernel (height, width): {"r2", "angle", "frequency", "fitted"}.
 
@@ -27,22 +43,16 @@ def fit(kernel, starts=3):
     height, width = kernel.shape
     scale = np.abs(kernel).max() or 1.0
     target, size = kernel / scale, max(height, width)
-    candidates = []
-    for angle in np.arange(8) * np.pi / 8:
-        for frequency in (0.08, 0.16, 0.24, 0.34, 0.45):
-            for sigma in (size / 5, size / 3):
-                waves = np.stack([gabor(height, width, 1, 0, 0, angle, frequency, phase, sigma,
-                                        sigma).ravel() for phase in (0, -np.pi / 2)], 1)
-                (a, b), *_ = np.linalg.lstsq(waves, target.ravel(), rcond=None)
-                error = ((waves @ [a, b] - target.ravel()) ** 2).sum()
-                candidates.append((error, [np.hypot(a, b), 0, 0, angle, frequency,
-                                           -np.arctan2(b, a), sigma, sigma]))
+    stripes, waves, inverse = _grid(height, width)
+    a, b = (inverse @ target.ravel()).T
+    errors = ((waves @ np.stack([a, b], 1)[:, :, None] - target.reshape(-1, 1)) ** 2).sum((1, 2))
     low = [0, -size / 2, -size / 2, -np.inf, 0.02, -np.inf, size / 8, size / 8]
     high = [np.inf, size / 2, size / 2, np.inf, 0.5, np.inf, 2 * size, 2 * size]
-    best = min((least_squares(lambda p: (gabor(height, width, *p) - target).ravel(),
-                              np.clip(start, low, high), bounds=(low, high), max_nfev=60)
-                for _, start in sorted(candidates, key=lambda c: c[0])[:starts]),
-               key=lambda solution: solution.cost)
+    best = min((least_squares(
+        lambda p: (gabor(height, width, *p) - target).ravel(),
+        np.clip([np.hypot(a[i], b[i]), 0, 0, *stripes[i, :2], -np.arctan2(b[i], a[i]),
+                 stripes[i, 2], stripes[i, 2]], low, high), bounds=(low, high), max_nfev=60)
+        for i in np.argsort(errors)[:starts]), key=lambda solution: solution.cost)
     fitted = gabor(height, width, *best.x)
     power = (target ** 2).sum()
     return {"r2": float(1 - ((fitted - target) ** 2).sum() / power) if power else 0.0,
