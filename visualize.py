@@ -181,7 +181,7 @@ def visualize(options):
         elif options.what == "transfer":
             for (name, _, _), group in comparisons.configurations(options.runs).items():
                 table, figure, numbers = comparisons.plot_transfer(group)
-                print(f"{name}\n{table}")
+                print(f"{name}, n = {len(group)}\n\n{table}\n")
                 write(figure, numbers, options.out / f"transfer_{name}")
         elif options.what == "curves":
             batch = {run.name: runs.read_json(run / "config.json")["options"]["batch"]
