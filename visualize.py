@@ -21,6 +21,9 @@
                                                of an image
     python visualize.py correspondence RUN...  does hiding the same part do the same to all images?
 
+    from any checkpoint and its data
+    python visualize.py projector RUN...       features of test images for TensorBoard's projector
+
     python visualize.py table RUN...           final accuracies, mean +- standard deviation
                                                over seeds
     python visualize.py compare RUN...         recurrent nets and CNN: speed, accuracy, stability
@@ -55,7 +58,7 @@ def parse(words=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=(
         "all", "curves", "filters", "time", "activations", "deconv", "evolution", "invariance",
-        "diagnose", "occlusion", "correspondence", "table", "compare", "study",
+        "diagnose", "occlusion", "correspondence", "projector", "table", "compare", "study",
         "heat", "transfer", "report", "keep"))
     parser.add_argument("runs", nargs="*", metavar="RUN", type=pathlib.Path)
     parser.add_argument("--out", default="figures", type=pathlib.Path, help="folder of the figures")
@@ -91,6 +94,7 @@ with runs.quiet_import():
     import matplotlib.pyplot as plt
     import numpy as np
     import tensorflow as tf
+    from tensorboard.plugins import projector
 
 import charts  # noqa: E402
 import comparisons  # noqa: E402
@@ -130,6 +134,36 @@ def write(figure, numbers, path, run=None):
             tf.summary.image(f"figures/{path.name}", image[None], step=0)
         writer.close()
     print(f"wrote {picture} and {path.name}.npz")
+
+
+def write_projector(network, count=1000):
+    """The features of test images that the last layer sees, with labels and thumbnails, into the
+    network's run for TensorBoard's projector."""
+    from analyses import outputs
+    images, labels = network.data.test_images[:count], network.data.test_labels[:count]
+    features, = outputs(network.model, ["dropout"], network.inputs(images))
+    side = int(np.ceil(np.sqrt(len(images))))
+    pictures = np.zeros((side * side, *images.shape[1:]), np.uint8)
+    pictures[:len(images)] = images
+    _, height, width, channels = images.shape
+    sheet = pictures.reshape(side, side, height, width, channels).swapaxes(1, 2)
+    sheet = sheet.reshape(side * height, side * width, channels)
+    config = projector.ProjectorConfig()
+    shown = config.embeddings.add(
+        tensor_name="features of test images", tensor_path="projector/features.bytes",
+        tensor_shape=features.shape, metadata_path="projector/labels.tsv")
+    shown.sprite.image_path = "projector/images.png"
+    shown.sprite.single_image_dim.extend([width, height])
+    folder = network.folder / "projector"
+    folder.mkdir(exist_ok=True)
+    for name, content in (
+            ("features.bytes", np.float32(features).tobytes()),
+            ("labels.tsv", "\n".join(network.data.classes[k] for k in labels).encode() + b"\n"),
+            ("images.png", tf.io.encode_png(sheet).numpy())):
+        with runs.atomic_file(folder / name) as stream:
+            stream.write(content)
+    projector.visualize_embeddings(str(network.folder), config)
+    print(f"wrote {folder}, shown in TensorBoard's Projector")
 
 
 def write_statistics(numbers, classes, path):
@@ -261,7 +295,7 @@ def own_folder(out, run):
 def visualize_run(run, options):
     """Every figure of one run that the command line asks for."""
     series, what = events_of(run), options.what
-    out = own_folder(options.out, run)
+    out = own_folder(options.out, run) if what != "projector" else None
     drawn = {"curves": (charts.plot_curves, "batch/loss"),
              "filters": (charts.plot_filters, "filters/kernel"),
              "time": (charts.plot_over_time, "over_time/state")}
@@ -273,7 +307,9 @@ def visualize_run(run, options):
     if what not in drawn and (what != "all" or runs.checkpoints(run)):
         from network import load_network
         network = load_network(run, options.data_dir)
-        if not network.layers and what != "all":
+        if what in ("projector", "all"):
+            write_projector(network)
+        if not network.layers and what not in ("projector", "all"):
             raise runs.InputError(f"{run} has no convolutional layers")
         for name, figure, numbers in portraits_of(network, what) if network.layers else ():
             write(figure, numbers, out / name, run if options.record else None)

@@ -1,0 +1,77 @@
+"""What TensorBoard's server says of a run, over its own interface."""
+import json
+import re
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+
+import numpy as np
+import pytest
+from conftest import run
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    """A function: path and query of a server that shows two short runs -> the answer's bytes."""
+    folder = tmp_path_factory.mktemp("board")
+    common = ["--data", "synthetic", "--steps", "6", "--evaluations", "2", "--batch", "8"]
+    for script in ("cifar_lenet5.py", "mnist_rnn.py"):
+        status, _, err = run(script, *common, "--name", "a", cwd=folder)
+        assert status == 0, err
+        status, _, err = run("visualize.py", "projector", f"logs/{script[:-3]}/a-seed0", cwd=folder)
+        assert (status, err) == (0, "")
+    server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", "--logdir", "logs",
+                               "--port", "0", "--load_fast", "false"], cwd=folder,
+                              stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    line = next(line for line in server.stderr if "http://" in line)  # it has started
+    address = re.search(r"http://\S+?/", line)[0]
+
+    def ask(path, **query):
+        url = f"{address}{path}?{urllib.parse.urlencode(query)}"
+        return urllib.request.urlopen(url, timeout=60).read()
+    yield ask
+    server.terminate()
+    server.wait()
+
+
+def test_curves(board):
+    """Train and validation have the same tag, so that they share a chart."""
+    tags = json.loads(board("data/plugin/scalars/tags"))
+    for script in ("cifar_lenet5", "mnist_rnn"):
+        for part in ("train", "validation", "test"):
+            assert "evaluation/accuracy" in tags[f"{script}/a-seed0/{part}"]
+        assert {"batch/loss", "batch/learning_rate"} <= set(tags[f"{script}/a-seed0/train"])
+    points = json.loads(board("data/plugin/scalars/scalars", run="cifar_lenet5/a-seed0/train",
+                              tag="batch/loss"))
+    assert [step for _, step, _ in points] == list(range(6))
+    assert all(np.isfinite(value) for _, _, value in points)
+
+
+def test_hyper_parameters(board):
+    """Both runs are sessions of the HParams tab, with options and final metrics."""
+    experiment = json.loads(board("data/plugin/hparams/experiment", request=json.dumps(
+        {"experimentName": "", "includeMetrics": True})))
+    assert {"rate", "batch", "seed"} <= {h["name"] for h in experiment["hparamInfos"]}
+    assert {"result/test_accuracy"} <= {m["name"]["tag"] for m in experiment["metricInfos"]}
+
+
+def test_images_and_histograms(board):
+    images = json.loads(board("data/plugin/images/tags"))
+    assert "filters" in images["cifar_lenet5/a-seed0/train"]
+    histograms = json.loads(board("data/plugin/histograms/tags"))
+    assert any(tag.startswith("activations/") for tag in histograms["mnist_rnn/a-seed0/train"])
+
+
+def test_projector(board):
+    """Features, a label each and a sheet of thumbnails."""
+    for name, width in (("cifar_lenet5/a-seed0", 1024), ("mnist_rnn/a-seed0", 128)):
+        shown, = json.loads(board("data/plugin/projector/info", run=name))["embeddings"]
+        count, dimensions = shown["tensorShape"]
+        assert dimensions == width
+        tensor = board("data/plugin/projector/tensor", run=name, name=shown["tensorName"])
+        assert len(tensor) == 4 * count * dimensions
+        labels = board("data/plugin/projector/metadata", run=name, name=shown["tensorName"])
+        assert len(labels.splitlines()) == count
+        picture = board("data/plugin/projector/sprite_image", run=name, name=shown["tensorName"])
+        assert picture.startswith(b"\x89PNG") and shown["sprite"]["singleImageDim"] == [28, 28]
