@@ -63,6 +63,9 @@ def atomic_file(path):
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
+    except OSError as error:  # a full disk says nothing of the file
+        error.filename = error.filename or str(path)
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part)

@@ -3,7 +3,10 @@ lost."""
 import dataclasses
 import json
 import random
+import resource
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -176,6 +179,19 @@ def test_unclamped_loss_stops_with_status_3(script, tmp_path):
     assert status == 3 and err.count("\n") == 1, err
     for word in ("step", "rate 1e+04", "step-00000000.npz", "--loss logits"):
         assert word in err
+
+
+def test_full_disk_loses_nothing(tmp_path):
+    """A checkpoint that does not fit is named and not left half-written; --resume goes on."""
+    words = [sys.executable, str(ROOT / "cifar_lenet5.py"), "--data", "synthetic", "--steps", "2",
+             "--batch", "8", "--evaluations", "1", "--name", "x"]
+    full = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, preexec_fn=lambda:
+                          resource.setrlimit(resource.RLIMIT_FSIZE, (10 ** 6, 10 ** 6)))
+    assert full.returncode == 2 and full.stderr.count("\n") == 1
+    assert "snapshots/step-00000000.npz" in full.stderr
+    assert not list(tmp_path.rglob("*.npz")) and not list(tmp_path.rglob("*.tmp"))
+    done = subprocess.run([*words, "--resume"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @every_script
