@@ -12,7 +12,9 @@ from network import set_weights
 
 
 def first_of_each_class(labels, count):
-    """Indices of the first `count` images of each class: (classes, count)."""
+    """Indices of the first `count` images of each class, or of as many as every class has:
+    (classes, count)."""
+    count = min(count, np.unique(labels, return_counts=True)[1].min())
     return np.stack([np.flatnonzero(labels == c)[:count] for c in np.unique(labels)])
 
 
@@ -35,8 +37,8 @@ def draw_activations(network):
                      for m in np.moveaxis(mean[c].clip(0), -1, 0)]
             show(axis, mosaic(tiles, max(1, len(tiles) // 4)),
                  f"{layer}: 0 (dark) to {mean[c].max():.2f} (yellow)")
-    figure.suptitle(f"{network.name}: ten test images a class, and the mean of each feature map "
-                    f"over them\n{network.data.title}")
+    figure.suptitle(f"{network.name}: {chosen.shape[1]} test images a class, and the mean of each "
+                    f"feature map over them\n{network.data.title}")
     return figure, {layer: mean for layer, mean in zip(network.layers, maps)}
 
 
@@ -231,7 +233,11 @@ def draw_correspondence(network, count=20, trials=5):
         np.full((1, 1, 1, 1), network.data.train_images.mean()))[0, 0, 0, 0])
     names, rng = network.rectifiers, np.random.default_rng(0)
     deltas = {part: [] for part in (*fixed, "random")}
-    for chosen in first_of_each_class(network.data.test_labels, count):
+    classes = first_of_each_class(network.data.test_labels, count)
+    if classes.shape[1] < 2:
+        raise runs.InputError("correspondence compares images of a class: at least two test images "
+                              "of each are needed")
+    for chosen in classes:
         images = network.inputs(network.data.test_images[chosen])
         places = [[place] * len(images) for place in fixed.values()] + [
             list(zip(rng.integers(0, height - h + 1, len(images)),
@@ -247,7 +253,7 @@ def draw_correspondence(network, count=20, trials=5):
                       color="black" if part == "random" else None, capsize=2, label=part)
     axis.set(xticks=x, xticklabels=names, ylabel="Delta (lower: more alike)",
              title=f"{network.name}: sign distance of feature changes when a {h}x{w} part is "
-             f"hidden\nin {count} test images a class, mean and std over classes; "
+             f"hidden\nin {classes.shape[1]} test images a class, mean and std over classes; "
              f"{network.data.title}")
     axis.title.set_fontsize(9)
     axis.legend(fontsize=8, ncols=2)

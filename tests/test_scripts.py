@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line, run, start
+from PIL import Image
 
 import cifar_lenet5
 import mnist_rnn
@@ -204,6 +205,21 @@ def test_bad_data_is_one_line(script, tmp_path):
                     "CIFAR10.zip" if script == "cifar_lenet5" else "train-images")
     assert_one_line(run(*words, *SMALL[script], "--steps", 0), "nothing to train")
     assert not [p for p in (tmp_path / "l").rglob("*") if p.is_file()]
+
+
+def test_the_smallest_images_with_the_oddest_names(tmp_path):
+    """1x1 pixels, classes of unequal size, one of a single image, spaces and umlauts in paths."""
+    data, logs = tmp_path / "bilder ü", tmp_path / "lögs 1"
+    for part in ("train", "test"):
+        for name, count in (("eins ö", 3), ("zwei", 1)):
+            (data / part / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("L", (1, 1), 80 * i).save(data / part / name / f"{i}.png")
+    assert run("cifar_lenet5.py", "--data", data, "--steps", 3, "--batch", 2, "--evaluations", 1,
+               "--logs", logs, "--name", "é x")[0] == 0
+    result = run("visualize.py", "all", logs / "cifar_lenet5" / "é x-seed0", "--out", tmp_path)
+    assert_one_line(result, "at least two test images")
+    assert "occlusion.png" in result[1] and "activations.png" in result[1]
 
 
 def test_all_figures_of_a_run(tmp_path):
