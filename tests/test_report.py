@@ -117,3 +117,13 @@ def test_the_report_names_the_commands_that_made_its_logs(monkeypatch):
     for words in sweeps:
         jobs = sweep.plan(sweep.command_line(words))  # InputError if a run has other options
         assert [job.folder.name for job in jobs if not job.finished] == []
+
+
+@pytest.mark.parametrize("name", ("README.md", "report.md"))
+def test_the_documents_say_what_the_logs_say(name, tmp_path):
+    """Every block but the studies, whose fits take minutes: python visualize.py report --check."""
+    blocks = [block[0] for block in report.BLOCK.finditer((ROOT / name).read_text())
+              if not block[2].startswith("study")]
+    assert len(blocks) > 1
+    (tmp_path / name).write_text("\n".join(blocks))
+    assert run("visualize.py", "report", tmp_path / name, "--check", cwd=ROOT) == (0, "", "")
