@@ -69,7 +69,8 @@ def draw_statistics(network):
         axes[1, k].plot(x, statistics["max"][-1][order], ".", label="maximum")
         axes[1, k].set(xlabel="feature map, by mean", ylabel="activation", yscale="symlog",
                        title=f"{layer}: distributions on {len(images):,} test images")
-        axes[1, k].legend(loc="center right")
+        axes[1, k].set_ylim(top=4 * axes[1, k].get_ylim()[1])
+        axes[1, k].legend(loc="upper center", ncols=2)
     figure.suptitle(f"{network.name}: activations on all test images, {network.data.title}")
     return figure, numbers
 
