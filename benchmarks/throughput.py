@@ -110,6 +110,8 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--groups", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--only", default="", metavar="WORDS",
+                        help="only cases whose description holds these words, like lstm")
     parser.add_argument("--ways", nargs="+", choices=peers.WAYS, default=list(peers.WAYS))
     parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a way and a case, as JSON
@@ -127,7 +129,11 @@ def main():
                               text=True)
         return json.loads(done.stdout.splitlines()[-1])
 
-    cases, rounds = [case for group in options.groups for case in CASES[group]], []
+    groups = [[case for case in CASES[group] if options.only in describe(case)]
+              for group in options.groups]
+    cases, rounds = sum(groups, []), []
+    if not cases:
+        parser.error(f"no case of {' '.join(options.groups)} holds {options.only!r}")
     for i in range(options.rounds):
         rounds.append({"ceiling": one("ceiling", cases[0])})
         for case in cases:
@@ -147,8 +153,8 @@ def main():
     print(f"{options.rounds} rounds; large products: " + ", ".join(
         f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
         for p in ("float32", "bfloat16")))
-    for group in options.groups:
-        print("\n" + tabulate(CASES[group], options.ways, rounds))
+    for group in filter(None, groups):
+        print("\n" + tabulate(group, options.ways, rounds))
 
 
 if __name__ == "__main__":
