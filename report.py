@@ -99,8 +99,13 @@ def keep(run, folder, points):
             continue
         (folder / part).mkdir(exist_ok=True, parents=True)
         name = ".".join(files[0].name.split(".")[:4])  # without the machine's name
+        described = set()
         with tf.io.TFRecordWriter(str(folder / part / name)) as writer:
             for event in kept:
+                for value in event.summary.value:
+                    if value.tag in described:  # readers go by a tag's first event
+                        value.ClearField("metadata")
+                    described.add(value.tag)
                 writer.write(event.SerializeToString())
 
 
