@@ -7,6 +7,7 @@ import re
 import joblib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 import gabor
 import runs
@@ -56,16 +57,17 @@ def markdown(header, rows, groups):
 def tabulate(folders):
     """Markdown table of finished runs, one row a configuration: test accuracy over its seeds."""
     groups, rows = configurations(folders), []
+    header = {"test_accuracy": "test accuracy (%)",
+              "test_accuracy_mirrored": "with mirror images (%)"}
+    metrics = [metric for metric in header if any(
+        metric in result for group in groups.values() for _, _, result in group)]
     for (_, steps, _), group in groups.items():
         results = [result for _, _, result in group]
-        accuracy, mirrored = (
+        rows.append((f"{steps:,}", len(results), *(
             mean_and_deviation([100 * r[metric] for r in results], 2)
-            if metric in results[0] else ""
-            for metric in ("test_accuracy", "test_accuracy_mirrored"))
-        rows.append((f"{steps:,}", len(results), accuracy, mirrored,
-                     mean_and_deviation([r["train_seconds"] for r in results], 0)))
-    header = ["steps", "seeds", "test accuracy (%)", "with mirror images (%)", "time (s)"]
-    return markdown(header, rows, groups)
+            if metric in results[0] else "" for metric in metrics),
+            mean_and_deviation([r["train_seconds"] for r in results], 0)))
+    return markdown(["steps", "seeds", *map(header.get, metrics), "time (s)"], rows, groups)
 
 
 def instability(steps, losses, width=51):
@@ -118,6 +120,9 @@ def compare(folders, target=0.98):
     figure = plot_dots(groups, shown, ("training speed (images/s)", "test accuracy (%)",
                                       "instability: std of the\nhigh-frequency part of log loss"))
     figure.axes[0].set_xscale("log")
+    figure.axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    figure.axes[0].xaxis.set_major_formatter("{x:,.0f}")
+    figure.axes[0].minorticks_off()
     return markdown(header, rows, groups), figure, numbers
 
 
