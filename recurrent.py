@@ -25,9 +25,9 @@ def through_sigmoid(y, dy):
     return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
 
 
-def _with_one(x):
-    """[x_t 1] of each step: a list of (batch, features + 1)."""
-    return tf.unstack(tf.concat([x, tf.ones_like(x[..., :1])], axis=-1), axis=1)
+def _steps(x):
+    """The steps of x, a list of (batch, features), and the ones beside each, (batch, 1)."""
+    return tf.unstack(x, axis=1), tf.ones((tf.shape(x)[0], 1), x.dtype)
 
 
 def _start(x, U):
@@ -56,8 +56,9 @@ def rnn(x, W, U, b):
     Backward:  dh_t = (from the loss) + da_(t+1) U';  da_t = dh_t * (1 - h_t^2).
     """
     M, h, z = tf.concat([W, b[None], U], axis=0), [_start(x, U)], []
-    for x1 in _with_one(x):
-        z.append(tf.concat([x1, h[-1]], axis=1))
+    inputs, one = _steps(x)
+    for x_t in inputs:
+        z.append(tf.concat([x_t, one, h[-1]], axis=1))
         h.append(tf.tanh(tf.matmul(z[-1], M)))
     U_t = tf.transpose(U)
 
@@ -82,8 +83,9 @@ def lstm(x, W, U, b):
     dg = dc * i;  da = each of these through its own s or tanh.
     """
     M, h, c, z, steps = tf.concat([W, b[None], U], axis=0), [_start(x, U)], [_start(x, U)], [], []
-    for x1 in _with_one(x):
-        z.append(tf.concat([x1, h[-1]], axis=1))
+    inputs, one = _steps(x)
+    for x_t in inputs:
+        z.append(tf.concat([x_t, one, h[-1]], axis=1))
         i, f, g, o = tf.split(tf.matmul(z[-1], M), 4, axis=1)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         c.append(f * c[-1] + i * g)
@@ -116,14 +118,14 @@ def gru(x, W, U, b):
     Backward:  dn = dh * (1 - z) through tanh;  dr = dn * pn and dz = dh * (h_(t-1) - n) through s;
     dp_t = [dz dr dn*r];  dh_(t-1) = (from the loss) + dh * z + dp_t U';  d(x W)_t = [dz dr dn].
     """
-    units, inputs, h, steps = U.shape[0], _with_one(x), [_start(x, U)], []
+    units, (inputs, one), h, steps = U.shape[0], _steps(x), [_start(x, U)], []
     zero = tf.zeros((W.shape[0], units), W.dtype), tf.zeros((units, units), U.dtype)
     M = tf.concat([  # one product gives [xz+pz xr+pr xn pn]
         tf.concat([W, zero[0]], axis=1),
         tf.concat([b[:1, :2 * units] + b[1:, :2 * units], b[:1, 2 * units:], b[1:, 2 * units:]], 1),
         tf.concat([U[:, :2 * units], zero[1], U[:, 2 * units:]], axis=1)], axis=0)
-    for x1 in inputs:
-        z, r, xn, p = tf.split(tf.matmul(tf.concat([x1, h[-1]], axis=1), M), 4, axis=1)
+    for x_t in inputs:
+        z, r, xn, p = tf.split(tf.matmul(tf.concat([x_t, one, h[-1]], axis=1), M), 4, axis=1)
         z, r = tf.sigmoid(z), tf.sigmoid(r)
         n = tf.tanh(xn + r * p)
         difference = h[-1] - n
@@ -141,11 +143,12 @@ def gru(x, W, U, b):
                                     through_sigmoid(r, dn[0] * p), dn[0] * r], axis=1))
             carried = through + tf.matmul(dp[0], U_t)
         dp, dn, rows = (tf.concat(values, axis=0) for values in (dp, dn, inputs))  # by steps
-        d_zr = dp[:, :2 * units]
+        d_zr, db = dp[:, :2 * units], tf.reduce_sum(dp, axis=0)
         dW = tf.concat([tf.matmul(rows, d, transpose_a=True) for d in (d_zr, dn)], axis=1)
         dU = tf.matmul(tf.concat(h[:-1], axis=0), dp, transpose_a=True)
         dx = tf.matmul(tf.concat([d_zr, dn], axis=1), W, transpose_b=True)
-        return _by_batch(dx, x), dW[:-1], dU, tf.stack([dW[-1], tf.reduce_sum(dp, axis=0)])
+        db_0 = tf.concat([db[:2 * units], tf.reduce_sum(dn, axis=0)], axis=0)
+        return _by_batch(dx, x), dW, dU, tf.stack([db_0, db])
     return tuple(h[1:]), backward
 
 
@@ -162,11 +165,11 @@ def gru_reset_before(x, W, U, b):
     units = U.shape[0]
     M = tf.concat([W, b[None], U], axis=0)
     M_zr, M_n, U_zr, U_n = M[:, :2 * units], M[:, 2 * units:], U[:, :2 * units], U[:, 2 * units:]
-    h, steps, joined, reset = [_start(x, U)], [], [], []
-    for x1 in _with_one(x):
-        joined.append(tf.concat([x1, h[-1]], axis=1))
+    (inputs, one), h, steps, joined, reset = _steps(x), [_start(x, U)], [], [], []
+    for x_t in inputs:
+        joined.append(tf.concat([x_t, one, h[-1]], axis=1))
         z, r = tf.split(tf.sigmoid(tf.matmul(joined[-1], M_zr)), 2, axis=1)
-        reset.append(tf.concat([x1, r * h[-1]], axis=1))
+        reset.append(tf.concat([x_t, one, r * h[-1]], axis=1))
         n = tf.tanh(tf.matmul(reset[-1], M_n))
         steps.append((z, r, n, h[-1]))
         h.append(n + z * (h[-1] - n))
