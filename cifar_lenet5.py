@@ -37,8 +37,8 @@ class Config:
                           names_run=False)
     overwrite: bool = option(False, "replace an existing run", names_run=False)
     # data
-    data: str = option("auto", "auto, elec677, cifar10, synthetic, or the path of a folder or zip "
-                       "of train/<class>/* and test/<class>/*")
+    data: str = option("auto", "auto, elec677, cifar10, mnist, synthetic, or the path of a folder "
+                       "or zip of train/<class>/* and test/<class>/*")
     data_dir: str = option(runs.DATA_DIR, "folder of data sets, also set by the environment "
                            "variable DATA_DIR", names_run=False)
     grey: bool = option(False, "make colour images grey")

@@ -2,8 +2,6 @@
 
 From config.json, result.json and event files; a heat map from a sweep's results.csv.
 """
-import re
-
 import joblib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,16 +10,23 @@ from matplotlib.ticker import LogLocator
 import gabor
 import runs
 from charts import read_events, smooth
+from options import as_text
 
 
 def configurations(folders):
     """Finished runs by configuration: {(name, steps, data title): [(folder, config, result), ...]}.
+
+    Raises InputError where a configuration has a seed twice, which would make n too large.
     """
     groups = {}
     for folder in folders:
         config, result = (runs.read_json(folder / f"{name}.json") for name in ("config", "result"))
         key = config["options"]["name"], config["total_steps"], config["data"]["title"]
-        groups.setdefault(key, []).append((folder, config, result))
+        group = groups.setdefault(key, [])
+        if config["options"]["seed"] in [other["options"]["seed"] for _, other, _ in group]:
+            raise runs.InputError(f"{folder}: seed {config['options']['seed']} of this "
+                                  "configuration is there twice")
+        group.append((folder, config, result))
     return groups
 
 
@@ -33,11 +38,14 @@ def mean_and_deviation(values, digits):
 
 
 def short_names(groups):
-    """Names of configurations without the options that all of them share, in order."""
-    parts = [re.split("-(?=[a-z]+(?:-[a-z]+)*=)", name) for name, _, _ in groups]
-    shared = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
-    return ["-".join(part for i, part in enumerate(words) if i == 0 or part not in shared)
-            for words in parts]
+    """Names of configurations (of `groups`) without the options that all of them share."""
+    names = [name for name, _, _ in groups]
+    (_, config, _), *_ = next(iter(groups.values()))
+    for option, value in config["options"].items():
+        part = f"-{option.replace('_', '-')}={as_text(value)}"
+        if len(names) > 1 and all(f"{part}-" in f"{name}-" for name in names):
+            names = [f"{name}-".replace(f"{part}-", "-").removesuffix("-") for name in names]
+    return names
 
 
 def markdown(header, rows, groups):
@@ -70,22 +78,27 @@ def tabulate(folders):
     return markdown(["steps", "seeds", *map(header.get, metrics), "time (s)"], rows, groups)
 
 
-def instability(steps, losses, width=51):
+def instability(steps, losses, band=(0.1, 0.2), width=51):
     """How unsteady a training loss is: the standard deviation of the high-frequency part of its
-    log; nan unless the loss of every step is there.
+    log, over the steps at which its level lies in `band` (nats).
 
-    losses: (steps,) > 0. The part is log loss minus its mean over `width` steps, without the first
-    tenth of the run; the log makes a fluctuation by 10 % count the same early and late.
+    losses: (steps,) > 0. The level is the geometric mean over `width` steps, the part what is left.
+    In a band, because a batch's loss scatters the more, in relation, the lower it is. nan unless
+    the loss of every step is there, and 50 of them in the band.
     """
     if len(steps) < 2 or (np.diff(steps) != 1).any():
         return float("nan")
     log = np.log(np.maximum(losses, 1e-12))
-    return float(np.std((log - smooth(log, width))[len(log) // 10:]))
+    level = smooth(log, width)
+    inside = (np.exp(level) >= band[0]) & (np.exp(level) <= band[1])
+    return float(np.std((log - level)[inside])) if inside.sum() >= 50 else float("nan")
 
 
 def seconds_to(series, accuracy):
     """Training time until the validation accuracy first reached `accuracy`, linear between
     evaluations, at the run's mean speed of steps; nan if it never did."""
+    if ("validation", "evaluation/accuracy") not in series:
+        return float("nan")
     steps, _, values = series["validation", "evaluation/accuracy"]
     values = np.float64(values)
     reached = np.flatnonzero(values >= accuracy)
@@ -100,7 +113,7 @@ def compare(folders, target=0.98):
     """Table and figure of speed, accuracy and stability, one row a configuration, over its seeds.
     """
     header = ["seeds", "images/s", "s per epoch", "s to 98 % validation accuracy",
-              "test accuracy (%)", "instability of the loss"]
+              "test accuracy (%)", "instability of the loss at 0.1 to 0.2 nats"]
     groups, rows, shown, numbers = configurations(folders), [], [], {}
     for (name, steps, data), group in groups.items():
         series = [read_events(folder) for folder, _, _ in group]
@@ -113,12 +126,13 @@ def compare(folders, target=0.98):
         waits = mean_and_deviation(wait, 1) if np.isfinite(wait).all() else "never by all seeds"
         rows.append((len(group), mean_and_deviation(speed, 0), mean_and_deviation(epoch, 1), waits,
                      mean_and_deviation(accuracy, 2), mean_and_deviation(unsteady, 3)
-                     if np.isfinite(unsteady).all() else "losses not all kept"))
+                     if np.isfinite(unsteady).all() else ""))
         numbers[f"{name}/{steps}/{data}"] = np.column_stack(
             [speed, epoch, wait, accuracy, unsteady])
         shown.append((speed, accuracy, unsteady))
     figure = plot_dots(groups, shown, ("training speed (images/s)", "test accuracy (%)",
-                                      "instability: std of the\nhigh-frequency part of log loss"))
+                                      "instability: std of the\nhigh-frequency part of log loss\n"
+                                      "while it is 0.1 to 0.2 nats"))
     figure.axes[0].set_xscale("log")
     figure.axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     figure.axes[0].xaxis.set_major_formatter("{x:,.0f}")

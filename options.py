@@ -101,14 +101,14 @@ def parse(config_class, recipes, argv=None):
     config = dataclasses.replace(base, **{**cleared, **given})
     if not config.name:
         config = dataclasses.replace(config, name=_run_name(base, config, given))
-    if pathlib.PurePath(config.name).name != config.name:
+    if config.name in (".", "..") or pathlib.PurePath(config.name).name != config.name:
         parser.error(f"argument --name: {config.name!r} must be a plain folder name")
     return config
 
 
 def as_text(value):
     """A value as on the command line, the parts of a tuple joined by commas."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def _run_name(base, config, given):

@@ -30,7 +30,13 @@ def expand(command):
     Raises InputError for a pattern that nothing matches.
     """
     words = []
-    for word in shlex.split(command):
+    try:
+        parts = shlex.split(command)
+    except ValueError as error:
+        raise runs.InputError(f"`{command}`: {error}") from error
+    if parts[:1] in (["report"], ["keep"]):
+        raise runs.InputError(f"`{command}` makes no table or figure")
+    for word in parts:
         found = sorted(glob.glob(word)) if "*" in word else [word]
         if not found:
             raise runs.InputError(f"nothing matches {word} of `{command}`")
@@ -41,8 +47,12 @@ def expand(command):
 def refill(text, printed):
     """A document with every block made anew; printed(words) is what a command prints.
 
-    Below a block's text stands the command, for the reader.
+    Below a block's text stands the command, for the reader. Raises InputError for a block without
+    an end.
     """
+    if text.count("<!-- python visualize.py ") != len(BLOCK.findall(text)) or any(
+            "<!-- python" in block[3] for block in BLOCK.finditer(text)):
+        raise runs.InputError("a block `<!-- python visualize.py ... -->` has no <!-- end -->")
     return BLOCK.sub(lambda block: f"{block[1]}{printed(expand(block[2])).strip()}\n\n"
                      f"`python visualize.py {block[2]}`\n{block[4]}", text)
 
@@ -81,10 +91,21 @@ def keep(run, folder, points):
 
     Of the losses at most `points` stay, evenly spaced; comparisons.instability needs them all.
     """
-    folder.mkdir(parents=True)
+    if folder.exists():
+        raise runs.InputError(f"{folder} is there already; move it away")
+    steps = runs.read_json(run / "config.json")["total_steps"]
+    runs.read_json(run / "result.json")  # it is finished
+    part = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    _copy(run, part, -(-steps // points))
+    part.rename(folder)
+
+
+def _copy(run, folder, every):
+    """`keep` every so many losses of a run in an empty folder."""
     for name in ("config.json", "result.json"):
         shutil.copy(run / name, folder / name)
-    every = -(-runs.read_json(run / "config.json")["total_steps"] // points)
     parts = {}
     for file in sorted(run.rglob("events.out.tfevents.*")):
         parts.setdefault(file.parent.relative_to(run), []).append(file)
@@ -133,7 +154,10 @@ def documents(paths, visualize, check):
             text = path.read_text()
         except (OSError, ValueError) as error:
             raise runs.InputError(f"{path}: {runs.first_line(error)}") from error
-        made = refill(text, visualize)
+        try:
+            made = refill(text, visualize)
+        except runs.InputError as error:
+            raise runs.InputError(f"{path}: {error}") from error
         wrong += [f"{path}: {number} stands in no table of it" for number in strays(made)]
         if made != text and check:
             old, new = (BLOCK.findall(t) for t in (text, made))

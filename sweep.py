@@ -60,11 +60,13 @@ def command_line(words):
     cut = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:cut])
     options.common = words[cut + 1:]
-    options.cores = options.cores or max(1, runs.cores() // max(1, options.jobs))
+    if options.cores is None:
+        options.cores = max(1, runs.cores() // max(1, options.jobs))
     for name, low in (("jobs", 1), ("retries", 0), ("cores", 1)):
         if getattr(options, name) < low:
             parser.error(f"--{name} must be at least {low}")
-    if options.name and pathlib.PurePath(options.name).name != options.name:
+    if options.name in (".", "..") or pathlib.PurePath(options.name or "").name != (
+            options.name or ""):
         parser.error("--name must be a plain folder name")
     if options.backend == "ray" and options.jobs < 2:
         parser.error("--backend ray needs --jobs of at least 2")

@@ -34,8 +34,8 @@ class Config:
     resume: bool = option(False, "go on with an interrupted run", names_run=False)
     overwrite: bool = option(False, "replace an existing run", names_run=False)
     # data
-    data: str = option("auto", "mnist, or what cifar_lenet5.py takes: auto, elec677, cifar10, "
-                       "synthetic, or the path of a folder or zip")
+    data: str = option("auto", "auto, elec677, cifar10, mnist, synthetic, or the path of a folder "
+                       "or zip of train/<class>/* and test/<class>/*")
     data_dir: str = option(runs.DATA_DIR, "folder of data sets, also set by the environment "
                            "variable DATA_DIR", names_run=False)
     grey: bool = option(False, "make colour images grey")
@@ -173,8 +173,8 @@ def load(config):
         raise runs.InputError(f"{config.source} is not finished; finish it with --resume first")
     if not network.layers:
         raise runs.InputError(f"{config.source} has no convolutional layers to transfer")
-    loader = utils.load_digits if config.data == "mnist" else utils.load_images
-    data = utils.restrict(loader(config.data, config.data_dir), config.classes, config.grey)
+    data = utils.restrict(utils.load_images(config.data, config.data_dir), config.classes,
+                          config.grey)
     shape, wanted = data.train_images.shape[1:], network.model.input.shape[1:]
     if shape != wanted:
         raise runs.InputError(f"--data {config.data} has images {shape}, the network of "

@@ -94,6 +94,7 @@ def load_images(data="auto", data_dir="data"):
               CIFAR10.zip or CIFAR10/ in data_dir, else rebuilt from the official CIFAR-10, which is
               downloaded if need be;
               "cifar10": all of CIFAR-10 (32x32 RGB, 50,000 + 10,000);
+              "mnist": MNIST's digits, as load_digits gives them;
               "synthetic": ten classes of drawn patterns, nothing read or downloaded;
               a path: folder or zip of train/<class>/* and test/<class>/*, PNG or JPEG.
     Returns Images. Raises InputError, in one line, for anything missing, damaged or malformed.
@@ -105,6 +106,8 @@ def load_images(data="auto", data_dir="data"):
         return _cifar10(data_dir)
     if data == "elec677":
         return _elec677(data_dir)
+    if data == "mnist":
+        return load_digits("mnist", data_dir)
     if data == "auto":
         try:
             return _elec677(data_dir)

@@ -83,6 +83,8 @@ def parse(words=None):
         parser.error(f"{options.what}: name at least one run's folder")
     if options.points < 1:
         parser.error("--points must be at least 1")
+    if options.what == "keep" and options.out == pathlib.Path("figures"):
+        parser.error("keep: --out, the folder of the copies, is missing")
     options.record = True  # single runs' figures among their images in TensorBoard
     return options
 
@@ -140,7 +142,9 @@ def write_projector(network, count=1000):
     """The features of test images that the last layer sees, with labels and thumbnails, into the
     network's run for TensorBoard's projector."""
     from analyses import outputs
-    images, labels = network.data.test_images[:count], network.data.test_labels[:count]
+    total = len(network.data.test_labels)
+    chosen = np.linspace(0, total - 1, min(count, total)).astype(int)  # they may lie class by class
+    images, labels = network.data.test_images[chosen], network.data.test_labels[chosen]
     features, = outputs(network.model, ["dropout"], network.inputs(images))
     side = int(np.ceil(np.sqrt(len(images))))
     pictures = np.zeros((side * side, *images.shape[1:]), np.uint8)
@@ -183,13 +187,14 @@ def write_statistics(numbers, classes, path):
 
 def beside(table, cells):
     """A Markdown table with a further column: its heading, then one cell a row."""
+    if not cells:
+        return table
     rows, *below = table.partition("\n\n")
     rows = rows.splitlines()
-    if cells and len(cells) != len(rows) - 1:
+    if len(cells) != len(rows) - 1:
         raise runs.InputError(f"--beside needs a heading and {len(rows) - 2} cells, not "
                               f"{len(cells)} words in all")
-    cells = [cells[0], "---", *cells[1:]] if cells else [""] * len(rows)
-    ends = [f" {cell} |" if cell != "---" else "---|" for cell in cells] if any(cells) else cells
+    ends = [f" {cells[0]} |", "---|", *(f" {cell} |" for cell in cells[1:])]
     return "\n".join(row + end for row, end in zip(rows, ends)) + "".join(below)
 
 
@@ -201,12 +206,19 @@ def visualize(options):
         if options.what == "keep":
             for run in options.runs:
                 report.keep(run, options.out / run.parent.name / run.name, options.points)
-        elif options.what == "table":
-            print(beside(comparisons.tabulate(options.runs), options.beside))
-        elif options.what in ("compare", "study"):
-            table, figure, numbers = getattr(comparisons, options.what)(options.runs)
+        elif options.what in ("table", "compare", "study"):
+            try:
+                if options.what == "table":
+                    table, *figure = [comparisons.tabulate(options.runs)]
+                else:
+                    table, *figure = getattr(comparisons, options.what)(options.runs)
+            except KeyError as error:
+                raise runs.InputError(f"{options.what}: one of these is no finished run of "
+                                      f"cifar_lenet5.py or mnist_rnn.py: it has no {error}"
+                                      ) from error
             print(beside(table, options.beside))
-            write(figure, numbers, options.out / options.what)
+            if figure:
+                write(*figure, options.out / options.what)
         elif options.what == "heat":
             for folder in options.runs:
                 figure = comparisons.plot_heat(read_results(folder, options), options.rows,
@@ -218,8 +230,13 @@ def visualize(options):
                 print(f"{name}, n = {len(group)}\n\n{table}\n")
                 write(figure, numbers, options.out / f"transfer_{name}")
         elif options.what == "curves":
-            batch = {run.name: runs.read_json(run / "config.json")["options"]["batch"]
-                     for run in options.runs} if options.by == "sample" else None
+            configs = {run.name: runs.read_json(run / "config.json") for run in options.runs
+                       } if options.by == "sample" else {}
+            batch = {name: config.get("options", {}).get("batch", 1)
+                     for name, config in configs.items()}
+            names = [run.name for run in options.runs]
+            if len(set(names)) < len(names):
+                raise runs.InputError("curves: several of these runs share a name")
             figure = charts.plot_curves({run.name: events_of(run) for run in options.runs},
                                         options.by, batch)
             if len(options.runs) > 1:

@@ -372,7 +372,8 @@ def starter(case):
         merged = v1.summary.merge_all()
         session = v1.Session()
         session.run(v1.global_variables_initializer())
-        writer = v1.summary.FileWriter(tempfile.mkdtemp(), graph)
+        folder = tempfile.TemporaryDirectory()
+        writer = v1.summary.FileWriter(folder.name, graph)
 
     def loss():
         first = slice(case.batch)

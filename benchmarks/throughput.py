@@ -125,13 +125,16 @@ def main():
 
     def one(way, case):
         done = subprocess.run([sys.executable, __file__, "--one", way, json.dumps(vars(case))],
-                              check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              text=True)
+                              capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{way}: {done.stderr.strip().splitlines()[-1]}")
         return json.loads(done.stdout.splitlines()[-1])
 
     groups = [[case for case in CASES[group] if options.only in describe(case)]
               for group in options.groups]
     cases, rounds = sum(groups, []), []
+    if "ours" not in options.ways or len(options.ways) < 2 or options.rounds < 1:
+        parser.error("--ways needs ours and another, --rounds at least 1")
     if not cases:
         parser.error(f"no case of {' '.join(options.groups)} holds {options.only!r}")
     for i in range(options.rounds):

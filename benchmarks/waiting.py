@@ -2,10 +2,10 @@
 
     DATA_DIR=... python benchmarks/waiting.py
 
-All times are from the start of the command, start-up included. The starter-code way's time to the
-original's accuracy is the number of steps this project's recipe of the same network needs for it,
-at the starter-code way's own speed (peers.py): the same updates, computed its way. Median over the
-rounds, with the smallest and the largest.
+Ours are from the start of the command, start-up included. The starter-code way's time to the
+original's accuracy is the number of steps that recipe original-bn, its own network, needs for it
+here, at the starter-code way's own speed (peers.py) and without its start-up: the same updates,
+computed its way. Median over the rounds, with the smallest and the largest.
 """
 import argparse
 import pathlib
@@ -46,11 +46,11 @@ def first(events, tag):
 
 def reach(events, begin, accuracy):
     """(seconds since `begin`, steps) when the validation accuracy first was `accuracy`, linear
-    between evaluations; nan if it never was."""
+    between evaluations."""
     steps, times, values = first(events, ("validation", "evaluation/accuracy"))
     reached = np.flatnonzero(np.float64(values) >= accuracy)
     if not len(reached):
-        return float("nan"), float("nan")
+        sys.exit(f"a run did not reach {accuracy:.2%} in its budget")
     i = max(1, reached[0])
     return tuple(float(np.interp(accuracy, np.float64(values[i - 1:i + 1]), x[i - 1:i + 1]))
                  for x in (times - begin, steps))

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import urllib.parse
 import urllib.request
 
@@ -21,18 +22,25 @@ def board(tmp_path_factory):
         assert status == 0, err
         status, _, err = run("visualize.py", "projector", f"logs/{script[:-3]}/a-seed0", cwd=folder)
         assert (status, err) == (0, "")
-    server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", "--logdir", "logs",
-                               "--port", "0", "--load_fast", "false"], cwd=folder,
-                              stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    line = next(line for line in server.stderr if "http://" in line)  # it has started
-    address = re.search(r"http://\S+?/", line)[0]
+    said = folder / "said.txt"
+    with open(said, "w") as stream:
+        server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", "--logdir", "logs",
+                                   "--port", "0", "--load_fast", "false"], cwd=folder,
+                                  stderr=stream, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(120):
+            if found := re.search(r"http://\S+?/", said.read_text()):
+                break
+            time.sleep(0.5)
+        assert found, said.read_text()
 
-    def ask(path, **query):
-        url = f"{address}{path}?{urllib.parse.urlencode(query)}"
-        return urllib.request.urlopen(url, timeout=60).read()
-    yield ask
-    server.terminate()
-    server.wait()
+        def ask(path, **query):
+            url = f"{found[0]}{path}?{urllib.parse.urlencode(query)}"
+            return urllib.request.urlopen(url, timeout=60).read()
+        yield ask
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def test_curves(board):
@@ -50,6 +58,12 @@ def test_curves(board):
 
 def test_hyper_parameters(board):
     """Both runs are sessions of the HParams tab, with options and final metrics."""
+    groups = json.loads(board("data/plugin/hparams/session_groups", request=json.dumps(
+        {"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS",
+                                                   "STATUS_FAILURE", "STATUS_RUNNING"],
+         "colParams": [], "startIndex": 0, "sliceSize": 10})))["sessionGroups"]
+    assert sorted(session["name"] for group in groups for session in group["sessions"]) == [
+        "cifar_lenet5/a-seed0", "mnist_rnn/a-seed0"]
     experiment = json.loads(board("data/plugin/hparams/experiment", request=json.dumps(
         {"experimentName": "", "includeMetrics": True})))
     assert {"rate", "batch", "seed"} <= {h["name"] for h in experiment["hparamInfos"]}

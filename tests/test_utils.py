@@ -319,6 +319,11 @@ def idx_folder(folder):
     return folder
 
 
+def test_mnist_as_images(real_data):
+    images, digits = (load("mnist", real_data) for load in (utils.load_images, utils.load_digits))
+    assert images.checksum == digits.checksum and images.title == digits.title
+
+
 def test_mnist(real_data):
     data = utils.load_digits("mnist", real_data)
     assert (data.train_images.shape == (60000, 28, 28, 1)

@@ -112,7 +112,7 @@ def test_table_by_hand(tmp_path):
         folder = tmp_path / f"a-seed{seed}"
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps(
-            {"options": {"name": "a"}, "total_steps": 1000, "data": {"title": "D"}}))
+            {"options": {"name": "a", "seed": seed}, "total_steps": 1000, "data": {"title": "D"}}))
         (folder / "result.json").write_text(json.dumps(
             {"test_accuracy": accuracy, "test_accuracy_mirrored": 0.7, "train_seconds": 3}))
     _, _, row, _, data = tabulate(sorted(tmp_path.iterdir())).splitlines()
@@ -127,11 +127,13 @@ def test_instability_by_hand():
     """
     steps = np.arange(1000)
     assert instability(steps, np.exp(-steps / 300)) < 0.01
-    alternating = np.exp(-steps / 300 + 0.5 * (-1) ** steps)
+    alternating = np.exp(-steps / 300 + 0.5 * (-1.0) ** steps)
     assert instability(steps, alternating) == pytest.approx(0.5, abs=0.02)
-    # scale is nothing
-    assert instability(steps, 100 * alternating) == pytest.approx(instability(steps, alternating))
-    assert np.isnan(instability(steps[::2], alternating[::2]))
+    # what happens outside the band is nothing: here the level is below 0.1 from step 690 on
+    wild = np.where(steps > 760, np.exp(-steps / 300 + 9 * (-1.0) ** steps), alternating)
+    assert instability(steps, wild) == pytest.approx(instability(steps, alternating))
+    assert np.isnan(instability(steps, alternating + 9))  # never in the band
+    assert np.isnan(instability(steps[::2], alternating[::2]))  # losses are missing
 
 
 def test_heat_by_hand():
@@ -165,7 +167,7 @@ def test_study_by_hand(tmp_path):
             with tf.summary.create_file_writer(str(folder / "train")).as_default():
                 tf.summary.write("filters/kernel", kernel, step=1)
             (folder / "config.json").write_text(json.dumps(
-                {"options": {"name": name}, "total_steps": 9, "data": {"title": "D"},
+                {"options": {"name": name, "seed": seed}, "total_steps": 9, "data": {"title": "D"},
                  "parameters": 1234}))
             (folder / "result.json").write_text(json.dumps(
                 {"train_accuracy": 1.0, "test_accuracy": 0.5 + 0.1 * seed, "train_seconds": 3}))
@@ -193,10 +195,12 @@ def test_accuracy_after_by_hand():
 
 
 def test_names_without_what_all_share():
-    groups = [("best-rate=0.1-batch-norm=after", 1, "D"), ("best-rate=0.1-filters=8,16", 1, "D"),
-              ("best-rate=0.1", 1, "D")]
+    options = {"rate": 0.1, "batch_norm": "after", "filters": [8, 16], "weight_decay": 0.5}
+    names = ["best-batch-norm=after-rate=0.1-weight-decay=0.5",
+             "best-filters=8,16-rate=0.1-weight-decay=0.5", "best-rate=0.1-weight-decay=0.5"]
+    groups = {(name, 1, "D"): [(None, {"options": options}, {})] for name in names}
     assert short_names(groups) == ["best-batch-norm=after", "best-filters=8,16", "best"]
-    assert short_names(groups[:1]) == ["best-rate=0.1-batch-norm=after"]
+    assert short_names({(names[0], 1, "D"): groups[names[0], 1, "D"]}) == names[:1]
 
 
 def test_command_line(tmp_path):
@@ -211,6 +215,8 @@ def test_command_line(tmp_path):
     assert_one_line(run("visualize.py", "curves", tmp_path / "other" / "r", "--out",
                         tmp_path / "f"), "another --out")
     assert (tmp_path / "f" / "r" / "curves.npz").read_bytes() == before
+    assert_one_line(run("visualize.py", "curves", tmp_path / "r", tmp_path / "other" / "r"),
+                    "share a name")
     assert_one_line(run("visualize.py", "filters", tmp_path / "r", "--out", tmp_path / "f"),
                     "filters/kernel")
     assert_one_line(run("visualize.py", "curves", tmp_path / "none"), "no TensorBoard events")
