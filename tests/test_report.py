@@ -129,10 +129,12 @@ def test_the_report_names_the_commands_that_made_its_logs(monkeypatch):
     assert len(sweeps) > 10
     for words in sweeps:
         options = sweep.command_line(words)
-        with open(ROOT / "logs/report/sweeps" / options.name / "results.csv", newline="") as file:
-            status = {row["run"]: row["status"] for row in csv.DictReader(file)}
-        for job in sweep.plan(options):  # InputError if a run has other options
-            assert job.finished or status[job.folder.name] == "diverged", job.folder
+        unfinished = {job.folder.name for job in sweep.plan(options)  # InputError if a run has
+                      if not job.finished}                            # other options
+        if unfinished:
+            table = ROOT / "logs/report/sweeps" / options.name / "results.csv"
+            rows = csv.DictReader(table.read_text().splitlines())
+            assert unfinished <= {row["run"] for row in rows if row["status"] == "diverged"}
 
 
 @pytest.mark.parametrize("name", ("README.md", "report.md"))

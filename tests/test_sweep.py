@@ -133,7 +133,8 @@ def test_bad_input_is_one_line(tmp_path):
     assert_one_line(run(*words, "--backend", "dask", "--address", "127.0.0.1:9"), "no dask cluster")
     assert_one_line(run("sweep.py", "other.py", PYTHONPATH=POISON), "cifar_lenet5.py")
     assert_one_line(run(*words, "--grid", "name=it's"), "quotation")
-    for bad in (("--jobs", 0), ("--name", "../x"), ("--name", ".."), ("--backend", "dask"), ("--backend", "ray")):
+    for bad in (("--jobs", 0), ("--name", "../x"), ("--name", ".."), ("--backend", "dask"),
+                ("--backend", "ray")):
         assert_one_line(run(*words, *bad, PYTHONPATH=POISON), bad[0])
     assert_one_line(run(*words, "--list", tmp_path / "no", PYTHONPATH=POISON), "no", "No such file")
     assert not list(tmp_path.rglob("*.json"))
