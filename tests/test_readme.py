@@ -24,7 +24,8 @@ def small(script, words):
     seed and the last value of each option."""
     if script == "sweep.py":
         words = shlex.split(re.sub(r"--seeds 0( \d)+", "--seeds 0", shlex.join(words)))
-        return [re.sub(r"=.*,", "=", word) for word in words] + SMALL
+        words = [re.sub(r"=.*,", "=", word) for word in words]
+        return [*words, *([] if "--" in words else ["--"]), *SMALL]
     if script not in EXPERIMENTS or "--help" in words:
         return words
     experiment, less = EXPERIMENTS[script]
