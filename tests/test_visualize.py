@@ -172,7 +172,7 @@ def test_study_by_hand(tmp_path):
             (folder / "result.json").write_text(json.dumps(
                 {"train_accuracy": 1.0, "test_accuracy": 0.5 + 0.1 * seed, "train_seconds": 3}))
     table, figure, numbers = study(sorted(tmp_path.iterdir()))
-    assert "| waves | 2 | 1,234 | 100.0 +- 0.0 | 55.0 +- 7.1 |  | 100 +- 0 |" in table
+    assert "| waves | 2 | 1,234 | 100.0 +- 0.0 | 55.0 +- 7.1 | 100 +- 0 |" in table
     waves, noise = numbers["waves/9/D"], numbers["noise/9/D"]
     assert waves[0, 3] == 100 and waves[0, 4] > 0.3 > noise[0, 4]
     assert len(figure.axes) == 3 and "D" in figure.get_suptitle()
