@@ -103,8 +103,11 @@ def plot_curves(events, by="step", batch=None):
                 style = {"train": ":", "test": "o"}.get(key[0], "-") if axis is right else (
                     "-", "--", ":", "-.")[i % 4]
                 what = key[0] if own else "/".join(key)
-                draw(axis, group, names, key, style, colour,
-                     label if own and axis is left else f"{label}, {what}", scale)
+                if own and len(groups) > 1 and axis is right:  # colours stand in the other legend
+                    said = what if group == next(iter(groups)) else "_"
+                else:
+                    said = label if own and axis is left else f"{label}, {what}"
+                draw(axis, group, names, key, style, colour, said, scale)
     label = {"step": "step", "sample": "training images seen", "time": "wall time (minutes)"}[by]
     left.set(xlabel=label, ylabel="training loss (nats)" if own else "loss", ylim=(0, None),
              title=f"{'Training loss' if own else 'Loss'}, mean over 2 % of the steps")

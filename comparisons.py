@@ -157,7 +157,7 @@ def plot_dots(groups, values, labels):
         axis.set(xlabel=labels[i], yticks=range(len(names)), yticklabels=names,
                  ylim=(len(names) - 0.5, -0.5))
     titles = dict.fromkeys(data for _, _, data in groups)
-    figure.suptitle(f"{'; '.join(titles)}: each seed a dot, their mean a bar")
+    figure.suptitle("\n".join([*titles, "each seed a dot, their mean a bar"]), fontsize=10)
     return figure
 
 
