@@ -62,6 +62,19 @@ def markdown(header, rows, groups):
     return "\n".join(table) + ("" if len(set(titles)) > 1 else f"\n\nData: {titles[0]}.")
 
 
+def beside(table, cells):
+    """A Markdown table with a further column: its heading, then one cell a row."""
+    if not cells:
+        return table
+    rows, *below = table.partition("\n\n")
+    rows = rows.splitlines()
+    if len(cells) != len(rows) - 1:
+        raise runs.InputError(f"--beside needs a heading and {len(rows) - 2} cells, not "
+                              f"{len(cells)} words in all")
+    ends = [f" {cells[0]} |", "---|", *(f" {cell} |" for cell in cells[1:])]
+    return "\n".join(row + end for row, end in zip(rows, ends)) + "".join(below)
+
+
 def tabulate(folders):
     """Markdown table of finished runs, one row a configuration: test accuracy over its seeds."""
     groups, rows = configurations(folders), []
@@ -112,7 +125,7 @@ def seconds_to(series, accuracy):
 def compare(folders, target=0.98):
     """Table and figure of speed, accuracy and stability, one row a configuration, over its seeds.
     """
-    header = ["seeds", "images/s", "s per epoch", "s to 98 % validation accuracy",
+    header = ["seeds", "images/s", "s per epoch", f"s to {100 * target:.0f} % validation accuracy",
               "test accuracy (%)", "instability of the loss at 0.1 to 0.2 nats"]
     groups, rows, shown, numbers = configurations(folders), [], [], {}
     for (name, steps, data), group in groups.items():

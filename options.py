@@ -101,9 +101,14 @@ def parse(config_class, recipes, argv=None):
     config = dataclasses.replace(base, **{**cleared, **given})
     if not config.name:
         config = dataclasses.replace(config, name=_run_name(base, config, given))
-    if config.name in (".", "..") or pathlib.PurePath(config.name).name != config.name:
+    if not is_plain(config.name):
         parser.error(f"argument --name: {config.name!r} must be a plain folder name")
     return config
+
+
+def is_plain(name):
+    """Whether a name is that of a folder inside another: no path, not ".."."""
+    return name != ".." and pathlib.PurePath(name).name == name
 
 
 def as_text(value):

@@ -31,7 +31,7 @@ import sys
 import time
 
 import runs
-from options import Parser, as_text, parse
+from options import Parser, as_text, is_plain, parse
 
 EXPERIMENTS = ("cifar_lenet5.py", "mnist_rnn.py", "transfer.py")
 
@@ -65,8 +65,7 @@ def command_line(words):
     for name, low in (("jobs", 1), ("retries", 0), ("cores", 1)):
         if getattr(options, name) < low:
             parser.error(f"--{name} must be at least {low}")
-    if options.name in (".", "..") or pathlib.PurePath(options.name or "").name != (
-            options.name or ""):
+    if options.name and not is_plain(options.name):
         parser.error("--name must be a plain folder name")
     if options.backend == "ray" and options.jobs < 2:
         parser.error("--backend ray needs --jobs of at least 2")

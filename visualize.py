@@ -96,7 +96,6 @@ with runs.quiet_import():
     import matplotlib.pyplot as plt
     import numpy as np
     import tensorflow as tf
-    from tensorboard.plugins import projector
 
 import charts  # noqa: E402
 import comparisons  # noqa: E402
@@ -138,38 +137,6 @@ def write(figure, numbers, path, run=None):
     print(f"wrote {picture} and {path.name}.npz")
 
 
-def write_projector(network, count=1000):
-    """The features of test images that the last layer sees, with labels and thumbnails, into the
-    network's run for TensorBoard's projector."""
-    from analyses import outputs
-    total = len(network.data.test_labels)
-    chosen = np.linspace(0, total - 1, min(count, total)).astype(int)  # they may lie class by class
-    images, labels = network.data.test_images[chosen], network.data.test_labels[chosen]
-    features, = outputs(network.model, ["dropout"], network.inputs(images))
-    side = int(np.ceil(np.sqrt(len(images))))
-    pictures = np.zeros((side * side, *images.shape[1:]), np.uint8)
-    pictures[:len(images)] = images
-    _, height, width, channels = images.shape
-    sheet = pictures.reshape(side, side, height, width, channels).swapaxes(1, 2)
-    sheet = sheet.reshape(side * height, side * width, channels)
-    config = projector.ProjectorConfig()
-    shown = config.embeddings.add(
-        tensor_name="features of test images", tensor_path="projector/features.bytes",
-        tensor_shape=features.shape, metadata_path="projector/labels.tsv")
-    shown.sprite.image_path = "projector/images.png"
-    shown.sprite.single_image_dim.extend([width, height])
-    folder = network.folder / "projector"
-    folder.mkdir(exist_ok=True)
-    for name, content in (
-            ("features.bytes", np.float32(features).tobytes()),
-            ("labels.tsv", "\n".join(network.data.classes[k] for k in labels).encode() + b"\n"),
-            ("images.png", tf.io.encode_png(sheet).numpy())):
-        with runs.atomic_file(folder / name) as stream:
-            stream.write(content)
-    projector.visualize_embeddings(str(network.folder), config)
-    print(f"wrote {folder}, shown in TensorBoard's Projector")
-
-
 def write_statistics(numbers, classes, path):
     """Activation statistics as CSV, one row a layer, class and feature map."""
     layers = dict.fromkeys(key.split("/")[0] for key in numbers)
@@ -183,19 +150,6 @@ def write_statistics(numbers, classes, path):
     with runs.atomic_file(path) as stream:
         stream.write(("\n".join(rows) + "\n").encode())
     print(f"wrote {path}")
-
-
-def beside(table, cells):
-    """A Markdown table with a further column: its heading, then one cell a row."""
-    if not cells:
-        return table
-    rows, *below = table.partition("\n\n")
-    rows = rows.splitlines()
-    if len(cells) != len(rows) - 1:
-        raise runs.InputError(f"--beside needs a heading and {len(rows) - 2} cells, not "
-                              f"{len(cells)} words in all")
-    ends = [f" {cells[0]} |", "---|", *(f" {cell} |" for cell in cells[1:])]
-    return "\n".join(row + end for row, end in zip(rows, ends)) + "".join(below)
 
 
 def visualize(options):
@@ -216,7 +170,7 @@ def visualize(options):
                 raise runs.InputError(f"{options.what}: one of these is no finished run of "
                                       f"cifar_lenet5.py or mnist_rnn.py: it has no {error}"
                                       ) from error
-            print(beside(table, options.beside))
+            print(comparisons.beside(table, options.beside))
             if figure:
                 write(*figure, options.out / options.what)
         elif options.what == "heat":
@@ -230,10 +184,8 @@ def visualize(options):
                 print(f"{name}, n = {len(group)}\n\n{table}\n")
                 write(figure, numbers, options.out / f"transfer_{name}")
         elif options.what == "curves":
-            configs = {run.name: runs.read_json(run / "config.json") for run in options.runs
-                       } if options.by == "sample" else {}
-            batch = {name: config.get("options", {}).get("batch", 1)
-                     for name, config in configs.items()}
+            batch = {run.name: batch_of(run) for run in options.runs
+                     } if options.by == "sample" else None
             names = [run.name for run in options.runs]
             if len(set(names)) < len(names):
                 raise runs.InputError("curves: several of these runs share a name")
@@ -297,6 +249,15 @@ def events_of(run):
     return events
 
 
+def batch_of(run):
+    """Images a step of a run; InputError if its config.json does not say."""
+    try:
+        return runs.read_json(run / "config.json")["options"]["batch"]
+    except (KeyError, TypeError) as error:
+        raise runs.InputError(f"{run}/config.json names no batch, which --by sample needs"
+                              ) from error
+
+
 def own_folder(out, run):
     """The folder of a run's figures; InputError if it holds another run's of the same name."""
     folder = out / run.name
@@ -322,10 +283,11 @@ def visualize_run(run, options):
         elif what == name:
             raise runs.InputError(f"{run} has no events {tag}, which this figure shows")
     if what not in drawn and (what != "all" or runs.checkpoints(run)):
+        import projector
         from network import load_network
         network = load_network(run, options.data_dir)
         if what in ("projector", "all"):
-            write_projector(network)
+            print(f"wrote {projector.write(network)}, shown in TensorBoard's Projector")
         if not network.layers and what not in ("projector", "all"):
             raise runs.InputError(f"{run} has no convolutional layers")
         for name, figure, numbers in portraits_of(network, what) if network.layers else ():

@@ -36,6 +36,15 @@ def run(script, *words, cwd=ROOT, **environment):
     return process.returncode, out, err
 
 
+def short_runs(folder, steps):
+    """A run named "a" of each network on the stand-in data, in `folder`/logs: their folders."""
+    for script in ("cifar_lenet5.py", "mnist_rnn.py"):
+        status, _, err = run(script, "--data", "synthetic", "--steps", steps, "--evaluations", 2,
+                             "--batch", 8, "--name", "a", cwd=folder)
+        assert status == 0, err
+    return [folder / "logs" / script / "a-seed0" for script in ("cifar_lenet5", "mnist_rnn")]
+
+
 def assert_one_line(result, *words):
     """The script refused its input: status 2, one line on stderr that holds all `words`."""
     status, _, err = result

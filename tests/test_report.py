@@ -7,7 +7,7 @@ import shlex
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, assert_one_line, run
+from conftest import ROOT, assert_one_line, run, short_runs
 
 import report
 import runs
@@ -20,10 +20,7 @@ from comparisons import study
 def logs(tmp_path_factory):
     """A folder in which two short runs have been made, one of each experiment."""
     folder = tmp_path_factory.mktemp("report")
-    common = ["--data", "synthetic", "--steps", "30", "--evaluations", "2", "--batch", "8"]
-    for script in ("cifar_lenet5.py", "mnist_rnn.py"):
-        status, _, err = run(script, *common, "--name", "a", cwd=folder)
-        assert status == 0, err
+    short_runs(folder, 30)
     return folder
 
 

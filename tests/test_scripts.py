@@ -35,7 +35,8 @@ def test_help_and_bad_options_answer_at_once(script):
         assert f"--{field.name.replace('_', '-')}" in out
     for words, said in ((("--bogus", 1), "--bogus"), (("--batch", 0), "at least 1"),
                         (("--rate", "fast"), "a number"), (("--recipe", "x"), "original"),
-                        (("--dropout", "nan"), "up to"), (("--name", "a/b"), "plain"),
+                        (("--dropout", "nan"), "up to"),
+                        (("--name", "a/b"), "plain"), (("--name", ".."), "plain"),
                         (("--see", 1), "--see"), (("--filters", 3, "x"), "'x'")):
         assert_one_line(run(f"{script}.py", *words, PYTHONPATH=POISON), said)
 

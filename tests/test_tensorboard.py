@@ -9,19 +9,15 @@ import urllib.request
 
 import numpy as np
 import pytest
-from conftest import run
+from conftest import run, short_runs
 
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     """A function: path and query of a server that shows two short runs -> the answer's bytes."""
     folder = tmp_path_factory.mktemp("board")
-    common = ["--data", "synthetic", "--steps", "6", "--evaluations", "2", "--batch", "8"]
-    for script in ("cifar_lenet5.py", "mnist_rnn.py"):
-        status, _, err = run(script, *common, "--name", "a", cwd=folder)
-        assert status == 0, err
-        status, _, err = run("visualize.py", "projector", f"logs/{script[:-3]}/a-seed0", cwd=folder)
-        assert (status, err) == (0, "")
+    status, _, err = run("visualize.py", "projector", *short_runs(folder, 6), cwd=folder)
+    assert (status, err) == (0, "")
     said = folder / "said.txt"
     with open(said, "w") as stream:
         server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", "--logdir", "logs",

@@ -226,3 +226,5 @@ def test_command_line(tmp_path):
     assert_one_line(run("visualize.py", "deconv", tmp_path / "r", "--out", tmp_path / "g"),
                     "config.json")
     assert_one_line(run("visualize.py", "curves", tmp_path / "r", "--by", "sample"), "config.json")
+    (tmp_path / "r" / "config.json").write_text("{}")
+    assert_one_line(run("visualize.py", "curves", tmp_path / "r", "--by", "sample"), "no batch")

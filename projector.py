@@ -1,0 +1,33 @@
+"""What a network's last layer sees of test images, for TensorBoard's projector."""
+import matplotlib.image
+import numpy as np
+from tensorboard.plugins import projector
+
+import runs
+from analyses import outputs
+from drawing import mosaic
+
+
+def write(network, count=1000):
+    """Write features, labels and thumbnails of test images into a network's run: their folder."""
+    data, total = network.data, len(network.data.test_labels)
+    chosen = np.linspace(0, total - 1, min(count, total)).astype(int)  # they may lie class by class
+    images = data.test_images[chosen]
+    features, = outputs(network.model, ["dropout"], network.inputs(images))
+    folder = network.folder / "projector"
+    folder.mkdir(exist_ok=True)
+    with runs.atomic_file(folder / "features.bytes") as stream:
+        stream.write(np.float32(features).tobytes())
+    with runs.atomic_file(folder / "labels.tsv") as stream:
+        stream.write("".join(f"{data.classes[k]}\n" for k in data.test_labels[chosen]).encode())
+    with runs.atomic_file(folder / "images.png") as stream:
+        matplotlib.image.imsave(stream, mosaic(images / 255, int(np.ceil(np.sqrt(len(images)))), 0),
+                                format="png")
+    config = projector.ProjectorConfig()
+    shown = config.embeddings.add(
+        tensor_name="features of test images", tensor_path="projector/features.bytes",
+        tensor_shape=features.shape, metadata_path="projector/labels.tsv")
+    shown.sprite.image_path = "projector/images.png"
+    shown.sprite.single_image_dim.extend([images.shape[2], images.shape[1]])  # width, height
+    projector.visualize_embeddings(str(network.folder), config)
+    return folder
