@@ -119,7 +119,7 @@ def seconds_to(series, accuracy):
         return float("nan")
     i = reached[0]
     step = steps[0] if i == 0 else np.interp(accuracy, values[i - 1:i + 1], steps[i - 1:i + 1])
-    return step * float(series["", "result/train_seconds"][2][-1]) / steps[-1]
+    return step * float(series["result", "result/train_seconds"][2][-1]) / steps[-1]
 
 
 def compare(folders, target=0.98):
@@ -180,7 +180,7 @@ def accuracy_after(series, seconds):
     if ("validation", "evaluation/accuracy") not in series:
         return float("nan")
     steps, _, values = series["validation", "evaluation/accuracy"]
-    total = float(series["", "result/train_seconds"][2][-1])
+    total = float(series["result", "result/train_seconds"][2][-1])
     return float(np.interp(seconds, steps / steps[-1] * total, np.float64(values)))
 
 

@@ -14,8 +14,9 @@ def write(network, count=1000):
     chosen = np.linspace(0, total - 1, min(count, total)).astype(int)  # they may lie class by class
     images = data.test_images[chosen]
     features, = outputs(network.model, ["dropout"], network.inputs(images))
-    folder = network.folder / "projector"
-    folder.mkdir(exist_ok=True)
+    part = network.folder / "result"  # the projector looks where event files are
+    folder = part / "projector"
+    folder.mkdir(parents=True, exist_ok=True)
     with runs.atomic_file(folder / "features.bytes") as stream:
         stream.write(np.float32(features).tobytes())
     with runs.atomic_file(folder / "labels.tsv") as stream:
@@ -29,5 +30,5 @@ def write(network, count=1000):
         tensor_shape=features.shape, metadata_path="projector/labels.tsv")
     shown.sprite.image_path = "projector/images.png"
     shown.sprite.single_image_dim.extend([images.shape[2], images.shape[1]])  # width, height
-    projector.visualize_embeddings(str(network.folder), config)
+    projector.visualize_embeddings(str(part), config)
     return folder

@@ -245,7 +245,7 @@ class Run:
     def finish(self, step, result):
         """Log the final metrics {name: number} and write result.json: the run is finished."""
         import tensorflow as tf
-        with self.writer().as_default():
+        with self.writer("result").as_default():
             for name, value in result.items():
                 tf.summary.scalar(f"result/{name}", value, step=step)
         self._flush()
@@ -254,8 +254,12 @@ class Run:
 
     # ------------------------------------------------------------------ events
 
-    def writer(self, part=""):
-        """The summary writer of the run ("") or of its part "train", "validation" or "test"."""
+    def writer(self, part):
+        """The summary writer of a part of the run: "train", "validation", "test" or "result".
+
+        Options and final metrics have a part of their own since TensorBoard takes every curve in or
+        below their folder for a metric of the HParams tab.
+        """
         import tensorflow as tf
         if part not in self._writers:
             self._writers[part] = tf.summary.create_file_writer(
@@ -271,7 +275,7 @@ class Run:
                    if name not in ("name", "logs", "data_dir", "resume", "overwrite")}
         table = "| option | value |\n|---|---|\n" + "\n".join(
             f"| {name} | {value} |" for name, value in options.items())
-        with self.writer().as_default():
+        with self.writer("result").as_default():
             tf.summary.text("config", table, step=0)
             hparams.hparams(options, trial_id=self.path.name)
 

@@ -96,7 +96,7 @@ def test_keep_makes_small_copies_that_say_the_same(logs):
         assert size < 100_000 and not (after / "checkpoints").exists()
         old, new = read_events(before), read_events(after)
         for key in (("train", "batch/loss"), ("validation", "evaluation/accuracy"),
-                    ("test", "evaluation/accuracy"), ("", "result/test_accuracy")):
+                    ("test", "evaluation/accuracy"), ("result", "result/test_accuracy")):
             np.testing.assert_array_equal(old[key][0], new[key][0])
             np.testing.assert_array_equal(old[key][2], new[key][2])
         assert all(len(file.name.split(".")) == 4 for file in after.rglob("events*"))

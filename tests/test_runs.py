@@ -187,6 +187,6 @@ def test_hparams_and_options_are_logged(config):
         run.log_options()
         run.finish(7, {"test_accuracy": 0.25})
     events = read_events(run.path)
-    assert "| rate | 0.5 |" in events["", "config"][2][0].item().decode()
-    assert events["", "result/test_accuracy"][2] == [0.25]
+    assert "| rate | 0.5 |" in events["result", "config"][2][0].item().decode()
+    assert events["result", "result/test_accuracy"][2] == [0.25]
     assert any(tag.startswith("_hparams_") for _, tag in events)

@@ -1,12 +1,14 @@
 """What TensorBoard's server says of a run, over its own interface."""
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
 import urllib.parse
 import urllib.request
 
+import matplotlib.image
 import numpy as np
 import pytest
 from conftest import run, short_runs
@@ -14,7 +16,7 @@ from conftest import run, short_runs
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
-    """A function: path and query of a server that shows two short runs -> the answer's bytes."""
+    """A function of path and query: the answer of a server, at .url, that shows two short runs."""
     folder = tmp_path_factory.mktemp("board")
     status, _, err = run("visualize.py", "projector", *short_runs(folder, 6), cwd=folder)
     assert (status, err) == (0, "")
@@ -33,6 +35,7 @@ def board(tmp_path_factory):
         def ask(path, **query):
             url = f"{found[0]}{path}?{urllib.parse.urlencode(query)}"
             return urllib.request.urlopen(url, timeout=60).read()
+        ask.url = found[0]
         yield ask
     finally:
         server.terminate()
@@ -59,11 +62,13 @@ def test_hyper_parameters(board):
                                                    "STATUS_FAILURE", "STATUS_RUNNING"],
          "colParams": [], "startIndex": 0, "sliceSize": 10})))["sessionGroups"]
     assert sorted(session["name"] for group in groups for session in group["sessions"]) == [
-        "cifar_lenet5/a-seed0", "mnist_rnn/a-seed0"]
+        "cifar_lenet5/a-seed0/result", "mnist_rnn/a-seed0/result"]
     experiment = json.loads(board("data/plugin/hparams/experiment", request=json.dumps(
         {"experimentName": "", "includeMetrics": True})))
     assert {"rate", "batch", "seed"} <= {h["name"] for h in experiment["hparamInfos"]}
-    assert {"result/test_accuracy"} <= {m["name"]["tag"] for m in experiment["metricInfos"]}
+    metrics = {metric["name"]["tag"] for metric in experiment["metricInfos"]}
+    assert "result/test_accuracy" in metrics
+    assert all(tag.startswith("result/") for tag in metrics), "curves are no metrics"
 
 
 def test_images_and_histograms(board):
@@ -76,6 +81,7 @@ def test_images_and_histograms(board):
 def test_projector(board):
     """Features, a label each and a sheet of thumbnails."""
     for name, width in (("cifar_lenet5/a-seed0", 1024), ("mnist_rnn/a-seed0", 128)):
+        name += "/result"
         shown, = json.loads(board("data/plugin/projector/info", run=name))["embeddings"]
         count, dimensions = shown["tensorShape"]
         assert dimensions == width
@@ -85,3 +91,30 @@ def test_projector(board):
         assert len(labels.splitlines()) == count
         picture = board("data/plugin/projector/sprite_image", run=name, name=shown["tensorName"])
         assert picture.startswith(b"\x89PNG") and shown["sprite"]["singleImageDim"] == [28, 28]
+
+
+TABS = {"timeseries": 0.01, "images": 0.03, "hparams": 0.03, "projector": 0.1}  # dark pixels
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_pages(board, tab, tmp_path):
+    """What a person sees: pictures of the pages, left in pytest's temporary folder to be looked at.
+
+    A page that has not found its data is white but for its head and its edges.
+    """
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no Chromium on this machine: TensorBoard's pages are not looked at")
+    page = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,1000",
+         "--virtual-time-budget=30000", "--dump-dom", f"--screenshot={tmp_path / tab}.png",
+         f"{board.url}?tagFilter=evaluation#{tab}"], capture_output=True, text=True, timeout=120)
+    assert page.returncode == 0, page.stderr
+    if tab == "timeseries":
+        for word in ("cifar_lenet5/a-seed0/train", "mnist_rnn/a-seed0/validation",
+                     "evaluation/accuracy", "evaluation/loss"):
+            assert word in page.stdout, word
+    picture = matplotlib.image.imread(tmp_path / f"{tab}.png")[100:, 350:1200, :3]
+    assert (picture.min(axis=2) < 0.8).mean() > TABS[tab]

@@ -180,7 +180,7 @@ def test_study_by_hand(tmp_path):
 
 def test_seconds_to_by_hand():
     series = {("validation", "evaluation/accuracy"): (np.array([0, 10, 20]), None, [0.1, 0.9, 1.0]),
-              ("", "result/train_seconds"): (None, None, [40.0])}
+              ("result", "result/train_seconds"): (None, None, [40.0])}
     # half way between steps 10 and 20, 2 s a step
     assert seconds_to(series, 0.95) == pytest.approx(30)
     assert seconds_to(series, 0.05) == 0 and np.isnan(seconds_to(series, 1.1))
@@ -189,7 +189,7 @@ def test_seconds_to_by_hand():
 def test_accuracy_after_by_hand():
     """10 steps take 20 s; after 5 s half of the first 5 steps are done."""
     series = {("validation", "evaluation/accuracy"): (np.array([0, 5, 10]), None, [0.1, 0.9, 1.0]),
-              ("", "result/train_seconds"): (None, None, [20.0])}
+              ("result", "result/train_seconds"): (None, None, [20.0])}
     assert accuracy_after(series, 5) == pytest.approx(0.5)
     assert accuracy_after(series, 99) == 1.0
 
