@@ -194,8 +194,7 @@ def visualize(options):
             if len(options.runs) > 1:
                 write(*figure, options.out / "curves")
             else:
-                write(*figure, own_folder(options.out, options.runs[0]) / "curves",
-                      options.runs[0] if options.record else None)
+                write_own(*figure, options.runs[0], options, "curves")
         else:
             for run in options.runs:
                 visualize_run(run, options)
@@ -265,9 +264,15 @@ def own_folder(out, run):
     if mark.exists() and pathlib.Path(mark.read_text().strip()).resolve() != run.resolve():
         raise runs.InputError(f"{folder} holds figures of {mark.read_text().strip()}; choose "
                               "another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(f"{run}\n")
     return folder
+
+
+def write_own(figure, numbers, run, options, name):
+    """Write a figure of one run into its folder, which says whose figures it holds."""
+    folder = own_folder(options.out, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.txt").write_text(f"{run}\n")
+    write(figure, numbers, folder / name, run if options.record else None)
 
 
 def visualize_run(run, options):
@@ -279,7 +284,7 @@ def visualize_run(run, options):
              "time": (charts.plot_over_time, "over_time/state")}
     for name, (plot, tag) in drawn.items():
         if what in (name, "all") and ("train", tag) in series:
-            write(*plot({run.name: series}), out / name, run if options.record else None)
+            write_own(*plot({run.name: series}), run, options, name)
         elif what == name:
             raise runs.InputError(f"{run} has no events {tag}, which this figure shows")
     if what not in drawn and (what != "all" or runs.checkpoints(run)):
@@ -291,7 +296,7 @@ def visualize_run(run, options):
         if not network.layers and what not in ("projector", "all"):
             raise runs.InputError(f"{run} has no convolutional layers")
         for name, figure, numbers in portraits_of(network, what) if network.layers else ():
-            write(figure, numbers, out / name, run if options.record else None)
+            write_own(figure, numbers, run, options, name)
             if name == "statistics":
                 write_statistics(numbers, network.data.classes, out / "statistics.csv")
 

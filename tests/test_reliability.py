@@ -1,0 +1,176 @@
+"""What can be wrong around a script, a row each: one line names it, and nothing is lost.
+
+Damaged images and digits, file by file, are in test_utils.py; killed and stopped runs in
+test_scripts.py.
+"""
+import fcntl
+import hashlib
+import json
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, assert_one_line, run
+from PIL import Image
+
+TRAIN = ("cifar_lenet5.py", "--data", "Bilder", "--filters", "4", "--units", "4", "--batch", "4",
+         "--steps", "4", "--evaluations", "2", "--name", "x")
+RUN = "logs/cifar_lenet5/x-seed0"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with images in Bilder/ and a finished run of them; its path has spaces and umlauts.
+    """
+    folder = tmp_path_factory.mktemp("größere Läufe")
+    for part in ("train", "test"):
+        for name in ("eins", "zwei ö"):
+            (folder / "Bilder" / part / name).mkdir(parents=True)
+            for i in range(6):
+                Image.fromarray(np.full((8, 8), 40 * i, np.uint8)).save(
+                    folder / "Bilder" / part / name / f"{i}.png")
+    status, _, err = run(*TRAIN, cwd=folder)
+    assert (status, err) == (0, "")
+    return folder
+
+
+def contents(folder):
+    """{path: checksum} of all files, but the cache of decoded images."""
+    return {p.relative_to(folder).as_posix(): hashlib.md5(p.read_bytes()).hexdigest()
+            for p in sorted(folder.rglob("*")) if p.is_file() and p.parent.name != "cache"}
+
+
+def remove(*patterns):
+    def do(home):
+        for pattern in patterns:
+            for path in home.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return do
+
+
+def cut(pattern):
+    """Leave two thirds of each file."""
+    def do(home):
+        for path in home.glob(pattern):
+            path.write_bytes(path.read_bytes()[:path.stat().st_size * 2 // 3])
+    return do
+
+
+def option(name, value):
+    """Another value in config.json."""
+    def do(home):
+        config = json.loads((home / RUN / "config.json").read_text())
+        config["options"][name] = value
+        (home / RUN / "config.json").write_text(json.dumps(config))
+    return do
+
+
+def write(path):
+    def do(home):
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_text("something else")
+    return do
+
+
+def nothing(home):
+    pass
+
+
+AGAIN = ("cifar_lenet5.py", *TRAIN[1:-1])  # and a name
+DRAW = ("visualize.py", "deconv", RUN, "--out", "figures")
+REFUSED = {
+    "no such data": (nothing, (*AGAIN, "y", "--data", "nowhere"), ["nowhere", "no such file"]),
+    "a class without images": (remove("Bilder/train/eins/*"), (*AGAIN, "y"), ["'eins'"]),
+    "a truncated image": (cut("Bilder/train/eins/1.png"), (*AGAIN, "y"), ["1.png"]),
+    "no course subset, nothing to rebuild it from": (
+        nothing, (*AGAIN, "y", "--data", "elec677", "--data-dir", "/proc"), ["/proc"]),
+    "an empty archive": (write("data/CIFAR10.zip"), ("cifar_lenet5.py", "--data-dir", "data"),
+                         ["CIFAR10.zip"]),
+    "damaged digits": (write("data/mnist/train-images-idx3-ubyte.gz"),
+                       ("mnist_rnn.py", "--data-dir", "data"), ["train-images"]),
+    "classes that are not there": (nothing, (*AGAIN, "y", "--classes", "0-4"), ["--classes"]),
+    "no steps": (nothing, (*AGAIN, "y", "--steps", "0"), ["nothing to train"]),
+    "no steps of a recurrent net": (nothing, ("mnist_rnn.py", "--data", "synthetic", "--steps", "0",
+                                              "--samples", "0"), ["nothing to train"]),
+    "a logs folder that cannot be written": (nothing, (*AGAIN, "y", "--logs", "/proc"), ["/proc"]),
+    "a logs folder that is a file": (write("l"), (*AGAIN, "y", "--logs", "l"),
+                                      ["l/cifar_lenet5", "Not a directory"]),
+    "a finished run": (nothing, TRAIN, ["finished", "--overwrite"]),
+    "an interrupted run": (remove(f"{RUN}/result.json"), TRAIN, ["interrupted", "--resume"]),
+    "a run of other options": (remove(f"{RUN}/result.json"), (*TRAIN, "--resume", "--rate", "0.5"),
+                               ["rate=", "0.5"]),
+    "a folder that is no run": (write("logs/cifar_lenet5/y-seed0/thesis.tex"), (*AGAIN, "y"),
+                                ["no run"]),
+    "half a config.json": (cut(f"{RUN}/config.json"), DRAW, ["config.json"]),
+    "a list where a number should be": (option("units", [4]), DRAW, ["config.json"]),
+    "a word where numbers should be": (option("filters", "many"), DRAW, ["config.json"]),
+    "weights of another shape": (option("units", 5), DRAW, ["hidden/kernel"]),
+    "deleted checkpoints": (remove(f"{RUN}/checkpoints/*"), DRAW, ["no checkpoint"]),
+    "damaged checkpoints": (cut(f"{RUN}/checkpoints/*"), DRAW, ["checkpoint"]),
+    "snapshots that were not made": (remove(f"{RUN}/snapshots"),
+                                     ("visualize.py", "evolution", RUN, "--out", "figures"),
+                                     ["--snapshots"]),
+    "other data than the run's": (remove("Bilder/train/eins/0.png"), DRAW, ["other data"]),
+    "data that are gone": (remove("Bilder"), DRAW, ["Bilder"]),
+    "a figure of what is no run": (nothing, ("visualize.py", "curves", "Bilder"), ["Bilder"]),
+    "a table of unfinished runs": (remove(f"{RUN}/result.json"), ("visualize.py", "table", RUN),
+                                   ["result.json"]),
+    "transfer from what is no run": (nothing, ("transfer.py", "Bilder"), ["Bilder"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line(home, tmp_path, case):
+    """Exit status 2, one line that names the cause; no file is changed, none is new."""
+    spoil, words, said = REFUSED[case]
+    here = shutil.copytree(home, tmp_path / "a ü")
+    spoil(here)
+    before = contents(here)
+    assert_one_line(run(*words, cwd=here), *said)
+    assert contents(here) == before
+
+
+def test_two_runs_of_one_name_at_once(home):
+    with open(home / RUN / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = contents(home)
+        assert_one_line(run(*TRAIN, "--overwrite", cwd=home), "another process")
+        assert contents(home) == before
+
+
+ENDURED = {
+    "a half-written cache": (cut("data/cache/*"), (*AGAIN, "y")),
+    "a cache that cannot be written": (lambda home: (remove("data")(home), write("data")(home)),
+                                       (*AGAIN, "y")),
+    "truncated event files": (cut(f"{RUN}/*/events*"), ("visualize.py", "curves", RUN)),
+    "one damaged checkpoint of two": (
+        lambda home: (remove(f"{RUN}/result.json")(home),
+                      cut(f"{RUN}/checkpoints/step-00000004.npz")(home)), (*TRAIN, "--resume")),
+    "a class of one image": (remove("Bilder/*/eins/[1-5].png"), (*AGAIN, "y")),
+}
+
+
+@pytest.mark.parametrize("case", ENDURED)
+def test_endured(home, tmp_path, case):
+    """The work is done all the same."""
+    spoil, words = ENDURED[case]
+    here = shutil.copytree(home, tmp_path / "a ü")
+    spoil(here)
+    status, _, err = run(*words, cwd=here)
+    assert status == 0 and err.count("\n") <= 1, err
+
+
+def test_full_disk(tmp_path):
+    """A checkpoint that does not fit is named and not left half-written; --resume goes on."""
+    words = [sys.executable, str(ROOT / "cifar_lenet5.py"), "--data", "synthetic", "--steps", "2",
+             "--batch", "8", "--evaluations", "1", "--name", "x"]
+    full = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, preexec_fn=lambda:
+                          resource.setrlimit(resource.RLIMIT_FSIZE, (10 ** 6, 10 ** 6)))
+    assert full.returncode == 2 and full.stderr.count("\n") == 1
+    assert "snapshots/step-00000000.npz" in full.stderr
+    assert not list(tmp_path.rglob("*.npz")) and not list(tmp_path.rglob("*.tmp"))
+    done = subprocess.run([*words, "--resume"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
