@@ -5,6 +5,8 @@ A block of a document is what a command prints, between the command and an end m
     <!-- python visualize.py table logs/report/cifar_lenet5/original-seed* -->
     | run | ... |
     <!-- end -->
+
+The command is one of visualize.py or of a script in benchmarks/.
 """
 import contextlib
 import glob
@@ -20,7 +22,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 import runs
 from charts import moments
 
-BLOCK = re.compile(r"(<!-- python visualize\.py ([^\n]*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- python ((?:visualize|benchmarks/\w+)\.py [^\n]*) -->\n)(.*?)"
+                   r"(<!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"\d+(?:\.\d+)? \+- \d+(?:\.\d+)?")
 
 
@@ -34,7 +37,7 @@ def expand(command):
         parts = shlex.split(command)
     except ValueError as error:
         raise runs.InputError(f"`{command}`: {error}") from error
-    if parts[:1] in (["report"], ["keep"]):
+    if parts[1:2] in (["report"], ["keep"]):
         raise runs.InputError(f"`{command}` makes no table or figure")
     for word in parts:
         found = sorted(glob.glob(word)) if "*" in word else [word]
@@ -45,16 +48,16 @@ def expand(command):
 
 
 def refill(text, printed):
-    """A document with every block made anew; printed(words) is what a command prints.
+    """A document with every block made anew; printed([script, *words]) is what a command prints.
 
     Below a block's text stands the command, for the reader. Raises InputError for a block without
     an end.
     """
-    if text.count("<!-- python visualize.py ") != len(BLOCK.findall(text)) or any(
+    if text.count("<!-- python ") != len(BLOCK.findall(text)) or any(
             "<!-- python" in block[3] for block in BLOCK.finditer(text)):
         raise runs.InputError("a block `<!-- python visualize.py ... -->` has no <!-- end -->")
     return BLOCK.sub(lambda block: f"{block[1]}{printed(expand(block[2])).strip()}\n\n"
-                     f"`python visualize.py {block[2]}`\n{block[4]}", text)
+                     f"`python {block[2]}`\n{block[4]}", text)
 
 
 def strays(text):
@@ -143,10 +146,10 @@ def _is_kept(event, shown, every):
     return True
 
 
-def documents(paths, visualize, check):
+def documents(paths, printed, check):
     """Refill the documents, or check that they are what the logs say: a list of what is wrong.
 
-    visualize(words): what a command prints.
+    printed([script, *words]): what a command prints.
     """
     wrong = []
     for path in map(pathlib.Path, paths):
@@ -155,13 +158,13 @@ def documents(paths, visualize, check):
         except (OSError, ValueError) as error:
             raise runs.InputError(f"{path}: {runs.first_line(error)}") from error
         try:
-            made = refill(text, visualize)
+            made = refill(text, printed)
         except runs.InputError as error:
             raise runs.InputError(f"{path}: {error}") from error
         wrong += [f"{path}: {number} stands in no table of it" for number in strays(made)]
         if made != text and check:
             old, new = (BLOCK.findall(t) for t in (text, made))
-            wrong += [f"{path}: differs from what the logs say: python visualize.py {b[1]}"
+            wrong += [f"{path}: differs from what the logs say: python {b[1]}"
                       for a, b in zip(old, new) if a != b]
         elif made != text:
             with runs.atomic_file(path) as stream:

@@ -46,6 +46,7 @@ import contextlib
 import csv
 import io
 import pathlib
+import subprocess
 import sys
 import tempfile
 
@@ -202,8 +203,14 @@ def visualize(options):
 
 def make_report(options):
     """Refill or check the documents: exit status 0, or 1 after a line for each thing wrong."""
-    def printed(words, out=None):
-        asked = parse(words)
+    def printed(script, *words, out=None):
+        if script != "visualize.py":
+            done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True)
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise runs.InputError(f"`{script}`: {last}")
+            return done.stdout
+        asked = parse(list(words))
         asked.out, asked.record = (out or pathlib.Path()) / asked.out, False
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
@@ -214,7 +221,7 @@ def make_report(options):
     with tempfile.TemporaryDirectory() as folder:
         made = pathlib.Path(folder)
         wrong = report.documents(options.runs, lambda words: printed(
-            words, made if options.check else None), options.check)
+            *words, out=made if options.check else None), options.check)
         wrong += [f"{file}: differs from what the logs say" for file in report.differing(
             made, pathlib.Path())]
     for line in wrong:

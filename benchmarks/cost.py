@@ -62,24 +62,37 @@ def measure(changes):
     return {"rate": done / (time.perf_counter() - start), "weights": model.count_params()}
 
 
-def main():
+def summarize(rounds):
+    """Table of [{case: measure(...)} of each round]."""
     from throughput import spread
+    table = [f"{len(rounds)} rounds\n", "| case | weights | images/s |", "|---|---|---|"]
+    return "\n".join(table + [
+        f"| {name} | {case['weights']:,} | {spread([r[name]['rate'] for r in rounds], 0)} |"
+        for name, case in rounds[0].items()])
+
+
+def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
+    parser.add_argument("--read", type=pathlib.Path, metavar="FILE",
+                        help="measure nothing: the table of such a JSON file")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(CASES[options.one])))
         return
+    if options.read:
+        print(summarize(json.loads(options.read.read_text())))
+        return
     rounds = [{name: json.loads(subprocess.run(
         [sys.executable, __file__, "--one", name], check=True, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL).stdout.splitlines()[-1]) for name in CASES}
         for _ in range(options.rounds)]
-    print(f"{options.rounds} rounds\n\n| case | weights | images/s |\n|---|---|---|")
-    for name in CASES:
-        print(f"| {name} | {rounds[0][name]['weights']:,} | "
-              f"{spread([r[name]['rate'] for r in rounds], 0)} |")
+    if options.out:
+        options.out.write_text(json.dumps(rounds, indent=1))
+    print(summarize(rounds))
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ def ceiling():
 
 def spread(values, digits=2):
     """"1.23 (1.10 .. 1.30)": median, smallest and largest."""
-    return (f"{statistics.median(values):.{digits}f} "
-            f"({min(values):.{digits}f} .. {max(values):.{digits}f})")
+    return (f"{statistics.median(values):,.{digits}f} "
+            f"({min(values):,.{digits}f} .. {max(values):,.{digits}f})")
 
 
 def tabulate(cases, ways, rounds):
@@ -105,6 +105,18 @@ def tabulate(cases, ways, rounds):
     return "\n".join(rows)
 
 
+def summarize(rounds):
+    """What was measured, in words: the machine's own speed, and the tables of each group."""
+    text = [f"{len(rounds)} rounds; large products: " + ", ".join(
+        f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
+        for p in ("float32", "bfloat16"))]
+    for group in CASES.values():
+        cases = [case for case in group if describe(case) in rounds[0]]
+        ways = [w for w in peers.WAYS if any(w in rounds[0][describe(case)] for case in cases)]
+        text += [tabulate(cases, ways, rounds)] if cases else []
+    return "\n\n".join(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,6 +126,8 @@ def main():
                         help="only cases whose description holds these words, like lstm")
     parser.add_argument("--ways", nargs="+", choices=peers.WAYS, default=list(peers.WAYS))
     parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
+    parser.add_argument("--read", nargs="+", type=pathlib.Path, metavar="FILE",
+                        help="measure nothing: the tables of such JSON files")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a way and a case, as JSON
     options = parser.parse_args()
     if options.one:
@@ -123,6 +137,11 @@ def main():
         print(json.dumps(done))
         return
 
+    for file in options.read or ():
+        print(summarize(json.loads(file.read_text())))
+    if options.read:
+        return
+
     def one(way, case):
         done = subprocess.run([sys.executable, __file__, "--one", way, json.dumps(vars(case))],
                               capture_output=True, text=True)
@@ -130,9 +149,8 @@ def main():
             sys.exit(f"{way}: {done.stderr.strip().splitlines()[-1]}")
         return json.loads(done.stdout.splitlines()[-1])
 
-    groups = [[case for case in CASES[group] if options.only in describe(case)]
-              for group in options.groups]
-    cases, rounds = sum(groups, []), []
+    cases, rounds = [case for group in options.groups for case in CASES[group]
+                     if options.only in describe(case)], []
     if "ours" not in options.ways or len(options.ways) < 2 or options.rounds < 1:
         parser.error("--ways needs ours and another, --rounds at least 1")
     if not cases:
@@ -153,11 +171,7 @@ def main():
                   file=sys.stderr, flush=True)
         if options.out:
             options.out.write_text(json.dumps(rounds, indent=1))
-    print(f"{options.rounds} rounds; large products: " + ", ".join(
-        f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
-        for p in ("float32", "bfloat16")))
-    for group in filter(None, groups):
-        print("\n" + tabulate(group, options.ways, rounds))
+    print(summarize(rounds))
 
 
 if __name__ == "__main__":

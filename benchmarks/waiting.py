@@ -8,8 +8,8 @@ here, at the starter-code way's own speed (peers.py) and without its start-up: t
 computed its way. Median over the rounds, with the smallest and the largest.
 """
 import argparse
+import json
 import pathlib
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -66,16 +66,34 @@ def speed_of_starter(steps=60):
     return steps / (time.perf_counter() - start)
 
 
+def summarize(found):
+    """Table of {what: {script: seconds of each round}}."""
+    table = [f"{len(found['--help']['mnist_rnn.py'])} rounds, s\n",
+             "| what | " + " | ".join(TARGETS) + " |", "|---|---|---|"]
+    table += [f"| {what} | " + " | ".join(
+        spread(values[s], 1) if s in values else "" for s in TARGETS) + " |"
+        for what, values in found.items()]
+    waits = zip(found["the same, the starter-code way"]["cifar_lenet5.py"],
+                found["validation accuracy of the original's best"]["cifar_lenet5.py"])
+    table.append("\nstarter-code way / ours: " + spread([a / b for a, b in waits], 1))
+    return "\n".join(table)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
+    parser.add_argument("--read", type=pathlib.Path, metavar="FILE",
+                        help="measure nothing: the table of such a JSON file")
     parser.add_argument("--starter", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.starter:
         print(speed_of_starter())
         return
-    print(f"{options.rounds} rounds, s\n\n| what | " + " | ".join(TARGETS) + " |\n|---|---|---|")
+    if options.read:
+        print(summarize(json.loads(options.read.read_text())))
+        return
     found = {}
     for i in range(options.rounds):
         for script, target in TARGETS.items():
@@ -93,14 +111,9 @@ def main():
                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
         found.setdefault("the same, the starter-code way", {}).setdefault(
             "cifar_lenet5.py", []).append(steps / rate)
-    for what, values in found.items():
-        print(f"| {what} | " + " | ".join(
-            spread(values[s], 1) if s in values else "" for s in TARGETS) + " |")
-    waits = zip(found["the same, the starter-code way"]["cifar_lenet5.py"],
-                found["validation accuracy of the original's best"]["cifar_lenet5.py"])
-    ratios = [starter / ours for starter, ours in waits]
-    print(f"\nstarter-code way / ours: {statistics.median(ratios):.1f} "
-          f"({min(ratios):.1f} .. {max(ratios):.1f})")
+        if options.out:
+            options.out.write_text(json.dumps(found, indent=1))
+    print(summarize(found))
 
 
 if __name__ == "__main__":
