@@ -35,7 +35,8 @@ def test_tables(script, figures, lines, tmp_path):
 def test_a_document_can_hold_them(tmp_path):
     (tmp_path / "x.json").write_text(json.dumps(COST))
     document = tmp_path / "x.md"
-    document.write_text(f"<!-- python benchmarks/cost.py --read {tmp_path}/x.json -->\n<!-- end -->")
+    document.write_text(f"<!-- python benchmarks/cost.py --read {tmp_path}/x.json -->\n"
+                        "<!-- end -->")
     assert run("visualize.py", "report", document, cwd=ROOT) == (0, "", "")
     assert "| recipe original | 3,274,634 |" in document.read_text()
     (tmp_path / "x.json").unlink()
