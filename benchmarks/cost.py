@@ -16,6 +16,8 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from throughput import arguments, spread  # noqa: E402
+
 COUNT, SECONDS = 1024, 2.0
 BASE = dict(batch=64, filters=(32, 64), units=1024, side=28, cores=2)
 CASES = {"recipe original": {}}
@@ -64,7 +66,6 @@ def measure(changes):
 
 def summarize(rounds):
     """Table of [{case: measure(...)} of each round]."""
-    from throughput import spread
     table = [f"{len(rounds)} rounds\n", "| case | weights | images/s |", "|---|---|---|"]
     return "\n".join(table + [
         f"| {name} | {case['weights']:,} | {spread([r[name]['rate'] for r in rounds], 0)} |"
@@ -72,12 +73,7 @@ def summarize(rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
-    parser.add_argument("--read", type=pathlib.Path, metavar="FILE",
-                        help="measure nothing: the table of such a JSON file")
+    parser = arguments(__doc__, rounds=3)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

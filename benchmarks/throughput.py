@@ -117,17 +117,23 @@ def summarize(rounds):
     return "\n\n".join(text)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
+def arguments(description, rounds=5):
+    """The parser of what all these benchmarks are told."""
+    parser = argparse.ArgumentParser(description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
+    parser.add_argument("--read", type=pathlib.Path, metavar="FILE",
+                        help="measure nothing: the tables of such a JSON file")
+    return parser
+
+
+def main():
+    parser = arguments(__doc__)
     parser.add_argument("--groups", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--only", default="", metavar="WORDS",
                         help="only cases whose description holds these words, like lstm")
     parser.add_argument("--ways", nargs="+", choices=peers.WAYS, default=list(peers.WAYS))
-    parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
-    parser.add_argument("--read", nargs="+", type=pathlib.Path, metavar="FILE",
-                        help="measure nothing: the tables of such JSON files")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a way and a case, as JSON
     options = parser.parse_args()
     if options.one:
@@ -137,9 +143,8 @@ def main():
         print(json.dumps(done))
         return
 
-    for file in options.read or ():
-        print(summarize(json.loads(file.read_text())))
     if options.read:
+        print(summarize(json.loads(options.read.read_text())))
         return
 
     def one(way, case):

@@ -19,7 +19,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from throughput import spread  # noqa: E402
+from throughput import arguments, spread  # noqa: E402
 
 import charts  # noqa: E402
 
@@ -80,12 +80,7 @@ def summarize(found):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
-    parser.add_argument("--read", type=pathlib.Path, metavar="FILE",
-                        help="measure nothing: the table of such a JSON file")
+    parser = arguments(__doc__)
     parser.add_argument("--starter", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.starter:
