@@ -20,7 +20,6 @@ import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 
 import runs
-from charts import moments
 
 BLOCK = re.compile(r"(<!-- python ((?:visualize|benchmarks/\w+)\.py [^\n]*) -->\n)(.*?)"
                    r"(<!-- end -->)", re.DOTALL)
@@ -90,7 +89,7 @@ def _same(a, b):
 
 def keep(run, folder, points):
     """Copy of a run that is small enough to commit, in `folder`: config.json, result.json, and
-    event files without histograms, images and rates, with the kernels that `filters` shows.
+    event files without histograms, images and rates, with the kernels of the last evaluation.
 
     Of the losses at most `points` stay, evenly spaced; comparisons.instability needs them all.
     """
@@ -117,8 +116,7 @@ def _copy(run, folder, every):
                   for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()]
         steps = sorted({event.step for event in events for value in event.summary.value
                         if value.tag == "filters/kernel"})
-        shown = {steps[i] for i in moments(len(steps))} if steps else set()
-        kept = [event for event in events if _is_kept(event, shown, every)]
+        kept = [event for event in events if _is_kept(event, steps[-1:], every)]
         if part.name == "figures" or not any(event.HasField("summary") for event in kept):
             continue
         (folder / part).mkdir(exist_ok=True, parents=True)
