@@ -313,7 +313,8 @@ def plot_heat(rows, down, across, metric):
              xlabel=across, ylabel=down_label)
     axis.grid(False)
     figure.colorbar(picture, label=metric.replace("_", " ") + " (%)" * (scale == 100))
-    figure.suptitle("; ".join(dict.fromkeys(
-        row["data"] for row in rows if row["data"])), fontsize=9)
+    seeds = len({row["seed"] for row in rows})
+    figure.suptitle("\n".join([f"mean +- standard deviation, {seeds} seeds", *dict.fromkeys(
+        row["data"] for row in rows if row["data"])]), fontsize=9)
     return figure, {"mean": means, "diverged": lost, down_label: np.array(ups),
                     across: np.array(lefts)}
