@@ -125,7 +125,7 @@ def seconds_to(series, accuracy):
 def compare(folders, target=0.98):
     """Table and figure of speed, accuracy and stability, one row a configuration, over its seeds.
     """
-    header = ["seeds", "images/s", "s per epoch", f"s to {100 * target:.0f} % validation accuracy",
+    header = ["seeds", "images/s", "s per epoch", f"s to {100 * target:g} % validation accuracy",
               "test accuracy (%)", "instability of the loss at 0.1 to 0.2 nats"]
     groups, rows, shown, numbers = configurations(folders), [], [], {}
     for (name, steps, data), group in groups.items():
@@ -143,9 +143,9 @@ def compare(folders, target=0.98):
         numbers[f"{name}/{steps}/{data}"] = np.column_stack(
             [speed, epoch, wait, accuracy, unsteady])
         shown.append((speed, accuracy, unsteady))
-    figure = plot_dots(groups, shown, ("training speed (images/s)", "test accuracy (%)",
-                                      "instability: std of the\nhigh-frequency part of log loss\n"
-                                      "while it is 0.1 to 0.2 nats"))
+    figure = plot_dots(groups, shown, (
+        "training speed (images/s)", "test accuracy (%)", "instability: std of the\n"
+        "high-frequency part of log loss\nwhile it is 0.1 to 0.2 nats"))
     figure.axes[0].set_xscale("log")
     figure.axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     figure.axes[0].xaxis.set_major_formatter("{x:,.0f}")
@@ -217,8 +217,9 @@ def study(folders):
         shown.append((100 * test, edges, above))
         numbers[f"{name}/{steps}/{data}"] = np.column_stack(
             [100 * train, 100 * test, early, edges, above, seconds])
-    figure = plot_dots(groups, shown, ("test accuracy (%)", "edge-like kernels (%)\n5 % is chance",
-                                      "mean r2 of their Gabor fits\nabove that of shuffled pixels"))
+    figure = plot_dots(groups, shown, (
+        "test accuracy (%)", "edge-like kernels (%)\n5 % is chance",
+        "mean r2 of their Gabor fits\nabove that of shuffled pixels"))
     if not any(row[4] for row in rows):  # no validation images
         header, *rows = [[*cells[:4], *cells[5:]] for cells in (header, *rows)]
     return markdown(header, rows, groups), figure, numbers
@@ -314,7 +315,8 @@ def plot_heat(rows, down, across, metric):
     axis.grid(False)
     figure.colorbar(picture, label=metric.replace("_", " ") + " (%)" * (scale == 100))
     seeds = len({row["seed"] for row in rows})
-    figure.suptitle("\n".join([f"mean +- standard deviation, {seeds} seeds", *dict.fromkeys(
-        row["data"] for row in rows if row["data"])]), fontsize=9)
+    title = [f"{seeds} seeds, mean +- standard deviation of those that ended",
+             *dict.fromkeys(row["data"] for row in rows if row["data"])]
+    figure.suptitle("\n".join(title), fontsize=9)
     return figure, {"mean": means, "diverged": lost, down_label: np.array(ups),
                     across: np.array(lefts)}

@@ -108,7 +108,7 @@ def parse(config_class, recipes, argv=None):
 
 def is_plain(name):
     """Whether a name is that of a folder inside another: no path, not ".."."""
-    return name != ".." and pathlib.PurePath(name).name == name
+    return name not in ("", "..") and pathlib.PurePath(name).name == name
 
 
 def as_text(value):

@@ -6,7 +6,7 @@ A block of a document is what a command prints, between the command and an end m
     | run | ... |
     <!-- end -->
 
-The command is one of visualize.py or of a script in benchmarks/.
+The command is one of visualize.py, or of a script in benchmarks/ that reads what it measured.
 """
 import contextlib
 import glob
@@ -21,8 +21,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 import runs
 
-BLOCK = re.compile(r"(<!-- python ((?:visualize|benchmarks/\w+)\.py [^\n]*) -->\n)(.*?)"
-                   r"(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- python ([^\n]*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"\d+(?:\.\d+)? \+- \d+(?:\.\d+)?")
 
 
@@ -36,7 +35,9 @@ def expand(command):
         parts = shlex.split(command)
     except ValueError as error:
         raise runs.InputError(f"`{command}`: {error}") from error
-    if parts[1:2] in (["report"], ["keep"]):
+    if not (parts[0] == "visualize.py" and parts[1:2] not in (
+            ["all"], ["projector"], ["report"], ["keep"])
+            or parts[0].startswith("benchmarks/") and parts[1:2] == ["--read"]):
         raise runs.InputError(f"`{command}` makes no table or figure")
     for word in parts:
         found = sorted(glob.glob(word)) if "*" in word else [word]
@@ -54,7 +55,7 @@ def refill(text, printed):
     """
     if text.count("<!-- python ") != len(BLOCK.findall(text)) or any(
             "<!-- python" in block[3] for block in BLOCK.finditer(text)):
-        raise runs.InputError("a block `<!-- python visualize.py ... -->` has no <!-- end -->")
+        raise runs.InputError("a block `<!-- python ... -->` has no <!-- end -->")
     return BLOCK.sub(lambda block: f"{block[1]}{printed(expand(block[2])).strip()}\n\n"
                      f"`python {block[2]}`\n{block[4]}", text)
 
@@ -114,9 +115,9 @@ def _copy(run, folder, every):
     for part, files in parts.items():
         events = [Event.FromString(record) for file in files
                   for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()]
-        steps = sorted({event.step for event in events for value in event.summary.value
-                        if value.tag == "filters/kernel"})
-        kept = [event for event in events if _is_kept(event, steps[-1:], every)]
+        last = max((event.step for event in events for value in event.summary.value
+                    if value.tag == "filters/kernel"), default=None)
+        kept = [event for event in events if _is_kept(event, last, every)]
         if part.name == "figures" or not any(event.HasField("summary") for event in kept):
             continue
         (folder / part).mkdir(exist_ok=True, parents=True)
@@ -131,7 +132,7 @@ def _copy(run, folder, every):
                 writer.write(event.SerializeToString())
 
 
-def _is_kept(event, shown, every):
+def _is_kept(event, last, every):
     """Whether `keep` copies an event: each of ours has one value."""
     for value in event.summary.value:
         if value.metadata.plugin_data.plugin_name in ("histograms", "images"):
@@ -139,7 +140,7 @@ def _is_kept(event, shown, every):
         if value.tag == "batch/loss" and event.step % every:
             return False
         if value.tag == "batch/learning_rate" or (value.tag == "filters/kernel"
-                                                  and event.step not in shown):
+                                                  and event.step != last):
             return False
     return True
 

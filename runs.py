@@ -3,7 +3,7 @@ exactly.
 
     logs/<script>/<name>-seed<k>/
         config.json                 options, data, versions, cores, commit: written first
-        events..., train/, validation/, test/     TensorBoard event files
+        train/, validation/, test/, result/, ...  TensorBoard event files
         checkpoints/step-00000500.npz             the last two: everything training needs to go on
         snapshots/step-00000016.npz               weights at logarithmically spaced steps
         result.json                 final metrics: written last, so its presence means "finished"
@@ -255,10 +255,10 @@ class Run:
     # ------------------------------------------------------------------ events
 
     def writer(self, part):
-        """The summary writer of a part of the run: "train", "validation", "test" or "result".
+        """The summary writer of a part of the run, a subfolder: "train", "validation", "test", ...
 
-        Options and final metrics have a part of their own since TensorBoard takes every curve in or
-        below their folder for a metric of the HParams tab.
+        Options and final metrics have a part "result" of their own since TensorBoard takes every
+        curve in or below their folder for a metric of the HParams tab.
         """
         import tensorflow as tf
         if part not in self._writers:

@@ -65,7 +65,7 @@ def command_line(words):
     for name, low in (("jobs", 1), ("retries", 0), ("cores", 1)):
         if getattr(options, name) < low:
             parser.error(f"--{name} must be at least {low}")
-    if options.name and not is_plain(options.name):
+    if options.name is not None and not is_plain(options.name):
         parser.error("--name must be a plain folder name")
     if options.backend == "ray" and options.jobs < 2:
         parser.error("--backend ray needs --jobs of at least 2")

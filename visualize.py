@@ -36,7 +36,8 @@
 
     python visualize.py report [FILE...]       every table and figure of report.md and README.md
                                                anew, from the commands that stand there
-    python visualize.py keep RUN... --out DIR  copies without weights and histograms, to commit
+    python visualize.py keep RUN... --out DIR  copies without checkpoints, histograms and images,
+                                               to commit
 
 Each figure is a PNG in --out/<run>/, with the numbers beside it (.npz); one run's are added to its
 images in TensorBoard too. Tables need finished runs of this project's scripts.
@@ -177,7 +178,7 @@ def visualize(options):
         elif options.what == "heat":
             for folder in options.runs:
                 figure = comparisons.plot_heat(read_results(folder, options), options.rows,
-                                          options.columns, options.metric)
+                                               options.columns, options.metric)
                 write(*figure, options.out / f"heat_{folder.name}")
         elif options.what == "transfer":
             for (name, _, _), group in comparisons.configurations(options.runs).items():

@@ -82,12 +82,13 @@ def main():
     if options.read:
         print(summarize(json.loads(options.read.read_text())))
         return
-    rounds = [{name: json.loads(subprocess.run(
-        [sys.executable, __file__, "--one", name], check=True, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL).stdout.splitlines()[-1]) for name in CASES}
-        for _ in range(options.rounds)]
-    if options.out:
-        options.out.write_text(json.dumps(rounds, indent=1))
+    rounds = []
+    for _ in range(options.rounds):
+        rounds.append({name: json.loads(subprocess.run(
+            [sys.executable, __file__, "--one", name], check=True, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True).stdout.splitlines()[-1]) for name in CASES})
+        if options.out:
+            options.out.write_text(json.dumps(rounds, indent=1))
     print(summarize(rounds))
 
 

@@ -12,7 +12,6 @@ saliency maps (https://pypi.org/project/tf-keras-vis/).
 import argparse
 import json
 import pathlib
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ import time
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from throughput import arguments, spread  # noqa: E402
+
 SIDE = 8
 
 
@@ -157,14 +158,28 @@ def same(mine, theirs):
             "deconvolution": float(np.abs(scaled[0] - scaled[1]).max())}
 
 
+def summarize(found):
+    """Table of {"rounds": [{way: measure(way)}], "difference": same(...)}."""
+    table = [f"{len(found['rounds'])} rounds\n", "| what | ours, s | captum, s | captum / ours | "
+             "largest relative difference |", "|---|---|---|---|---|"]
+    for name, words in (("occlusion", "occlusion maps of 10 images, stride 1"),
+                        ("deconvolution", "deconvnet projections of 864 units")):
+        mine, theirs = ([r[way][name] for r in found["rounds"]] for way in ("ours", "captum"))
+        table.append(f"| {words} | {spread(mine)} | {spread(theirs)} | "
+                     f"{spread([b / a for a, b in zip(mine, theirs)])} | "
+                     f"{found['difference'][name]:.1g} |")
+    return "\n".join(table)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = arguments(__doc__)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(*options.one)))
+        return
+    if options.read:
+        print(summarize(json.loads(options.read.read_text())))
         return
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
@@ -174,15 +189,10 @@ def main():
                 [sys.executable, __file__, "--one", way, file], check=True, stdout=subprocess.PIPE,
                 text=True).stdout.splitlines()[-1]) for way, file in files.items()})
         difference = same(*(np.load(file) for file in files.values()))
-    print("| what | ours, s | captum, s | captum / ours | largest relative difference |\n"
-          "|---|---|---|---|---|")
-    for name, words in (("occlusion", "occlusion maps of 10 images, stride 1"),
-                        ("deconvolution", "deconvnet projections of 864 units")):
-        mine, theirs = ([r[way][name] for r in rounds] for way in ("ours", "captum"))
-        ratio = [b / a for a, b in zip(mine, theirs)]
-        print(f"| {words} | {statistics.median(mine):.2f} | {statistics.median(theirs):.2f} | "
-              f"{statistics.median(ratio):.1f} ({min(ratio):.1f} .. {max(ratio):.1f}) | "
-              f"{difference[name]:.1g} |")
+    found = {"rounds": rounds, "difference": difference}
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1))
+    print(summarize(found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Where the real data is, and how tests run the scripts as a user does."""
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -43,6 +44,19 @@ def short_runs(folder, steps):
                              "--batch", 8, "--name", "a", cwd=folder)
         assert status == 0, err
     return [folder / "logs" / script / "a-seed0" for script in ("cifar_lenet5", "mnist_rnn")]
+
+
+def assert_tags_stand_in_the_readme(events):
+    """Each (part, tag) of a run is a row of README's table, in the part that it names."""
+    rows = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.M))
+    for part, tag in events:
+        pattern = next((row for row in rows if row == tag or row.endswith("/...") and (
+            tag.startswith(row[:-3]))), None)
+        if tag.startswith("_hparams_"):
+            continue
+        assert pattern, f"{tag} of {part}"
+        assert any(part == where or where.endswith("...") and part.startswith(where[:-3])
+                   for where in rows[pattern].split(", ")), f"{tag} is not in {rows[pattern]}"
 
 
 def assert_one_line(result, *words):

@@ -1,6 +1,7 @@
 """Documents refilled from logs, checked against them, and logs made small enough to commit."""
 import csv
 import json
+import pathlib
 import re
 import shlex
 
@@ -13,7 +14,7 @@ import report
 import runs
 import sweep
 from charts import read_events
-from comparisons import study
+from comparisons import study, tabulate
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,9 @@ def test_report_refuses(logs):
     for text, said in (("<!-- python visualize.py table x -->\nprose", "no <!-- end -->"),
                        ("<!-- python visualize.py table 'x -->\n<!-- end -->", "quotation"),
                        ("<!-- python visualize.py report -->\n<!-- end -->", "no table"),
+                       ("<!-- python visualize.py projector x -->\n<!-- end -->", "no table"),
+                       ("<!-- python benchmarks/cost.py -->\n<!-- end -->", "no table"),
+                       ("<!-- python sweep.py mnist_rnn.py -->\n<!-- end -->", "no table"),
                        ("<!-- python visualize.py table x -->\n" * 2 + "<!-- end -->", "no <!--")):
         (logs / "bad.md").write_text(text)
         assert_one_line(run("visualize.py", "report", "bad.md", cwd=logs), said, "bad.md")
@@ -144,7 +148,30 @@ def test_the_documents_say_what_the_logs_say(name, tmp_path):
     blocks = [block[0] for block in report.BLOCK.finditer(text)
               if not block[2].startswith("visualize.py study")]
     assert len(blocks) > 1 and report.strays(text) == []
+    assert not re.search(r"[A-Z]{4,}-FINDING|XXX", text)
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (ROOT / picture).exists(), picture
     (tmp_path / name).write_text("\n".join(blocks))
     assert run("visualize.py", "report", tmp_path / name, "--check", cwd=ROOT) == (0, "", "")
+
+
+def test_the_studies_are_of_the_runs_there(monkeypatch):
+    """Runs, seeds and accuracies of the blocks that the test above leaves out."""
+    monkeypatch.chdir(ROOT)
+
+    def rows(table, accuracy):
+        """[(run, seeds, mean test accuracy)], columns found by their headings."""
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]]
+                 for line in table.splitlines() if line.startswith("|")]
+        columns = [cells[0].index(name) for name in ("run", "seeds", accuracy)]
+        return [(row[columns[0]], row[columns[1]], float(row[columns[2]].split(" +- ")[0]))
+                for row in cells[2:]]
+    blocks = [block for block in report.BLOCK.finditer((ROOT / "report.md").read_text())
+              if block[2].startswith("visualize.py study")]
+    assert len(blocks) > 4
+    for block in blocks:
+        folders = [pathlib.Path(word) for word in report.expand(block[2])
+                   if word.startswith("logs/")]
+        shown, there = (rows(table, "test accuracy (%)") for table in (block[3], tabulate(folders)))
+        assert [row[:2] for row in shown] == [row[:2] for row in there], block[2]
+        np.testing.assert_allclose([row[2] for row in shown], [row[2] for row in there], atol=0.06)

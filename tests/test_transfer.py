@@ -4,7 +4,13 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run, start
+from conftest import (
+    ROOT,
+    assert_one_line,
+    assert_tags_stand_in_the_readme,
+    run,
+    start,
+)
 
 import cifar_lenet5
 import runs
@@ -106,9 +112,7 @@ def test_run_leaves_what_it_promises(finished):
     status, out, err = run("visualize.py", "transfer", folder, "--out", logs / "figures")
     assert status == 0 and err == "" and "| softmax | relu1 |" in out
     assert (logs / "figures" / "transfer_x.png").exists()
-    for part, tag in events:
-        assert f"`{tag}`" in (ROOT / "README.md").read_text() or tag.startswith(
-            ("_hparams_", "result/")), tag
+    assert_tags_stand_in_the_readme(events)
 
 
 def values_of(folder):
