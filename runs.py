@@ -156,6 +156,7 @@ class Run:
         self.config = config
         self._writers = {}
         self.signal = None
+        self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path / "lock", "a")
         try:
@@ -189,11 +190,12 @@ class Run:
         self._unlock()
 
     def _unlock(self):
-        """Give up the lock; a folder in which no run began is left as it was found."""
+        """Give up the lock; where no run began, folders are left as they were found."""
         if not (self.path / "config.json").exists():
             (self.path / "lock").unlink()
-            with contextlib.suppress(OSError):
-                self.path.rmdir()
+            with contextlib.suppress(OSError):  # another run may have come to lie there
+                for folder in self._made:
+                    folder.rmdir()
         self._lock.close()
 
     def describe(self, **facts):

@@ -158,7 +158,7 @@ def test_a_folder_that_is_no_run_is_left_alone(config, tmp_path):
 def test_a_run_that_never_began_leaves_nothing(config, tmp_path):
     with pytest.raises(runs.InputError), runs.Run("s", config):
         raise runs.InputError("no data")
-    assert list((tmp_path / "s").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_processes_cannot_write_one_run(config):
