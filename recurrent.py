@@ -172,7 +172,8 @@ def gru_reset_before(x, W, U, b):
     """
     units = U.shape[0]
     M = tf.concat([W, b[None], U], axis=0)
-    M_zr, M_n, U_zr, U_n = M[:, :2 * units], M[:, 2 * units:], U[:, :2 * units], U[:, 2 * units:]
+    M_zr, M_n = M[:, :2 * units], M[:, 2 * units:]
+    U_zr, U_n = _transpose(U[:, :2 * units]), _transpose(U[:, 2 * units:])
     (inputs, one), h, steps, joined, reset = _steps(x), [_start(x, U)], [], [], []
     for x_t in inputs:
         joined.append(tf.concat([x_t, one, h[-1]], axis=1))
@@ -188,10 +189,10 @@ def gru_reset_before(x, W, U, b):
             d += carried
             through = d * z
             d_n.insert(0, through_tanh(n, d - through))
-            q = tf.matmul(d_n[0], U_n, transpose_b=True)
+            q = tf.matmul(d_n[0], U_n)
             d_zr.insert(0, tf.concat([through_sigmoid(z, d * (before - n)),
                                       through_sigmoid(r, q * before)], axis=1))
-            carried = through + q * r + tf.matmul(d_zr[0], U_zr, transpose_b=True)
+            carried = through + q * r + tf.matmul(d_zr[0], U_zr)
         parts = zip(_gradients(x, W[:, :2 * units], joined, d_zr),
                     _gradients(x, W[:, 2 * units:], reset, d_n))
         (dx, also), *others = parts

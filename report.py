@@ -35,9 +35,9 @@ def expand(command):
         parts = shlex.split(command)
     except ValueError as error:
         raise runs.InputError(f"`{command}`: {error}") from error
-    if not (parts[0] == "visualize.py" and parts[1:2] not in (
-            ["all"], ["projector"], ["report"], ["keep"])
-            or parts[0].startswith("benchmarks/") and parts[1:2] == ["--read"]):
+    script, what = (parts + ["", ""])[:2]
+    if not (script == "visualize.py" and what not in ("all", "projector", "report", "keep")
+            or script.startswith("benchmarks/") and what == "--read"):
         raise runs.InputError(f"`{command}` makes no table or figure")
     for word in parts:
         found = sorted(glob.glob(word)) if "*" in word else [word]

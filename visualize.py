@@ -296,10 +296,10 @@ def visualize_run(run, options):
         elif what == name:
             raise runs.InputError(f"{run} has no events {tag}, which this figure shows")
     if what not in drawn and (what != "all" or runs.checkpoints(run)):
-        import projector
         from network import load_network
         network = load_network(run, options.data_dir)
         if what in ("projector", "all"):
+            import projector
             print(f"wrote {projector.write(network)}, shown in TensorBoard's Projector")
         if not network.layers and what not in ("projector", "all"):
             raise runs.InputError(f"{run} has no convolutional layers")

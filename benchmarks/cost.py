@@ -80,7 +80,7 @@ def main():
         print(json.dumps(measure(CASES[options.one])))
         return
     if options.read:
-        print(summarize(json.loads(options.read.read_text())))
+        print(summarize(options.read))
         return
     rounds = []
     for _ in range(options.rounds):

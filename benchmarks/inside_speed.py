@@ -179,7 +179,7 @@ def main():
         print(json.dumps(measure(*options.one)))
         return
     if options.read:
-        print(summarize(json.loads(options.read.read_text())))
+        print(summarize(options.read))
         return
     rounds = []
     with tempfile.TemporaryDirectory() as folder:

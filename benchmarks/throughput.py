@@ -119,14 +119,29 @@ def summarize(rounds):
     return "\n\n".join(text)
 
 
+def figures(path):
+    """What a benchmark wrote with --out, for argparse."""
+    try:
+        return json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}") from error
+
+
+def at_least_one(text):
+    """A number of rounds, for argparse."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
 def arguments(description, rounds=5):
     """The parser of what all these benchmarks are told."""
     parser = argparse.ArgumentParser(description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds, choices=range(1, 100), metavar="N",
+    parser.add_argument("--rounds", type=at_least_one, default=rounds,
                         help=f"(default: {rounds})")
     parser.add_argument("--out", type=pathlib.Path, help="also write all figures as JSON")
-    parser.add_argument("--read", type=pathlib.Path, metavar="FILE",
+    parser.add_argument("--read", type=figures, metavar="FILE",
                         help="measure nothing: the tables of such a JSON file")
     return parser
 
@@ -147,7 +162,7 @@ def main():
         return
 
     if options.read:
-        print(summarize(json.loads(options.read.read_text())))
+        print(summarize(options.read))
         return
 
     def one(way, case):

@@ -87,7 +87,7 @@ def main():
         print(speed_of_starter())
         return
     if options.read:
-        print(summarize(json.loads(options.read.read_text())))
+        print(summarize(options.read))
         return
     found = {}
     for i in range(options.rounds):
