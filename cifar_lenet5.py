@@ -107,7 +107,9 @@ import numpy as np  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import utils  # noqa: E402
+from augmentation import augment, prepare  # noqa: E402
 from optimizers import apply_gradients, create_slots  # noqa: E402
+from records import log_features  # noqa: E402
 
 BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
 
@@ -158,61 +160,6 @@ def build_model(input_shape, classes, config):
             config.batch_norm) == ((28, 28, 1), 10, 5, (32, 64), 1024, "none"):
         assert model.count_params() == 3_274_634
     return model
-
-
-def prepare(images, mean, std):
-    """uint8 or float pixels 0 .. 255 -> float32 network input, (pixel / 255 - mean) / std."""
-    return (tf.cast(images, tf.float32) / 255 - mean) / std
-
-
-# ------------------------------------------------------------------------------- augmentation
-
-def random_transforms(seed, batch, height, width, config):
-    """Random flip, rotation, zoom and shift as projective transforms, float32 (batch, 8).
-
-    Each row maps output to input pixels as tf.raw_ops.ImageProjectiveTransformV3 defines; all turn
-    and scale about the image's centre. Without rotation and zoom, shifts are whole pixels.
-    """
-    draw = tf.random.stateless_uniform((5, batch), seed, -1.0, 1.0)
-    angle = draw[0] * math.radians(config.rotate)
-    scale = tf.exp(draw[1] * math.log1p(config.zoom))
-    mirror = tf.sign(draw[2]) if config.flip else tf.ones(batch)
-    shift = draw[3:] * config.shift if config.rotate or config.zoom else tf.round(
-        draw[3:] * (config.shift + 0.499))
-    cos, sin = scale * tf.cos(angle), scale * tf.sin(angle)
-    x, y = (width - 1) / 2, (height - 1) / 2
-    zero = tf.zeros(batch)
-    return tf.stack([mirror * cos, -sin, x - mirror * cos * x + sin * y + shift[0],
-                     mirror * sin, cos, y - mirror * sin * x - cos * y + shift[1], zero, zero],
-                    axis=1)
-
-
-def random_holes(seed, batch, height, width, side):
-    """True inside one random square a mask, clipped at the border: bool (batch, height, width, 1).
-    """
-    centre = tf.random.stateless_uniform((2, batch, 1), seed) * [[[height]], [[width]]]
-    row = tf.abs(tf.range(height, dtype=tf.float32) + 0.5 - centre[0]) < side / 2
-    column = tf.abs(tf.range(width, dtype=tf.float32) + 0.5 - centre[1]) < side / 2
-    return (row[:, :, None] & column[:, None, :])[..., None]
-
-
-def augment(parts, seeds, config, mean, std):
-    """Random transforms and holes on the parts of a batch: float pixels 0 .. 255 -> network input.
-
-    seeds: of the streams "transforms" and "holes"; drawn for the batch as a whole.
-    """
-    sizes, (height, width) = [len(x) for x in parts], parts[0].shape[1:3]
-    if config.flip or config.shift or config.rotate or config.zoom:
-        transforms = random_transforms(seeds["transforms"], sum(sizes), height, width, config)
-        parts = [tf.raw_ops.ImageProjectiveTransformV3(
-            images=x, transforms=t, output_shape=[height, width], fill_value=0.0,
-            interpolation="BILINEAR", fill_mode="REFLECT")
-            for x, t in zip(parts, tf.split(transforms, sizes))]
-    parts = [prepare(x, mean, std) for x in parts]
-    if config.cutout:
-        holes = random_holes(seeds["holes"], sum(sizes), height, width, config.cutout)
-        parts = [tf.where(hole, 0.0, x) for x, hole in zip(parts, tf.split(holes, sizes))]
-    return parts
 
 
 # ----------------------------------------------------------------------------------- training
@@ -335,54 +282,6 @@ def evaluate(logits, labels):
     """(mean cross-entropy, accuracy 0 .. 1) of logits (n, classes) against labels (n,)."""
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     return float(tf.reduce_mean(loss)), float(np.mean(np.argmax(logits, axis=1) == labels))
-
-
-# ------------------------------------------------------------------------------------ records
-
-def tile_filters(kernel, columns=8, gap=1):
-    """First-layer kernels as one picture, each scaled to its own range.
-
-    kernel: (height, width, channels, filters) -> float32 (rows, columns, channels) in 0 .. 1, the
-    background white; channels is 1 or 3.
-    """
-    height, width, channels, count = kernel.shape
-    rows = -(-count // columns)
-    low, high = kernel.min(axis=(0, 1, 2)), kernel.max(axis=(0, 1, 2))
-    scaled = (kernel - low) / np.maximum(high - low, 1e-12)
-    picture = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, channels),
-                      np.float32)
-    for i in range(count):
-        row, column = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
-        picture[row:row + height, column:column + width] = scaled[..., i]
-    return picture
-
-
-def log_histograms(run, step, model, activations):
-    """Histograms of all weights and of activations {name: array}; of many numbers every k-th
-    counts."""
-    def thin(values):
-        return tf.reshape(values, [-1])[::-(-tf.size(values) // 50_000)]
-    with run.writer("train").as_default():
-        for variable in model.trainable_variables:
-            tf.summary.histogram(f"weights/{variable.path}", thin(variable), step=step)
-        for name, values in activations.items():
-            tf.summary.histogram(f"activations/{name}", thin(values), step=step)
-
-
-def log_features(run, step, model, inputs):
-    """Histograms of weights and rectifiers; the first layer's kernels as picture and as tensor."""
-    rectifiers = [layer for layer in model.layers if isinstance(layer, keras.layers.ReLU)]
-    outputs = keras.Model(model.input, [layer.output for layer in rectifiers])(
-        inputs, training=False)
-    log_histograms(run, step, model, {layer.name: y for layer, y in zip(rectifiers, outputs)})
-    kernel = model.get_layer("conv1").kernel.numpy()
-    with run.writer("train").as_default():
-        if kernel.shape[2] in (1, 3):
-            picture = np.kron(tile_filters(kernel), np.ones((8, 8, 1), np.float32))
-            tf.summary.image("filters", picture[None], step=step)
-        kind = tf.compat.v1.SummaryMetadata(
-            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="kernel"))
-        tf.summary.write("filters/kernel", kernel, step=step, metadata=kind)
 
 
 # -------------------------------------------------------------------------------------- a run

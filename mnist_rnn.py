@@ -112,19 +112,18 @@ from tqdm import tqdm  # noqa: E402
 
 import cifar_lenet5  # noqa: E402
 import utils  # noqa: E402
+from augmentation import prepare  # noqa: E402
 from cifar_lenet5 import (  # noqa: E402
     conclude,
     evaluate,
     load,
-    log_features,
-    log_histograms,
     make_predict,
     make_train_block,
     measure_statistics,
-    prepare,
 )
 from optimizers import create_slots  # noqa: E402
-from recurrent import Recurrent, gate_activations  # noqa: E402
+from records import log_features, log_norms_over_time, log_recurrence  # noqa: E402
+from recurrent import Recurrent  # noqa: E402
 
 BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
 
@@ -157,53 +156,6 @@ def build_model(input_shape, classes, config):
 
 # The update is LeNet-5's: one loop, one split over cores, one set of optimizers for every network.
 train_step = cifar_lenet5.train_step
-
-
-# ------------------------------------------------------------------------------------ records
-
-def norms_over_time(model, inputs, labels):
-    """How large the last recurrent layer's state is after each step, and how much the loss feels
-    it.
-
-    inputs: network input (n, height, width, channels), labels (n,). Returns two float arrays
-    (steps,): the mean over images of |h_t| and of |d loss / d h_t|, the loss being each image's
-    own. A gradient that shrinks towards the first step is vanishing, one that grows is exploding.
-    Computed with Keras's cells, step by step.
-    """
-    last = [layer for layer in model.layers if isinstance(layer, Recurrent)][-1]
-    cells = keras.layers
-    cell = {"rnn": cells.SimpleRNNCell, "lstm": cells.LSTMCell, "gru": cells.GRUCell,
-            "gru-before": lambda n: cells.GRUCell(n, reset_after=False)}[last.cell](last.units)
-    sequence = tf.cast(keras.Model(model.input, last.input)(inputs, training=False), tf.float32)
-    cell.build(sequence[:, 0].shape)
-    cell.set_weights(last.get_weights())
-    states, hidden = (
-        [tf.zeros((len(sequence), last.units))] * len(tf.nest.flatten(cell.state_size)), [])
-    with tf.GradientTape() as tape:
-        for x in tf.unstack(sequence, axis=1):
-            h, states = cell(x, states)
-            hidden.append(h)
-        logits = model.get_layer("logits")(h)
-        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-    def mean_norm(values):
-        return np.float64([tf.reduce_mean(tf.norm(value, axis=1)) for value in values])
-    return mean_norm(hidden), mean_norm(tape.gradient(loss, hidden))
-
-
-def log_recurrence(run, step, model, inputs, labels):
-    """Histograms of weights and gates; norms of state and gradient at each time step as tensors."""
-    first = next(layer for layer in model.layers if isinstance(layer, Recurrent))
-    sequence = tf.cast(keras.Model(model.input, first.input)(inputs, training=False), tf.float32)
-    gates = gate_activations(first.cell, sequence,
-                             *(tf.constant(w) for w in first.get_weights()))
-    log_histograms(run, step, model, gates)
-    kind = tf.compat.v1.SummaryMetadata(
-        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="norms"))
-    state, gradient = norms_over_time(model, inputs, labels)
-    with run.writer("train").as_default():
-        tf.summary.write("over_time/state", state, step=step, metadata=kind)
-        tf.summary.write("over_time/gradient", gradient, step=step, metadata=kind)
-    return state, gradient
 
 
 # -------------------------------------------------------------------------------------- a run
@@ -293,12 +245,8 @@ def train(config):
                     save()
                     run.interrupt(step)
 
-        if config.cell != "cnn":  # a chart whose horizontal axis is the time step, not the update
-            with run.writer("over_time").as_default():
-                norms = norms_over_time(model, probe, probe_labels)
-                for name, values in zip(("state", "gradient"), norms):
-                    for t, value in enumerate(values, 1):
-                        tf.summary.scalar(f"over_time/{name}_norm", value, step=t)
+        if config.cell != "cnn":
+            log_norms_over_time(run, model, probe, probe_labels)
         conclude(run, data, predict, observed, total, seconds, mirror=False)
 
 

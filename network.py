@@ -6,6 +6,7 @@ import cifar_lenet5
 import mnist_rnn
 import runs
 import utils
+from augmentation import prepare
 
 EXPERIMENTS = {"cifar_lenet5": (cifar_lenet5, utils.load_images),
                "mnist_rnn": (mnist_rnn, utils.load_digits)}
@@ -24,7 +25,7 @@ class Network:
 
     def inputs(self, images):
         """uint8 images -> network input (n, height, width, channels)."""
-        return cifar_lenet5.prepare(images, self.mean, self.std).numpy()
+        return prepare(images, self.mean, self.std).numpy()
 
     @property
     def rectifiers(self):

@@ -70,6 +70,7 @@ from tqdm import tqdm  # noqa: E402
 import analyses  # noqa: E402
 import cifar_lenet5  # noqa: E402
 import utils  # noqa: E402
+from augmentation import prepare  # noqa: E402
 from network import load_network  # noqa: E402
 from optimizers import create_slots  # noqa: E402
 
@@ -107,7 +108,8 @@ def fit_head(head, strength, features, labels):
     """A "softmax" or "svm" (one against the rest, squared hinge) trained to its optimum."""
     if head == "softmax":
         return LogisticRegression(C=strength, max_iter=2000).fit(features, labels)
-    return LinearSVC(C=strength, dual="auto", max_iter=20_000, random_state=0).fit(features, labels)
+    return LinearSVC(C=strength, dual=features.shape[1] > 2000,  # quicker so, dense as they are
+                     max_iter=20_000, random_state=0).fit(features, labels)
 
 
 def evaluate_head(head, strengths, train, validation, test):
@@ -159,7 +161,7 @@ def train_from_scratch(options, images, labels, data, stopped):
         if stopped():
             return None
     sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
-    cifar_lenet5.measure_statistics(model, cifar_lenet5.prepare(images[sample], mean, std))
+    cifar_lenet5.measure_statistics(model, prepare(images[sample], mean, std))
     predict = cifar_lenet5.make_predict(model, mean, std, options.replicas)
     return cifar_lenet5.evaluate(predict(data.test_images), data.test_labels)[1]
 

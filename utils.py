@@ -4,51 +4,25 @@
     train, validation = split_validation(data.train_labels, 0.1)
     rate = exponential(step, base=1e-4, factor=0.97, every=250)
 """
-import contextlib
 import dataclasses
 import functools
-import gzip
 import hashlib
-import io
 import math
 import pathlib
 import re
 import sys
-import tarfile
-import zipfile
-import zlib
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+import sources
 import synthetic
-from download import Unavailable, download
-from runs import ROOT, InputError, atomic_file, first_line
+from download import Unavailable
+from runs import InputError
 
-CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
-CIFAR10_FOLDER = "cifar-10-batches-bin"
-CIFAR10_SHA1 = {  # as listed by Apache MXNet, gluon/data/vision/datasets.py
-    "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
-    "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
-    "data_batch_3.bin": "1dd00a74ab1d17a6e7d73e185b69dbf31242f295",
-    "data_batch_4.bin": "aab85764eb3584312d3c7f65fd2fd016e36a258e",
-    "data_batch_5.bin": "26e2849e66a845b7f1e4614ae70f4889ae604628",
-    "test_batch.bin": "67eb016db431130d61cd03c7ad570b013799c88c",
-}
 LUMA = np.float32([0.298936, 0.587043, 0.114021])  # of red, green and blue, as the course took it
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer",
                    "dog", "frog", "horse", "ship", "truck")
-MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-MNIST_MD5 = {
-    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-}
-CACHE = ROOT / "data" / "cache"  # whatever the data folder: that may be shared or read-only
-CACHE_VERSION = 1  # raise it whenever the arrays that a loader makes from the same files change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +88,11 @@ def load_images(data="auto", data_dir="data"):
         except Unavailable as error:
             _warn_of_stand_in(error, "drawn gratings, checks, rings ...", "CIFAR-10")
             return _drawn("patterns")
-    return _class_folders(pathlib.Path(data).expanduser())
+    path = pathlib.Path(data).expanduser()
+    if not path.exists():
+        raise InputError(f"--data {path}: no such file or folder (names: auto, elec677, cifar10, "
+                         "mnist, synthetic)")
+    return _class_folders(path)
 
 
 def load_digits(data="auto", data_dir="data"):
@@ -133,9 +111,9 @@ def load_digits(data="auto", data_dir="data"):
         folder = pathlib.Path(data).expanduser()
         if not folder.is_dir():
             raise InputError(f"--data {data}: no such folder (names: auto, mnist, synthetic)")
-        return _idx_folder(folder, folder.name, folder.name)
+        return _digits(folder, folder.name, folder.name)
     try:
-        return _idx_folder(_mnist_folder(data_dir), "mnist", "MNIST")
+        return _digits(sources.official_mnist(data_dir), "mnist", "MNIST")
     except Unavailable as error:
         if data == "mnist":
             raise
@@ -155,6 +133,18 @@ def _warn_of_stand_in(error, drawn, real):
           f"!! Its accuracy says nothing about {real}.\n{bar}", file=sys.stderr)
 
 
+def _digits(folder, name, title):
+    arrays = sources.read_idx_folder(folder)
+    classes = tuple(str(c) for c in range(1 + max(arrays[1].max(), arrays[3].max())))
+    return Images(name, f"{title} ({_sizes(arrays[0], arrays[2])})", classes, *arrays)
+
+
+def _class_folders(path):
+    arrays, classes, lossy = sources.read_class_folders(path)
+    title = f"{path.name} ({'lossy JPEG, ' if lossy else ''}{_sizes(arrays[0], arrays[2])})"
+    return Images(path.stem, title, classes, *arrays)
+
+
 def _elec677(data_dir):
     for name in ("CIFAR10.zip", "CIFAR10"):
         if (data_dir / name).exists():
@@ -163,65 +153,17 @@ def _elec677(data_dir):
             return dataclasses.replace(
                 own, name="elec677", classes=classes, title="CIFAR-10, ELEC 677 subset "
                 f"({_sizes(own.train_images, own.test_images)})")
-    source = _cifar10_source(data_dir)
-    arrays = _cached("elec677", _content_key(source),
-                     lambda: _rebuild_elec677(*_read_cifar10(source)))
+    source = sources.official_cifar10(data_dir)
+    arrays = sources.cached("elec677", source,
+                            lambda: _rebuild_elec677(*sources.read_cifar10(source)))
     return Images("elec677", "CIFAR-10, ELEC 677 subset rebuilt from the official archive "
                   f"({_sizes(arrays[0], arrays[2])})", CIFAR10_CLASSES, *arrays)
 
 
 def _cifar10(data_dir):
-    source = _cifar10_source(data_dir)
-    arrays = _cached("cifar10", _content_key(source), lambda: _read_cifar10(source))
+    source = sources.official_cifar10(data_dir)
+    arrays = sources.cached("cifar10", source, lambda: sources.read_cifar10(source))
     return Images("cifar10", f"CIFAR-10 ({_sizes(arrays[0], arrays[2])})", CIFAR10_CLASSES, *arrays)
-
-
-# --------------------------------------------------------------- official CIFAR-10, binary version
-
-def _cifar10_source(data_dir):
-    """Path of the official archive or its extracted folder, downloading the archive if neither is.
-    """
-    folder, archive = data_dir / CIFAR10_FOLDER, data_dir / pathlib.Path(CIFAR10_URL).name
-    if folder.exists():
-        return folder
-    if not archive.exists():
-        download(CIFAR10_URL, archive, CIFAR10_MD5)
-    return archive
-
-
-def _read_cifar10(source):
-    """(train images, train labels, test images, test labels) from the archive or the folder.
-
-    Members are read in memory by their exact names, so an archive cannot write anywhere; each
-    batch must have its published SHA-1.
-    """
-    def batches():
-        if source.is_dir():
-            for name in CIFAR10_SHA1:
-                yield name, (source / name).read_bytes()
-        else:
-            with tarfile.open(source) as archive:
-                for name in CIFAR10_SHA1:
-                    yield name, archive.extractfile(f"{CIFAR10_FOLDER}/{name}").read()
-
-    images, labels = {}, {}
-    try:
-        for name, content in batches():
-            if hashlib.sha1(content).hexdigest() != CIFAR10_SHA1[name]:
-                raise InputError(f"{source}: {name} is not the official file (SHA-1 differs); "
-                                 "delete it and run again to download it")
-            records = np.frombuffer(content, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
-            labels[name] = records[:, 0].astype(np.int32)
-            images[name] = records[:, 1:].reshape(
-                -1, 3, 32, 32).transpose(0, 2, 3, 1)  # planes last
-    except (OSError, EOFError, KeyError, AttributeError, ValueError, tarfile.TarError) as error:
-        raise InputError(f"{source}: cannot be read as the official CIFAR-10 binary archive "
-                         f"({first_line(error)}); delete it and run again to download it"
-                         ) from error
-    train = [name for name in CIFAR10_SHA1 if name.startswith("data")]
-    return (np.concatenate([images[name] for name in train]),
-            np.concatenate([labels[name] for name in train]),
-            images["test_batch.bin"], labels["test_batch.bin"])
 
 
 def _rebuild_elec677(train_images, train_labels, test_images, test_labels):
@@ -243,163 +185,6 @@ def grey28(images):
     small = [np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BICUBIC))
              for image in images.astype(np.float32) @ LUMA]
     return np.clip(np.rint(small), 0, 255).astype(np.uint8)[..., None]
-
-
-# ------------------------------------------------------------------------------- MNIST, IDX files
-
-def _mnist_folder(data_dir):
-    """The folder of the four official files, each with its MD5; what is missing is downloaded."""
-    folder = next((f for f in (data_dir, data_dir / "mnist")
-                   if (f / next(iter(MNIST_MD5))).exists()), data_dir / "mnist")
-    for name, md5 in MNIST_MD5.items():
-        if not (folder / name).exists():
-            download(MNIST_URL + name, folder / name, md5)
-        elif hashlib.md5((folder / name).read_bytes()).hexdigest() != md5:
-            raise InputError(f"{folder / name} is not the official file (MD5 differs); delete it "
-                             "and run again to download it")
-    return folder
-
-
-def _idx_folder(folder, name, title):
-    arrays = [read_idx(folder / file) for file in MNIST_MD5]
-    for images, labels, split in ((*arrays[:2], "train"), (*arrays[2:], "t10k")):
-        if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or not len(images):
-            raise InputError(f"{folder}: {split} has images {images.shape} and labels "
-                             f"{labels.shape}; they must be (n, height, width) and (n,)")
-    if arrays[0].shape[1:] != arrays[2].shape[1:]:
-        raise InputError(f"{folder}: training images are {arrays[0].shape[1:]}, test images "
-                         f"{arrays[2].shape[1:]}")
-    train, test = arrays[0][..., None], arrays[2][..., None]
-    classes = tuple(str(c) for c in range(1 + max(arrays[1].max(), arrays[3].max())))
-    return Images(name, f"{title} ({_sizes(train, test)})", classes,
-                  train, arrays[1].astype(np.int32), test, arrays[3].astype(np.int32))
-
-
-def read_idx(path):
-    """The array in a gzipped IDX file of unsigned bytes (http://yann.lecun.com/exdb/mnist).
-
-    Layout: two zero bytes, 8 for uint8, the number of dimensions, each size as a big-endian 32-bit
-    integer, the values. Raises InputError that names what is wrong.
-    """
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: {'not there' if not path.exists() else 'not a whole gzip file'} "
-                         f"({first_line(error)})") from error
-    if content[:3] != b"\0\0\x08" or len(content) < 4:
-        raise InputError(f"{path}: no IDX file of bytes (it begins with "
-                         f"{content[:4].hex() or 'nothing'}, not with 000008)")
-    header = 4 + 4 * content[3]
-    shape = [int.from_bytes(content[i:i + 4]) for i in range(4, header, 4)]
-    if len(content) != header + math.prod(shape):
-        raise InputError(f"{path}: {len(content):,} bytes, but its header promises "
-                         f"{' x '.join(map(str, shape))} values, "
-                         f"{header + math.prod(shape):,} bytes")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
-
-
-# ------------------------------------------------------------------------- the user's own images
-
-def _class_folders(path):
-    """Images of a folder or zip that holds train/<class>/* and test/<class>/*."""
-    if not path.exists():
-        raise InputError(f"--data {path}: no such file or folder (names: auto, elec677, cifar10, "
-                         "synthetic)")
-    if path.is_file() and not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: not a zip archive, or a damaged one; copy it anew")
-    listing, read = _list_images(path)
-    classes = sorted({name for _, name, _ in listing}, key=_natural)
-    for split in ("train", "test"):
-        filled = {name for s, name, file in listing if s == split and file}
-        if not filled:
-            raise InputError(f"{path}: no images under {split}/<class>/ (PNG or JPEG)")
-        if missing := [name for name in classes if name not in filled]:
-            raise InputError(f"{path}: class {missing[0]!r} has no image in {split}/")
-    lossy = any(file and file.lower().endswith((".jpg", ".jpeg")) for *_, file in listing)
-    arrays = _cached(path.stem, _content_key(path),
-                     lambda: _decode(path, listing, read, classes))
-    title = f"{path.name} ({'lossy JPEG, ' if lossy else ''}{_sizes(arrays[0], arrays[2])})"
-    return Images(path.stem, title, tuple(classes), *arrays)
-
-
-def _list_images(path):
-    """[(split, class, file, or "" for an empty class folder)], and a function file -> bytes."""
-    if path.is_dir():
-        names = [p.relative_to(path).as_posix() + "/" * p.is_dir() for p in path.rglob("*")]
-        read = lambda name: (path / name).read_bytes()  # noqa: E731
-    else:
-        archive = zipfile.ZipFile(path)
-        names, read = archive.namelist(), archive.read
-    listing = []
-    for name in names:
-        *parents, file = name.split("/")
-        if len(parents) < 2 or parents[-2].lower() not in ("train", "test") or file.startswith("."):
-            continue
-        if not file or file.lower().endswith((".png", ".jpg", ".jpeg")):
-            listing.append((parents[-2].lower(), parents[-1], file and name))
-    return sorted(listing, key=lambda row: (row[0], _natural(row[1]), row[2])), read
-
-
-def _natural(name):
-    """Sort key: numbers by value and before words ("2" < "10" < "cat")."""
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
-
-
-def _decode(path, listing, read, classes):
-    images, labels = {"train": [], "test": []}, {"train": [], "test": []}
-    shape = None
-    for split, name, file in tqdm(listing, desc=f"decoding {path.name}", disable=None,
-                                     leave=False):
-        if not file:
-            continue
-        try:
-            image = Image.open(io.BytesIO(read(file)))
-            pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-        except Exception as error:
-            # whatever a decoder says of a damaged file is the user's to mend
-            raise InputError(f"{path}: {file} is not a readable image "
-                             f"({first_line(error)})") from error
-        pixels = pixels.reshape(*pixels.shape[:2], -1)
-        shape = shape or pixels.shape
-        if pixels.shape != shape:
-            raise InputError(f"{path}: {file} is {'x'.join(map(str, pixels.shape))}, the first "
-                             f"image is {'x'.join(map(str, shape))}; all must have one size and "
-                             "one mode")
-        images[split].append(pixels)
-        labels[split].append(classes.index(name))
-    return (np.stack(images["train"]), np.int32(labels["train"]),
-            np.stack(images["test"]), np.int32(labels["test"]))
-
-
-# ------------------------------------------------------------------------------ decoded once
-
-def _content_key(path):
-    """SHA-256 of a file, or of the relative names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    try:
-        for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-            digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-            with open(file, "rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
-    return digest.hexdigest()
-
-
-def _cached(name, key, build):
-    """The arrays of build(), kept in CACHE. A cache that cannot be written costs time, nothing
-    else."""
-    file = CACHE / f"{name}-v{CACHE_VERSION}-{key[:16]}.npz"
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return tuple(stored[f"arr_{i}"] for i in range(4))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        arrays = build()  # nothing there yet, or damaged
-    with contextlib.suppress(OSError):
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with atomic_file(file) as stream:
-            np.savez(stream, *arrays)
-    return arrays
 
 
 # ------------------------------------------------------------------------------- parts

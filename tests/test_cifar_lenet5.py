@@ -9,6 +9,7 @@ import tensorflow as tf
 from conftest import run
 
 import utils
+from augmentation import prepare, random_holes, random_transforms
 from cifar_lenet5 import (
     RECIPES,
     Config,
@@ -19,15 +20,12 @@ from cifar_lenet5 import (
     forward,
     make_predict,
     measure_statistics,
-    prepare,
-    random_holes,
-    random_transforms,
     shares,
-    tile_filters,
     train_step,
 )
 from optimizers import create_slots
 from options import parse
+from records import tile_filters
 
 TINY = dataclasses.replace(Config(), filters=(3, 4), units=5, batch=6, replicas=2)
 

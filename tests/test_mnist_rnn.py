@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from conftest import run
 
-from cifar_lenet5 import prepare
-from mnist_rnn import RECIPES, Config, build_model, norms_over_time
+from augmentation import prepare
+from mnist_rnn import RECIPES, Config, build_model
 from options import parse
+from records import norms_over_time
 from recurrent import CELLS, gate_activations
 
 SMALL = dataclasses.replace(Config(), hidden=6)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sources
 import synthetic
 import utils
 from runs import InputError
@@ -28,8 +29,8 @@ def grey(value, size=3):
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     """A cache folder of each test's own."""
-    monkeypatch.setattr(utils, "CACHE", tmp_path_factory.mktemp("cache") / "new")
-    return utils.CACHE
+    monkeypatch.setattr(sources, "CACHE", tmp_path_factory.mktemp("cache") / "new")
+    return sources.CACHE
 
 
 @pytest.fixture
@@ -47,11 +48,11 @@ def tree(tmp_path):
 def official(folder, monkeypatch, records):
     """A CIFAR-10 folder whose six batches hold `records`, with their checksums as the published
     ones."""
-    (folder / utils.CIFAR10_FOLDER).mkdir(parents=True)
-    for name in utils.CIFAR10_SHA1:
-        (folder / utils.CIFAR10_FOLDER / name).write_bytes(records)
-    monkeypatch.setattr(utils, "CIFAR10_SHA1", dict.fromkeys(
-        utils.CIFAR10_SHA1, hashlib.sha1(records).hexdigest()))
+    (folder / sources.CIFAR10_FOLDER).mkdir(parents=True)
+    for name in sources.CIFAR10_SHA1:
+        (folder / sources.CIFAR10_FOLDER / name).write_bytes(records)
+    monkeypatch.setattr(sources, "CIFAR10_SHA1", dict.fromkeys(
+        sources.CIFAR10_SHA1, hashlib.sha1(records).hexdigest()))
     return folder
 
 
@@ -113,7 +114,7 @@ def test_official_archive_and_folder_agree(tmp_path, monkeypatch):
     official(tmp_path / "a", monkeypatch, records.tobytes())
     (tmp_path / "b").mkdir()
     with tarfile.open(tmp_path / "b" / "cifar-10-binary.tar.gz", "w:gz") as archive:
-        archive.add(tmp_path / "a" / utils.CIFAR10_FOLDER, utils.CIFAR10_FOLDER)
+        archive.add(tmp_path / "a" / sources.CIFAR10_FOLDER, sources.CIFAR10_FOLDER)
     one, two = (utils.load_images("cifar10", tmp_path / name) for name in "ab")
     assert one.checksum == two.checksum
     assert one.train_labels.tolist() == [3, 1, 4, 1] * 5
@@ -124,7 +125,7 @@ def test_official_archive_and_folder_agree(tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing", "not a tar", "empty",
                                     "no batch"])
 def test_damaged_official_data_is_named(tmp_path, monkeypatch, damage):
-    folder = official(tmp_path, monkeypatch, bytes(3073 * 2)) / utils.CIFAR10_FOLDER
+    folder = official(tmp_path, monkeypatch, bytes(3073 * 2)) / sources.CIFAR10_FOLDER
     if damage == "changed":
         (folder / "data_batch_3.bin").write_bytes(bytes(3073) + b"\1" * 3073)
     elif damage == "truncated":
@@ -248,7 +249,7 @@ def test_cache_is_used_renewed_and_rebuilt(tree, cache, monkeypatch):
     first = utils.load_images(str(tree))
     file, = cache.glob("set-v*.npz")
     with monkeypatch.context() as context:
-        context.setattr(utils, "_decode", None)  # would fail if it were called
+        context.setattr(sources, "_decode", None)  # would fail if it were called
         assert utils.load_images(str(tree)).checksum == first.checksum
     file.write_bytes(file.read_bytes()[:100])  # half a cache is no cache
     assert utils.load_images(str(tree)).checksum == first.checksum
@@ -281,7 +282,7 @@ def test_synthetic_is_deterministic_and_what_it_says():
 
 
 def test_auto_falls_back_loudly_and_names_never_do(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(utils, "CIFAR10_URL", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
+    monkeypatch.setattr(sources, "CIFAR10_URL", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
     assert utils.load_images("auto", tmp_path).name == "synthetic"
     assert "SYNTHETIC" in capsys.readouterr().err
     for name in ("elec677", "cifar10"):
@@ -314,7 +315,7 @@ def idx_folder(folder):
     folder.mkdir()
     arrays = (np.arange(60).reshape(3, 4, 5), np.array([2, 0, 1]),
               np.zeros((2, 4, 5)), np.array([1, 1]))
-    for name, array in zip(utils.MNIST_MD5, arrays):
+    for name, array in zip(sources.MNIST_MD5, arrays):
         (folder / name).write_bytes(idx(array))
     return folder
 
@@ -363,7 +364,7 @@ def test_files_that_are_not_the_official_ones_are_refused(tmp_path, monkeypatch,
     for name in ("auto", "mnist"):
         with pytest.raises(InputError, match="MD5 differs"):
             utils.load_digits(name, tmp_path)
-    monkeypatch.setattr(utils, "MNIST_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(sources, "MNIST_URL", "http://127.0.0.1:9/")
     assert utils.load_digits("auto", tmp_path / "none").name == "synthetic"
     assert "SYNTHETIC" in capsys.readouterr().err
     with pytest.raises(InputError, match="cannot download"):
@@ -424,7 +425,7 @@ def test_schedules_by_hand():
 
 def test_readme_of_data_names_what_the_loader_looks_for():
     text = (pathlib.Path(utils.__file__).parent / "data" / "README.md").read_text()
-    for name in ("CIFAR10.zip", utils.CIFAR10_FOLDER, pathlib.Path(utils.CIFAR10_URL).name):
+    for name in ("CIFAR10.zip", sources.CIFAR10_FOLDER, pathlib.Path(sources.CIFAR10_URL).name):
         assert name in text
 
 

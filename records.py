@@ -1,0 +1,107 @@
+"""What a run writes to TensorBoard of its network: histograms, the first layer's kernels, and how
+states and their gradients grow or shrink over time.
+"""
+import keras
+import numpy as np
+import tensorflow as tf
+
+from recurrent import Recurrent, gate_activations
+
+
+def tile_filters(kernel, columns=8, gap=1):
+    """First-layer kernels as one picture, each scaled to its own range.
+
+    kernel: (height, width, channels, filters) -> float32 (rows, columns, channels) in 0 .. 1, the
+    background white; channels is 1 or 3.
+    """
+    height, width, channels, count = kernel.shape
+    rows = -(-count // columns)
+    low, high = kernel.min(axis=(0, 1, 2)), kernel.max(axis=(0, 1, 2))
+    scaled = (kernel - low) / np.maximum(high - low, 1e-12)
+    picture = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, channels),
+                      np.float32)
+    for i in range(count):
+        row, column = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        picture[row:row + height, column:column + width] = scaled[..., i]
+    return picture
+
+
+def log_histograms(run, step, model, activations):
+    """Histograms of all weights and of activations {name: array}; of many numbers every k-th
+    counts."""
+    def thin(values):
+        return tf.reshape(values, [-1])[::-(-tf.size(values) // 50_000)]
+    with run.writer("train").as_default():
+        for variable in model.trainable_variables:
+            tf.summary.histogram(f"weights/{variable.path}", thin(variable), step=step)
+        for name, values in activations.items():
+            tf.summary.histogram(f"activations/{name}", thin(values), step=step)
+
+
+def log_features(run, step, model, inputs):
+    """Histograms of weights and rectifiers; the first layer's kernels as picture and as tensor."""
+    rectifiers = [layer for layer in model.layers if isinstance(layer, keras.layers.ReLU)]
+    outputs = keras.Model(model.input, [layer.output for layer in rectifiers])(
+        inputs, training=False)
+    log_histograms(run, step, model, {layer.name: y for layer, y in zip(rectifiers, outputs)})
+    kernel = model.get_layer("conv1").kernel.numpy()
+    with run.writer("train").as_default():
+        if kernel.shape[2] in (1, 3):
+            picture = np.kron(tile_filters(kernel), np.ones((8, 8, 1), np.float32))
+            tf.summary.image("filters", picture[None], step=step)
+        kind = tf.compat.v1.SummaryMetadata(
+            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="kernel"))
+        tf.summary.write("filters/kernel", kernel, step=step, metadata=kind)
+
+
+def norms_over_time(model, inputs, labels):
+    """How large the last recurrent layer's state is after each step, and how much the loss feels
+    it.
+
+    inputs: network input (n, height, width, channels), labels (n,). Returns two float arrays
+    (steps,): the mean over images of |h_t| and of |d loss / d h_t|, the loss being each image's
+    own. A gradient that shrinks towards the first step is vanishing, one that grows is exploding.
+    Computed with Keras's cells, step by step.
+    """
+    last = [layer for layer in model.layers if isinstance(layer, Recurrent)][-1]
+    cells = keras.layers
+    cell = {"rnn": cells.SimpleRNNCell, "lstm": cells.LSTMCell, "gru": cells.GRUCell,
+            "gru-before": lambda n: cells.GRUCell(n, reset_after=False)}[last.cell](last.units)
+    sequence = tf.cast(keras.Model(model.input, last.input)(inputs, training=False), tf.float32)
+    cell.build(sequence[:, 0].shape)
+    cell.set_weights(last.get_weights())
+    states, hidden = (
+        [tf.zeros((len(sequence), last.units))] * len(tf.nest.flatten(cell.state_size)), [])
+    with tf.GradientTape() as tape:
+        for x in tf.unstack(sequence, axis=1):
+            h, states = cell(x, states)
+            hidden.append(h)
+        logits = model.get_layer("logits")(h)
+        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    def mean_norm(values):
+        return np.float64([tf.reduce_mean(tf.norm(value, axis=1)) for value in values])
+    return mean_norm(hidden), mean_norm(tape.gradient(loss, hidden))
+
+
+def log_recurrence(run, step, model, inputs, labels):
+    """Histograms of weights and gates; norms of state and gradient at each time step as tensors."""
+    first = next(layer for layer in model.layers if isinstance(layer, Recurrent))
+    sequence = tf.cast(keras.Model(model.input, first.input)(inputs, training=False), tf.float32)
+    gates = gate_activations(first.cell, sequence,
+                             *(tf.constant(w) for w in first.get_weights()))
+    log_histograms(run, step, model, gates)
+    kind = tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="norms"))
+    state, gradient = norms_over_time(model, inputs, labels)
+    with run.writer("train").as_default():
+        tf.summary.write("over_time/state", state, step=step, metadata=kind)
+        tf.summary.write("over_time/gradient", gradient, step=step, metadata=kind)
+    return state, gradient
+
+
+def log_norms_over_time(run, model, inputs, labels):
+    """The same norms as a chart whose horizontal axis is the time step, not the update."""
+    with run.writer("over_time").as_default():
+        for name, values in zip(("state", "gradient"), norms_over_time(model, inputs, labels)):
+            for t, value in enumerate(values, 1):
+                tf.summary.scalar(f"over_time/{name}_norm", value, step=t)
