@@ -182,15 +182,38 @@ def batch_norm(layer, parts):
     return [x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype) for x in parts]
 
 
+def dense(layer, parts):
+    """A dense layer on all parts of a batch: not the images are shared out, but the weights.
+
+    Each core multiplies a share of the input features with its rows of the kernel. The kernel is
+    larger than all activations, and so is read once, not by every core (Krizhevsky 2014, arXiv
+    1404.5997: data parallelism for convolutions, model parallelism for dense layers).
+    """
+    @tf.custom_gradient
+    def product(x, W):
+        features = shares(W.shape[0], len(parts))
+        rows, columns = tf.split(W, features), tf.split(x, features, axis=1)
+
+        def backward(dy):
+            return (tf.concat([tf.matmul(dy, w, transpose_b=True) for w in rows], axis=1),
+                    tf.matmul(x, dy, transpose_a=True))
+        return tf.add_n([tf.matmul(c, w) for c, w in zip(columns, rows)]), backward
+    kernel, bias = (tf.cast(w.value, layer.compute_dtype) for w in (layer.kernel, layer.bias))
+    x = tf.concat(parts, axis=0)  # (batch, features)
+    return tf.split(product(x, kernel) + bias, [len(part) for part in parts])
+
+
 def forward(model, parts, seed):
     """Training-mode logits of each part of a batch: the layers in turn, each on all parts.
 
-    Parts run on one core each. Only batch norm and dropout see the batch as a whole, so that the
-    number of parts changes nothing but rounding.
+    Parts run on one core each. Only batch norm, dropout and the large dense layer see the batch as
+    a whole, so that the number of parts changes nothing but rounding.
     """
     for layer in model.layers[1:]:
         if isinstance(layer, keras.layers.BatchNormalization):
             parts = batch_norm(layer, parts)
+        elif layer.name == "hidden":
+            parts = dense(layer, parts)
         elif isinstance(layer, keras.layers.Dropout):
             sizes = [x.shape[0] for x in parts]
             kept = tf.random.stateless_uniform((sum(sizes), parts[0].shape[1]), seed) >= layer.rate
