@@ -107,9 +107,9 @@ import numpy as np  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import utils  # noqa: E402
-from augmentation import augment, prepare  # noqa: E402
 from optimizers import apply_gradients, create_slots  # noqa: E402
-from records import log_features  # noqa: E402
+from preprocessing import augment, prepare  # noqa: E402
+from summaries import log_features  # noqa: E402
 
 BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
 
@@ -183,11 +183,11 @@ def batch_norm(layer, parts):
 
 
 def dense(layer, parts):
-    """A dense layer on all parts of a batch: not the images are shared out, but the weights.
+    """A dense layer, without activation, on parts of a batch: [(n, features)] -> [(n, units)].
 
-    Each core multiplies a share of the input features with its rows of the kernel. The kernel is
-    larger than all activations, and so is read once, not by every core (Krizhevsky 2014, arXiv
-    1404.5997: data parallelism for convolutions, model parallelism for dense layers).
+    The weights are shared out, not the images: each core multiplies a share of the features with
+    its rows of the kernel, so that a kernel much larger than the layer's input is read once, not by
+    every core (Krizhevsky 2014, arXiv 1404.5997). Its gradient is one product over the whole batch.
     """
     @tf.custom_gradient
     def product(x, W):
@@ -200,14 +200,14 @@ def dense(layer, parts):
         return tf.add_n([tf.matmul(c, w) for c, w in zip(columns, rows)]), backward
     kernel, bias = (tf.cast(w.value, layer.compute_dtype) for w in (layer.kernel, layer.bias))
     x = tf.concat(parts, axis=0)  # (batch, features)
-    return tf.split(product(x, kernel) + bias, [len(part) for part in parts])
+    return tf.split(product(x, kernel) + bias, [part.shape[0] for part in parts])
 
 
 def forward(model, parts, seed):
     """Training-mode logits of each part of a batch: the layers in turn, each on all parts.
 
-    Parts run on one core each. Only batch norm, dropout and the large dense layer see the batch as
-    a whole, so that the number of parts changes nothing but rounding.
+    Parts run on one core each. Batch norm and dropout see the batch as a whole, so that the number
+    of parts changes nothing but rounding; the large dense layer does so for speed.
     """
     for layer in model.layers[1:]:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -112,7 +112,6 @@ from tqdm import tqdm  # noqa: E402
 
 import cifar_lenet5  # noqa: E402
 import utils  # noqa: E402
-from augmentation import prepare  # noqa: E402
 from cifar_lenet5 import (  # noqa: E402
     conclude,
     evaluate,
@@ -122,8 +121,9 @@ from cifar_lenet5 import (  # noqa: E402
     measure_statistics,
 )
 from optimizers import create_slots  # noqa: E402
-from records import log_features, log_norms_over_time, log_recurrence  # noqa: E402
+from preprocessing import prepare  # noqa: E402
 from recurrent import Recurrent  # noqa: E402
+from summaries import log_features, log_norms_over_time, log_recurrence  # noqa: E402
 
 BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
 

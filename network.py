@@ -6,7 +6,7 @@ import cifar_lenet5
 import mnist_rnn
 import runs
 import utils
-from augmentation import prepare
+from preprocessing import prepare
 
 EXPERIMENTS = {"cifar_lenet5": (cifar_lenet5, utils.load_images),
                "mnist_rnn": (mnist_rnn, utils.load_digits)}

@@ -1,8 +1,9 @@
-"""Where images come from, as arrays: the official CIFAR-10 and MNIST, fetched if need be, and the
-user's own folders and zips; what took time to decode is kept.
+"""Files of images as arrays: the official CIFAR-10 and MNIST, fetched if need be, and the user's
+own folders and zips; what took long to decode is kept in a cache.
 
-Every reader gives (training images, labels, test images, labels): uint8 (n, height, width,
-channels) and int32 (n,). What is missing, damaged or malformed is an InputError of one line.
+A data set is (training images, labels, test images, labels): uint8 (n, height, width, channels) and
+int32 (n,). What is damaged or malformed is an InputError of one line; an official file that is
+missing and cannot be fetched is an Unavailable, one kind of InputError.
 """
 import contextlib
 import gzip
@@ -39,11 +40,24 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
     "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
 }
+LUMA = np.float32([0.298936, 0.587043, 0.114021])  # of red, green and blue, as the course took it
 CACHE = ROOT / "data" / "cache"  # whatever the data folder: that may be shared or read-only
 CACHE_VERSION = 1  # raise it whenever the arrays that a loader makes from the same files change
 
 
 # --------------------------------------------------------------- official CIFAR-10, binary version
+
+def cifar10(data_dir):
+    """All of CIFAR-10: 32x32 colour, 50,000 + 10,000 images."""
+    source = official_cifar10(data_dir)
+    return cached("cifar10", source, lambda: read_cifar10(source))
+
+
+def elec677(data_dir):
+    """The course's subset, rebuilt: 28x28 grey, 10,000 + 1,000 images."""
+    source = official_cifar10(data_dir)
+    return cached("elec677", source, lambda: _rebuild_elec677(*read_cifar10(source)))
+
 
 def official_cifar10(data_dir):
     """Path of the official archive or its extracted folder, downloading the archive if neither is.
@@ -89,6 +103,27 @@ def read_cifar10(source):
     return (np.concatenate([images[name] for name in train]),
             np.concatenate([labels[name] for name in train]),
             images["test_batch.bin"], labels["test_batch.bin"])
+
+
+def _rebuild_elec677(train_images, train_labels, test_images, test_labels):
+    """The course's subset: the first 1,000 training and 100 test images a class, 28x28 grey."""
+    def first(images, labels, count):
+        # The course's files are numbered from 1 and wrap: Image00000.png is the last of its class.
+        chosen = np.concatenate([np.roll(np.flatnonzero(labels == c)[:count], 1)
+                                 for c in range(10)])
+        return grey28(images[chosen]), labels[chosen]
+    return *first(train_images, train_labels, 1000), *first(test_images, test_labels, 100)
+
+
+def grey28(images):
+    """Colour images as the course made its grey ones.
+
+    images: uint8 (n, 32, 32, 3) -> uint8 (n, 28, 28, 1). Luma in floating point, antialiased
+    bicubic resize, then rounding: within 1 grey level of the course's PNGs.
+    """
+    small = [np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BICUBIC))
+             for image in images.astype(np.float32) @ LUMA]
+    return np.clip(np.rint(small), 0, 255).astype(np.uint8)[..., None]
 
 
 # ------------------------------------------------------------------------------- MNIST, IDX files
@@ -141,7 +176,6 @@ def read_idx(path):
                          f"{' x '.join(map(str, shape))} values, "
                          f"{header + math.prod(shape):,} bytes")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
-
 
 
 # ------------------------------------------------------------------------- the user's own images
@@ -215,7 +249,6 @@ def _decode(path, listing, read, classes):
             np.stack(images["test"]), np.int32(labels["test"]))
 
 
-
 # ------------------------------------------------------------------------------ decoded once
 
 def _content_key(path):
@@ -232,8 +265,10 @@ def _content_key(path):
 
 
 def cached(name, source, build):
-    """The arrays that build() makes of what is in `source`, kept in CACHE. A cache that cannot be
-    written costs time, nothing else."""
+    """The data set that build() makes of a file or folder, kept in CACHE by a hash of its content.
+
+    A cache that cannot be written costs time, nothing else.
+    """
     file = CACHE / f"{name}-v{CACHE_VERSION}-{_content_key(source)[:16]}.npz"
     try:
         with np.load(file, allow_pickle=False) as stored:

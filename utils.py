@@ -13,14 +13,12 @@ import re
 import sys
 
 import numpy as np
-from PIL import Image
 
 import sources
 import synthetic
 from download import Unavailable
 from runs import InputError
 
-LUMA = np.float32([0.298936, 0.587043, 0.114021])  # of red, green and blue, as the course took it
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer",
                    "dog", "frog", "horse", "ship", "truck")
 
@@ -111,9 +109,9 @@ def load_digits(data="auto", data_dir="data"):
         folder = pathlib.Path(data).expanduser()
         if not folder.is_dir():
             raise InputError(f"--data {data}: no such folder (names: auto, mnist, synthetic)")
-        return _digits(folder, folder.name, folder.name)
+        return _idx_folder(folder, folder.name, folder.name)
     try:
-        return _digits(sources.official_mnist(data_dir), "mnist", "MNIST")
+        return _idx_folder(sources.official_mnist(data_dir), "mnist", "MNIST")
     except Unavailable as error:
         if data == "mnist":
             raise
@@ -133,7 +131,7 @@ def _warn_of_stand_in(error, drawn, real):
           f"!! Its accuracy says nothing about {real}.\n{bar}", file=sys.stderr)
 
 
-def _digits(folder, name, title):
+def _idx_folder(folder, name, title):
     arrays = sources.read_idx_folder(folder)
     classes = tuple(str(c) for c in range(1 + max(arrays[1].max(), arrays[3].max())))
     return Images(name, f"{title} ({_sizes(arrays[0], arrays[2])})", classes, *arrays)
@@ -153,38 +151,14 @@ def _elec677(data_dir):
             return dataclasses.replace(
                 own, name="elec677", classes=classes, title="CIFAR-10, ELEC 677 subset "
                 f"({_sizes(own.train_images, own.test_images)})")
-    source = sources.official_cifar10(data_dir)
-    arrays = sources.cached("elec677", source,
-                            lambda: _rebuild_elec677(*sources.read_cifar10(source)))
+    arrays = sources.elec677(data_dir)
     return Images("elec677", "CIFAR-10, ELEC 677 subset rebuilt from the official archive "
                   f"({_sizes(arrays[0], arrays[2])})", CIFAR10_CLASSES, *arrays)
 
 
 def _cifar10(data_dir):
-    source = sources.official_cifar10(data_dir)
-    arrays = sources.cached("cifar10", source, lambda: sources.read_cifar10(source))
+    arrays = sources.cifar10(data_dir)
     return Images("cifar10", f"CIFAR-10 ({_sizes(arrays[0], arrays[2])})", CIFAR10_CLASSES, *arrays)
-
-
-def _rebuild_elec677(train_images, train_labels, test_images, test_labels):
-    """The course's subset: the first 1,000 training and 100 test images a class, 28x28 grey."""
-    def first(images, labels, count):
-        # The course's files are numbered from 1 and wrap: Image00000.png is the last of its class.
-        chosen = np.concatenate([np.roll(np.flatnonzero(labels == c)[:count], 1)
-                                 for c in range(10)])
-        return grey28(images[chosen]), labels[chosen]
-    return *first(train_images, train_labels, 1000), *first(test_images, test_labels, 100)
-
-
-def grey28(images):
-    """Colour images as the course made its grey ones.
-
-    images: uint8 (n, 32, 32, 3) -> uint8 (n, 28, 28, 1). Luma in floating point, antialiased
-    bicubic resize, then rounding: within 1 grey level of the course's PNGs.
-    """
-    small = [np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BICUBIC))
-             for image in images.astype(np.float32) @ LUMA]
-    return np.clip(np.rint(small), 0, 255).astype(np.uint8)[..., None]
 
 
 # ------------------------------------------------------------------------------- parts
@@ -208,7 +182,7 @@ def restrict(data, classes="", grey=False):
         names = tuple(names[c] for c in kept)
         title += f", classes {classes} only"
     if grey and train[0].shape[-1] == 3:
-        train, test = ((np.concatenate([np.rint(part @ LUMA).astype(np.uint8)[..., None]
+        train, test = ((np.concatenate([np.rint(part @ sources.LUMA).astype(np.uint8)[..., None]
                                         for part in np.array_split(images, 20)]), labels)
                        for images, labels in (train, test))
         title += ", made grey"

@@ -9,13 +9,13 @@ import tensorflow as tf
 from conftest import run
 
 import utils
-from augmentation import prepare, random_holes, random_transforms
 from cifar_lenet5 import (
     RECIPES,
     Config,
     batch_norm,
     build_model,
     cross_entropy,
+    dense,
     evaluate,
     forward,
     make_predict,
@@ -25,7 +25,8 @@ from cifar_lenet5 import (
 )
 from optimizers import create_slots
 from options import parse
-from records import tile_filters
+from preprocessing import prepare, random_holes, random_transforms
+from summaries import tile_filters
 
 TINY = dataclasses.replace(Config(), filters=(3, 4), units=5, batch=6, replicas=2)
 
@@ -77,10 +78,11 @@ def test_initialisation_depends_on_its_stream_alone():
 
 # ------------------------------------------------------------------------------- training step
 
-@pytest.mark.parametrize("place", ["before", "after"])
-def test_forward_is_keras_in_training_mode(place):
+@pytest.mark.parametrize("place, precision", [("before", "float32"), ("after", "float32"),
+                                              ("before", "bfloat16")])
+def test_forward_is_keras_in_training_mode(place, precision):
     """Outputs and gradients over the parts of a batch are Keras's over the whole."""
-    config = dataclasses.replace(TINY, batch_norm=place, dropout=0.0)
+    config = dataclasses.replace(TINY, batch_norm=place, dropout=0.0, precision=precision)
     model = build_model((8, 8, 1), 3, config)
     x, results = prepare(images(7), 0.5, 0.25), []
     for network in (lambda: tf.concat(forward(model, tf.split(x, [4, 2, 1]), [0, 0]), 0),
@@ -90,8 +92,26 @@ def test_forward_is_keras_in_training_mode(place):
             loss = tf.reduce_sum(tf.square(logits))
         results.append([logits, *tape.gradient(
             loss, [v.value for v in model.trainable_variables])])
+    tolerance = {"float32": 1e-4, "bfloat16": 0.05}[precision]
     for mine, theirs in zip(*results):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-5 * np.abs(theirs).max())
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+def test_dense_by_hand():
+    """Three images, each a part: more parts than the layer has features."""
+    layer = keras.layers.Dense(1)
+    layer.build((None, 2))
+    layer.set_weights([np.float32([[2.0], [3.0]]), np.float32([1.0])])
+    parts = [tf.constant([[1.0, 1.0]]), tf.constant([[0.0, 2.0]]), tf.constant([[1.0, 0.0]])]
+    with tf.GradientTape() as tape:
+        tape.watch(parts)
+        outputs = dense(layer, parts)
+        loss = tf.reduce_sum(outputs[0]) + 10 * tf.reduce_sum(outputs[2])
+    np.testing.assert_allclose(tf.concat(outputs, 0)[:, 0], [6, 7, 3])
+    kernel, bias, *inputs = tape.gradient(loss, [layer.kernel.value, layer.bias.value, *parts])
+    np.testing.assert_allclose(kernel[:, 0], [11, 1])
+    np.testing.assert_allclose(bias, [11])
+    np.testing.assert_allclose(tf.concat(inputs, 0), [[2, 3], [0, 0], [20, 30]])
 
 
 @pytest.mark.parametrize("place", ["before", "after"])

@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from conftest import run
 
-from augmentation import prepare
 from mnist_rnn import RECIPES, Config, build_model
 from options import parse
-from records import norms_over_time
+from preprocessing import prepare
 from recurrent import CELLS, gate_activations
+from summaries import norms_over_time
 
 SMALL = dataclasses.replace(Config(), hidden=6)
 

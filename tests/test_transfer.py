@@ -40,6 +40,16 @@ def test_rotation_loses_nothing(head):
     assert rotate(x[:, :5], test[:, :5])[0].shape == (30, 5)
 
 
+def test_many_features_are_fitted_by_the_dual_to_the_same_machine():
+    rng = np.random.default_rng(0)
+    x, y, test = rng.normal(size=(40, 2001)), np.arange(40) % 3, rng.normal(size=(50, 2001))
+    train, other = scale(x, test)
+    small, small_test = rotate(train, other)
+    np.testing.assert_allclose(fit_head("svm", 1.0, train, y).decision_function(other),
+                               fit_head("svm", 1.0, small, y).decision_function(small_test),
+                               atol=0.05)
+
+
 @pytest.mark.parametrize("head", ["softmax", "svm"])
 def test_strength_is_chosen_on_validation_alone(head):
     """Two classes that one mislabelled, far image pulls the wrong way unless regularised."""

@@ -77,7 +77,8 @@ def test_subset_is_rebuilt_from_official_records(real_data):
     """Every one of the 4,000 lossless records stands in CIFAR10.zip, off by at most 1 grey level.
     """
     records = np.fromfile(real_data / "cifar10-first-4000.bin", np.uint8).reshape(4000, 3073)
-    rebuilt = utils.grey28(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)).astype(int)
+    colour = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    rebuilt = sources.grey28(colour).astype(int)
     course = utils.load_images("elec677", real_data).train_images.astype(int)
     exact = 0
     for label in range(10):
@@ -342,6 +343,8 @@ def test_own_idx_files(tmp_path):
     assert (data.train_images[0, 1, :, 0].tolist() == [5, 6, 7, 8, 9]
             and data.title.startswith("mine"))
     assert data.train_labels.tolist() == [2, 0, 1] and data.classes == ("0", "1", "2")
+    (tmp_path / "mine" / list(sources.MNIST_MD5)[1]).write_bytes(idx(np.array([2, 0, 255])))
+    assert len(utils.load_digits(str(tmp_path / "mine")).classes) == 256
 
 
 @pytest.mark.parametrize("content, word", [

@@ -1,4 +1,4 @@
-"""From pixels to what a network is given, in training with random transforms and holes."""
+"""Network input from pixels; in training, with random transforms and holes."""
 import math
 
 import tensorflow as tf

@@ -1,5 +1,5 @@
-"""What a run writes to TensorBoard of its network: histograms, the first layer's kernels, and how
-states and their gradients grow or shrink over time.
+"""What a run writes to TensorBoard about its network: histograms of weights, activations and gates,
+the first layer's kernels, and how recurrent states and their gradients grow or shrink over time.
 """
 import keras
 import numpy as np
@@ -96,11 +96,10 @@ def log_recurrence(run, step, model, inputs, labels):
     with run.writer("train").as_default():
         tf.summary.write("over_time/state", state, step=step, metadata=kind)
         tf.summary.write("over_time/gradient", gradient, step=step, metadata=kind)
-    return state, gradient
 
 
 def log_norms_over_time(run, model, inputs, labels):
-    """The same norms as a chart whose horizontal axis is the time step, not the update."""
+    """norms_over_time as a chart whose horizontal axis is the time step, not the update."""
     with run.writer("over_time").as_default():
         for name, values in zip(("state", "gradient"), norms_over_time(model, inputs, labels)):
             for t, value in enumerate(values, 1):
