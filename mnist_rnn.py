@@ -44,7 +44,8 @@ class Config:
     per_class: int = option(0, "training images of each class, drawn at random; 0: all", low=0)
     validation_fraction: float = option(1 / 12, "share of the training images held out for "
                                         "choices; 0 trains on all", low=0, high=0.9)
-    order: str = option("rows", "what the sequence runs over", ("rows", "columns"))
+    order: str = option("rows", "what the sequence runs over; both: a row and a column each step",
+                        ("rows", "columns", "both"))
     # network
     cell: str = option("gru", "recurrent cell; gru has its reset gate after the product, "
                        "gru-before before it; cnn is LeNet-5",
@@ -130,10 +131,20 @@ BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a s
 
 # ------------------------------------------------------------------------------------ network
 
+class RowsAndColumns(keras.layers.Layer):
+    """Square images (batch, side, side, channels) with row t and column t side by side in step t:
+    (batch, side, 2 side, channels)."""
+
+    def call(self, images):
+        return tf.concat([images, tf.transpose(images, [0, 2, 1, 3])], axis=2)
+
+
 def build_model(input_shape, classes, config):
-    """Images (height, width, channels) as sequences of rows or columns -> logits (batch, classes).
+    """Images (height, width, channels) as sequences of rows, columns or both -> logits (batch,
+    classes).
 
     `layers` recurrent layers, the last one's last state, dropout, dense; or LeNet-5 (--cell cnn).
+    Raises InputError for --order both where images are not square.
     """
     if config.cell == "cnn":
         return cifar_lenet5.build_model(input_shape, classes, config)
@@ -142,6 +153,11 @@ def build_model(input_shape, classes, config):
     x = images = keras.Input(input_shape, name="images")
     if config.order == "columns":
         x = keras.layers.Permute((2, 1, 3), dtype=policy, name="columns")(x)
+    elif config.order == "both":
+        if input_shape[0] != input_shape[1]:
+            raise runs.InputError(f"--order both needs square images, not {input_shape[0]}x"
+                                  f"{input_shape[1]}")
+        x = RowsAndColumns(dtype=policy, name="rows_and_columns")(x)
     x = keras.layers.Reshape((x.shape[1], -1), dtype=policy,
                              name="sequence")(x)  # (steps, features)
     for i in range(1, config.layers + 1):

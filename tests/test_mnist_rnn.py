@@ -2,11 +2,13 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import run
 
+import runs
 from mnist_rnn import RECIPES, Config, build_model
 from options import parse
 from preprocessing import prepare
@@ -44,6 +46,17 @@ def test_columns_are_the_rows_of_the_transpose():
     columns = build_model((7, 9, 1), 10, dataclasses.replace(SMALL, order="columns"))
     np.testing.assert_allclose(columns(x), rows(tf.transpose(x, [0, 2, 1, 3])),
                                rtol=1e-5, atol=1e-6)
+
+
+def test_both_orders_side_by_side():
+    """Step t of a 3x3 image: row t, then column t; images that are not square are refused."""
+    model = build_model((3, 3, 1), 10, dataclasses.replace(SMALL, order="both"))
+    sequence = keras.Model(model.input, model.get_layer("sequence").output)
+    x = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    assert sequence(x).numpy()[0].tolist() == [
+        [0, 1, 2, 0, 3, 6], [3, 4, 5, 1, 4, 7], [6, 7, 8, 2, 5, 8]]
+    with pytest.raises(runs.InputError, match="square images, not 7x9"):
+        build_model((7, 9, 1), 10, dataclasses.replace(SMALL, order="both"))
 
 
 @pytest.mark.parametrize("cell", CELLS)
