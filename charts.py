@@ -173,9 +173,11 @@ def plot_over_time(events):
             "norm of the hidden state h", "norm of the gradient d loss / d h")):
         updates, _, norms = series["train", f"over_time/{kind}"]
         numbers |= {"updates": updates, kind: np.stack(norms)}
-        for i, norm in enumerate(norms):
+        axis.plot(range(1, len(norms[0]) + 1), norms[0], "k--", label="before training", zorder=3)
+        for i, norm in enumerate(norms[1:], 1):
             axis.plot(range(1, len(norm) + 1), norm,
                       color=plt.cm.viridis(i / max(1, len(norms) - 1)))
+        axis.legend()
         axis.set(xlabel="time step", ylabel="mean over 100 images", title=label, yscale="log")
     scale = plt.Normalize(updates[0], updates[-1])
     figure.colorbar(plt.cm.ScalarMappable(scale, "viridis"), ax=axes, label="update")

@@ -4,6 +4,8 @@ Each draw_... takes a Network and returns (figure, numbers): the numbers are wha
 """
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow as tf
+from scipy.spatial.distance import pdist
 
 import analyses
 import runs
@@ -18,6 +20,16 @@ def first_of_each_class(labels, count):
     return np.stack([np.flatnonzero(labels == c)[:count] for c in np.unique(labels)])
 
 
+def recognised_of_each_class(network, count):
+    """Index of the first test image of each class that the network recognises, or of the first
+    where it recognises none; of at most `count` classes."""
+    labels, images = network.data.test_labels, network.inputs(network.data.test_images)
+    logits, = analyses.outputs(network.model, [network.model.layers[-1].name], images)
+    right = logits.argmax(1) == labels
+    return np.array([np.flatnonzero(labels == c)[right[labels == c].argmax()]
+                     for c in np.unique(labels)[:count]])
+
+
 # ------------------------------------------------------------------------------------ figures
 
 def draw_activations(network):
@@ -26,17 +38,20 @@ def draw_activations(network):
     images = network.inputs(network.data.test_images[chosen.ravel()])
     maps = [y.reshape(*chosen.shape, *y.shape[1:]).mean(1)
             for y in analyses.outputs(network.model, network.layers, images)]
+    limits = [max(np.percentile(mean, 99.5), 1e-12) for mean in maps]  # borders stand out
     figure, axes = plt.subplots(len(chosen), 1 + len(maps), figsize=(13, 1.7 * len(chosen)),
                                 layout="constrained", squeeze=False,
                                 width_ratios=[1.2] + [1] * (len(maps) - 1) + [1.8])
     for c, row in enumerate(axes):
         own = images.reshape(*chosen.shape, *images.shape[1:])[c]
         show(row[0], mosaic([as_grey(image) for image in own], 5), network.data.classes[c])
-        for layer, axis, mean in zip(network.layers, row[1:], maps):
-            tiles = [plt.cm.viridis(m / max(mean[c].max(), 1e-12))[..., :3]
-                     for m in np.moveaxis(mean[c].clip(0), -1, 0)]
-            show(axis, mosaic(tiles, max(1, len(tiles) // 4)),
-                 f"{layer}: 0 (dark) to {mean[c].max():.2f} (yellow)")
+        for axis, mean, limit in zip(row[1:], maps, limits):
+            tiles = [plt.cm.viridis(m / limit)[..., :3]
+                     for m in np.moveaxis(mean[c].clip(0, limit), -1, 0)]
+            show(axis, mosaic(tiles, max(1, len(tiles) // 4)))
+    for axis, layer, limit in zip(axes[0, 1:], network.layers, limits):
+        axis.set_title(f"{layer}: 0 (dark) to {limit:.2f} and more (yellow), all classes alike",
+                       fontsize=9)
     figure.suptitle(f"{network.name}: {chosen.shape[1]} test images a class, and the mean of each "
                     f"feature map over them\n{network.data.title}")
     return figure, {layer: mean for layer, mean in zip(network.layers, maps)}
@@ -85,25 +100,32 @@ def draw_deconv(network, layer):
     for own, seen in zip(patches, projections):
         tiles.append(mosaic([as_signed(p) for p in seen], 3, size=size))
         tiles.append(mosaic([as_grey(p) for p in own], 3, size=size))
-    picture = mosaic(tiles, 16, gap=4)
+    columns, gap, (height, width) = 12, 8, largest(tiles)
+    picture = mosaic(tiles, columns, gap)
     figure, axis = plt.subplots(figsize=(14, 14 * picture.shape[0] / picture.shape[1] + 0.6),
                                 layout="constrained")
     show(axis, picture, f"{network.name}, {layer}: of each feature map the nine strongest units on "
          f"{len(images):,} test images: projections (blue - 0 + red, each on its own scale) and, "
-         f"to their right, the image patches\n{network.data.title}")
+         f"to their right, the image patches\n{network.data.title}", pad=16)
+    for m in range(len(patches)):
+        axis.text(2 * m % columns * (width + gap), 2 * m // columns * (height + gap) - 1.5,
+                  f"map {m}", fontsize=7, va="bottom")
     return figure, dict(image=image, row=row, column=column, activation=value)
 
 
 def draw_occlusion(network, side=8, count=10):
-    """One test image a class: what happens as a grey square hides each part of it."""
+    """One recognised test image a class: what happens as a grey square hides each part of it
+    [fig. 7]."""
     layer, classes = network.layers[-1], network.data.classes
-    chosen = first_of_each_class(network.data.test_labels, 1)[:count, 0]
+    chosen = recognised_of_each_class(network, count)
     labels, images = (network.data.test_labels[chosen],
                       network.inputs(network.data.test_images[chosen]))
     grey = float(network.inputs(
         np.full((1, 1, 1, 1), network.data.train_images.mean()))[0, 0, 0, 0])
     result = analyses.occlusion(network.model, layer, images, labels, side, grey=grey)
-    activations, = analyses.outputs(network.model, [layer], images)
+    activations, logits = analyses.outputs(network.model, [layer, network.model.layers[-1].name],
+                                           images)
+    whole = tf.nn.softmax(logits).numpy()[np.arange(len(chosen)), labels]
     place = [np.unravel_index(a[..., m].argmax(), a.shape[:2])
              for a, m in zip(activations, result["map"])]
     rows, columns = np.transpose(place)
@@ -115,7 +137,8 @@ def draw_occlusion(network, side=8, count=10):
         show(row[0], as_grey(images[i]), f"{classes[labels[i]]}")
         show(row[1], as_signed(pixels[i]), f"projection of map {result['map'][i]}")
         for axis, key, title in ((row[2], "activation", "total activation of that map"),
-                                 (row[3], "probability", f"probability of {classes[labels[i]]}")):
+                                 (row[3], "probability", f"probability of {classes[labels[i]]}, "
+                                  f"unhidden {whole[i]:.2f}")):
             limits = dict(vmin=0, vmax=1) if key == "probability" else {}
             figure.colorbar(show(axis, result[key][i], title, **limits), ax=axis, shrink=0.8)
         seen = np.unique(result["predicted"][i])
@@ -142,6 +165,9 @@ def draw_evolution(network, count=6):
     figure, axes = plt.subplots(count, len(files), figsize=(1.5 * len(files), 1.75 * count),
                                 layout="constrained", squeeze=False)
     numbers = {"maps": maps, "steps": np.array(steps), "image": np.empty((count, len(files)), int)}
+    centre = [int(n) // 2 for n in activations.shape[1:3]]
+    top, bottom, left, right = analyses.receptive_field(network.model, layer, *centre)
+    size = bottom - top, right - left
     for k, file in enumerate(files):
         set_weights(network.model, runs.load_arrays(file))
         activations, = analyses.outputs(network.model, [layer], images)
@@ -153,7 +179,7 @@ def draw_evolution(network, count=6):
             top, bottom, left, right = analyses.receptive_field(
                 network.model, layer, int(row[i]), int(column[i]))
             jump = k and image[i] != numbers["image"][i, k - 1]
-            show(axis, as_signed(pixels[i, top:bottom, left:right]),
+            show(axis, mosaic([as_signed(pixels[i, top:bottom, left:right])], 1, size=size),
                  (f"step {steps[k]:,}\n" if i == 0 else "") + f"{value[i]:.1f}{' *' * bool(jump)}")
             if k == 0:
                 axis.set_ylabel(f"map {maps[i]}", fontsize=9)
@@ -165,34 +191,48 @@ def draw_evolution(network, count=6):
 
 
 def draw_invariance(network):
-    """Five images of five classes shifted, scaled and rotated: distance of features, and the
-    probability of the true class [fig. 5]."""
-    classes = network.data.classes
-    chosen = first_of_each_class(network.data.test_labels, 1)[:5, 0]
-    images, labels = (network.inputs(network.data.test_images[chosen]),
-                      network.data.test_labels[chosen])
+    """Five recognised images of five classes shifted, scaled and rotated: distance of features, and
+    the probability of the true class [fig. 5]."""
+    classes, data = network.data.classes, network.data
+    chosen = recognised_of_each_class(network, 5)
+    images, labels = network.inputs(data.test_images[chosen]), data.test_labels[chosen]
     names = [network.rectifiers[0], network.rectifiers[-1]]
+    others = network.inputs(data.test_images[first_of_each_class(data.test_labels, 10).ravel()])
+    usual = [pdist(y.reshape(len(y), -1)).mean()
+             for y in analyses.outputs(network.model, names, others)]
     changes = (("shift", "shifted down (pixels)", np.arange(-10, 11)),
                ("scale", "scaled by", np.geomspace(0.5, 2, 21)),
                ("rotation", "rotated by (degrees)", np.arange(-180, 181, 10)))
-    figure, axes = plt.subplots(3, 3, figsize=(12, 8.5), layout="constrained")
-    numbers = {}
+    figure = plt.figure(figsize=(12, 10), layout="constrained")
+    head, body = figure.subfigures(2, 1, height_ratios=[1.5, 8.5])
+    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    for axis, image, label, colour in zip(head.subplots(1, len(images), squeeze=False)[0], images,
+                                          labels, colours):
+        show(axis, as_grey(image), classes[label])
+        axis.title.set(color=colour, weight="bold")
+    axes, numbers = body.subplots(3, 3), {f"{names[k]}/usual": usual[k] for k in range(2)}
     for row, (kind, label, amounts) in zip(axes, changes):
         distances, probability = analyses.invariance(network.model, names, images, labels, kind,
                                                      amounts)
         numbers |= {f"{kind}/amounts": amounts, f"{kind}/distances": distances,
                     f"{kind}/probability": probability}
-        titles = ("distance of first-layer features", "distance of last hidden features",
-                  "probability of the true class")
-        for axis, values, title in zip(row, (*distances, probability), titles):
+        for axis, values, reference in zip(row, (*distances, probability), (*usual, None)):
             axis.plot(amounts, values)
-            axis.set(xlabel=label, title=title)
+            axis.set(xlabel=label, ylim=(0, None) if reference else (0, 1.02),
+                     ylabel="Euclidean distance" if reference else "probability")
+            if reference:
+                axis.axhline(reference, color="black", ls="--", lw=1,
+                             label="two test images, on average")
         if kind == "scale":
             for axis in row:
                 axis.set_xscale("log", base=2)
-    axes[0, 2].legend([classes[c] for c in labels], fontsize=8)
-    figure.suptitle(f"{network.name}: {names[0]} and {names[1]} as five test images are transformed"
-                    f"\n{network.data.title}")
+    for axis, title in zip(axes[0], (f"features of the first layer ({names[0]})",
+                                     f"features of the last hidden layer ({names[1]})",
+                                     "the true class")):
+        axis.set_title(title)
+    axes[0, 0].legend(fontsize=8)
+    figure.suptitle(f"{network.name}: distance from the features of the image as it is, as five "
+                    f"test images are transformed\n{data.title}")
     return figure, numbers
 
 
@@ -224,7 +264,9 @@ def draw_correspondence(network, count=20, trials=5):
     """Does hiding the same part change the features of all images of a class alike? [table 1]
 
     Delta of fixed parts against that of as large parts at random places, by layer; mean and
-    standard deviation over classes (fixed) or over classes and `trials` (random).
+    standard deviation over classes (fixed) or over classes and `trials` (random). A fixed part also
+    hides the same weights of the network from every image, whatever it shows; so all of it again
+    with groups of images drawn from all classes.
     """
     height, width = network.data.test_images.shape[1:3]
     h, w = height // 2, width // 2
@@ -233,29 +275,34 @@ def draw_correspondence(network, count=20, trials=5):
     grey = float(network.inputs(
         np.full((1, 1, 1, 1), network.data.train_images.mean()))[0, 0, 0, 0])
     names, rng = network.rectifiers, np.random.default_rng(0)
-    deltas = {part: [] for part in (*fixed, "random")}
     classes = first_of_each_class(network.data.test_labels, count)
     if classes.shape[1] < 2:
         raise runs.InputError("correspondence compares images of a class: at least two test images "
                               "of each are needed")
-    for chosen in classes:
-        images = network.inputs(network.data.test_images[chosen])
-        places = [[place] * len(images) for place in fixed.values()] + [
-            list(zip(rng.integers(0, height - h + 1, len(images)),
-                     rng.integers(0, width - w + 1, len(images)))) for _ in range(trials)]
-        parts = [[(slice(r, r + h), slice(c, c + w)) for r, c in place] for place in places]
-        table = analyses.correspondence(network.model, names, images, parts, grey)
-        for part, row in zip([*fixed, *["random"] * trials], table):
-            deltas[part].append(row)
-    figure, axis = plt.subplots(figsize=(9, 4), layout="constrained")
+    deltas = {}  # {part: Delta of each group and layer}
+    for kind, groups in (("", classes),
+                         (", mixed", rng.permutation(classes.ravel()).reshape(classes.shape))):
+        for chosen in groups:
+            images = network.inputs(network.data.test_images[chosen])
+            places = [[place] * len(images) for place in fixed.values()] + [
+                list(zip(rng.integers(0, height - h + 1, len(images)),
+                         rng.integers(0, width - w + 1, len(images)))) for _ in range(trials)]
+            parts = [[(slice(r, r + h), slice(c, c + w)) for r, c in place] for place in places]
+            table = analyses.correspondence(network.model, names, images, parts, grey)
+            for part, row in zip([*fixed, *["random"] * trials], table):
+                deltas.setdefault(part + kind, []).append(row)
+    figure, axis = plt.subplots(figsize=(9, 4.5), layout="constrained")
     x = np.arange(len(names))
     for i, (part, rows) in enumerate(deltas.items()):
-        axis.errorbar(x + 0.08 * (i - 2.5), np.mean(rows, 0), np.std(rows, 0, ddof=1), fmt="o",
-                      color="black" if part == "random" else None, capsize=2, label=part)
+        k, mixed = i % (len(fixed) + 1), i > len(fixed)
+        axis.errorbar(x + 0.12 * (k - 2.5) + 0.05 * mixed, np.mean(rows, 0), np.std(rows, 0, ddof=1)
+                      if len(rows) > 1 else None, fmt="o", capsize=2, ms=5,
+                      color="black" if k == len(fixed) else f"C{k}",
+                      mfc="white" if mixed else None, label=None if mixed else part)
     axis.set(xticks=x, xticklabels=names, ylabel="Delta (lower: more alike)",
              title=f"{network.name}: sign distance of feature changes when a {h}x{w} part is "
-             f"hidden\nin {classes.shape[1]} test images a class, mean and std over classes; "
-             f"{network.data.title}")
+             f"hidden in {classes.shape[1]} test images\nof one class (filled) or of all classes "
+             f"(open), mean and std over {len(classes)} groups; {network.data.title}")
     axis.title.set_fontsize(9)
     axis.legend(fontsize=8, ncols=2)
     return figure, {"layers": names} | {part: np.array(rows) for part, rows in deltas.items()}

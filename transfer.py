@@ -50,6 +50,8 @@ class Config:
                               high=1e9)
     scratch_steps: int = option(1000, "updates of the network from scratch, by the source's other "
                                 "options; 0: none", low=0)
+    flip: bool = option(True, "the network from scratch sees mirror images if the source did; "
+                        "--no-flip for digits, which are not their mirror images")
     # machine
     replicas: int = option(runs.cores(), "shares of a batch computed at a time, one core each",
                            low=1, names_run=False)
@@ -135,6 +137,12 @@ def fit_heads(train, validation, test, strengths):
     return [evaluate_head(head, strengths, *sets) for head in HEADS]
 
 
+def scratch_options(source, config):
+    """Options of the network from scratch: the source's, but for what this run's Config says."""
+    return dataclasses.replace(source, seed=config.seed, steps=config.scratch_steps,
+                               flip=source.flip and config.flip, replicas=config.replicas)
+
+
 def train_from_scratch(options, images, labels, data, stopped):
     """Test accuracy of a LeNet-5 trained on these images alone, or None if stopped() says stop.
 
@@ -218,8 +226,7 @@ def train(config):
         print(f"source   {network.folder}: {network.data.title}\ndata     {data.title}\n"
               f"run      {run.path}: {len(tasks)} steps")
 
-        options = dataclasses.replace(network.config, seed=config.seed, steps=config.scratch_steps,
-                                      replicas=config.replicas)
+        options = scratch_options(network.config, config)
         step, state = run.restore()
         found = state or {"seconds": np.zeros(())}
         if not state:

@@ -43,9 +43,9 @@ class Case:
 
     def images(self):
         """Random images uint8 (COUNT, height, width, channels) and labels int32 (COUNT,)."""
-        rng = np.random.default_rng(0)
-        return (rng.integers(0, 256, (COUNT, *self.shape), np.uint8),
-                rng.integers(0, 10, COUNT).astype(np.int32))
+        images, labels = np.random.default_rng(0), np.random.default_rng(2)
+        return (images.integers(0, 256, (COUNT, *self.shape), np.uint8),
+                labels.integers(0, 10, COUNT, np.int32))
 
     def weights(self):
         """Weights in Keras's order and layout."""

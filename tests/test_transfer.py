@@ -1,4 +1,5 @@
 """Transfer: heads by hand, and the script through its command line."""
+import dataclasses
 import signal
 import time
 
@@ -11,7 +12,15 @@ import runs
 import utils
 from charts import read_events
 from comparisons import plot_transfer
-from transfer import evaluate_head, fit_head, rotate, scale, train_from_scratch
+from transfer import (
+    Config,
+    evaluate_head,
+    fit_head,
+    rotate,
+    scale,
+    scratch_options,
+    train_from_scratch,
+)
 
 POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
 SOURCE = ("cifar_lenet5.py", "--data", "synthetic", "--classes", "0-4", "--filters", 4, 8,
@@ -70,6 +79,15 @@ def test_a_loss_that_is_not_finite_stops_it():
     with pytest.raises(runs.Diverged, match="step .* rate 1e.04.*--scratch-steps 0"):
         train_from_scratch(options, data.train_images[::100], data.train_labels[::100], data,
                            lambda: False)
+
+
+def test_the_network_from_scratch_has_the_sources_options():
+    source = cifar_lenet5.Config(rate=0.5, flip=True, seed=7, epochs=9.0)
+    config = Config(seed=3, scratch_steps=40, replicas=1)
+    assert scratch_options(source, config) == dataclasses.replace(
+        source, seed=3, steps=40, replicas=1)
+    assert not scratch_options(source, dataclasses.replace(config, flip=False)).flip
+    assert not scratch_options(dataclasses.replace(source, flip=False), config).flip
 
 
 def test_table_by_hand():
