@@ -83,6 +83,8 @@ class Config:
     shift: int = option(0, "shift at random by up to this many pixels", low=0)
     rotate: float = option(0.0, "rotate at random by up to this many degrees", low=0, high=180)
     zoom: float = option(0.0, "scale at random by up to this share", low=0, high=0.9)
+    elastic: float = option(0.0, "distort smoothly at random, by this standard deviation in pixels",
+                            low=0)
     cutout: int = option(0, "side of a random square set to the mean, pixels", low=0)
     # machine and records
     precision: str = option("float32", "of convolutions and products; weights stay float32",
@@ -241,7 +243,7 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
     batch = len(indices)
     sizes = shares(batch, config.replicas)
     seeds = {stream: tf.stack([runs.stream_seed(config.seed, stream), step])
-             for stream in ("transforms", "holes", "dropout")}
+             for stream in ("transforms", "elastic", "holes", "dropout")}
     targets = tf.one_hot(tf.gather(labels, indices), model.output.shape[1])
     targets = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
     parts = tf.split(tf.cast(tf.gather(images, indices), tf.float32), sizes)

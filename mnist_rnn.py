@@ -88,6 +88,8 @@ class Config:
     shift: int = option(0, "shift at random by up to this many pixels", low=0)
     rotate: float = option(0.0, "rotate at random by up to this many degrees", low=0, high=180)
     zoom: float = option(0.0, "scale at random by up to this share", low=0, high=0.9)
+    elastic: float = option(0.0, "distort smoothly at random, by this standard deviation in pixels",
+                            low=0)
     cutout: int = option(0, "side of a random square set to the mean, pixels", low=0)
     # machine and records
     precision: str = option("float32", "of matrix products and states; weights stay float32",

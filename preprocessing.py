@@ -1,4 +1,4 @@
-"""Network input from pixels; in training, with random transforms and holes."""
+"""Network input from pixels; in training, with random transforms, distortions and holes."""
 import math
 
 import tensorflow as tf
@@ -29,6 +29,37 @@ def random_transforms(seed, batch, height, width, config):
                     axis=1)
 
 
+def elastic_fields(seed, batch, height, width, smoothness=4.0):
+    """Random displacements of every pixel, down and right, float32 (batch, height, width, 2): of
+    unit variance, smooth like noise under a Gaussian of `smoothness` pixels (Simard et al. 2003).
+    """
+    def blur(size):
+        distance = tf.range(size, dtype=tf.float32)[:, None] - tf.range(size, dtype=tf.float32)
+        return tf.math.l2_normalize(tf.exp(-0.5 * (distance / smoothness) ** 2), axis=1)
+    noise = tf.random.stateless_normal((batch, 2, height, width), seed)
+    return tf.transpose(tf.matmul(blur(height) @ noise, blur(width), transpose_b=True),
+                        [0, 2, 3, 1])
+
+
+def displace(images, fields):
+    """Images (n, height, width, channels) that show at p what was at p + field(p), in pixels:
+    bilinear, the border's pixels going on outside."""
+    n, height, width, channels = images.shape
+    y = tf.range(height, dtype=tf.float32)[:, None] + fields[..., 0]
+    x = tf.range(width, dtype=tf.float32) + fields[..., 1]
+    y, x = tf.clip_by_value(y, 0, height - 1), tf.clip_by_value(x, 0, width - 1)
+    top, left = (tf.minimum(tf.floor(v), max(0, size - 2)) for v, size in ((y, height), (x, width)))
+    down, right = (y - top)[..., None], (x - left)[..., None]  # shares of the next pixel
+    corner = tf.cast(top * width + left, tf.int32)  # (n, height, width)
+    pixels = tf.reshape(images, (n, height * width, channels))
+
+    def across(first):
+        here = tf.gather(pixels, first, batch_dims=1)
+        return here + right * (tf.gather(pixels, first + min(1, width - 1), batch_dims=1) - here)
+    above, below = across(corner), across(corner + width * min(1, height - 1))
+    return above + down * (below - above)
+
+
 def random_holes(seed, batch, height, width, side):
     """True inside one random square a mask, clipped at the border: bool (batch, height, width, 1).
     """
@@ -41,7 +72,7 @@ def random_holes(seed, batch, height, width, side):
 def augment(parts, seeds, config, mean, std):
     """Random transforms and holes on the parts of a batch: float pixels 0 .. 255 -> network input.
 
-    seeds: of the streams "transforms" and "holes"; drawn for the batch as a whole.
+    seeds: of the streams "transforms", "elastic" and "holes"; drawn for the batch as a whole.
     """
     sizes, (height, width) = [len(x) for x in parts], parts[0].shape[1:3]
     if config.flip or config.shift or config.rotate or config.zoom:
@@ -50,6 +81,9 @@ def augment(parts, seeds, config, mean, std):
             images=x, transforms=t, output_shape=[height, width], fill_value=0.0,
             interpolation="BILINEAR", fill_mode="REFLECT")
             for x, t in zip(parts, tf.split(transforms, sizes))]
+    if config.elastic:
+        fields = elastic_fields(seeds["elastic"], sum(sizes), height, width)
+        parts = [displace(x, config.elastic * f) for x, f in zip(parts, tf.split(fields, sizes))]
     parts = [prepare(x, mean, std) for x in parts]
     if config.cutout:
         holes = random_holes(seeds["holes"], sum(sizes), height, width, config.cutout)

@@ -25,7 +25,14 @@ from cifar_lenet5 import (
 )
 from optimizers import create_slots
 from options import parse
-from preprocessing import prepare, random_holes, random_transforms
+from preprocessing import (
+    augment,
+    displace,
+    elastic_fields,
+    prepare,
+    random_holes,
+    random_transforms,
+)
 from summaries import tile_filters
 
 TINY = dataclasses.replace(Config(), filters=(3, 4), units=5, batch=6, replicas=2)
@@ -221,6 +228,50 @@ def test_rotation_and_zoom_keep_the_centre_and_their_bounds():
     scale = np.hypot(t[:, 0], t[:, 3])
     assert 27 < angle.max() <= 30 and -30 <= angle.min() < -27
     assert 1.15 < scale.max() <= 1.2001 and 1 / 1.2001 <= scale.min() < 0.87
+
+
+def test_elastic_fields_are_smooth_and_of_unit_variance():
+    fields = elastic_fields((0, 0), 2000, 12, 20).numpy()
+    assert fields.shape == (2000, 12, 20, 2)
+    np.testing.assert_allclose(fields.std(0), 1, atol=0.08)
+    np.testing.assert_allclose(fields.mean(0), 0, atol=0.11)
+
+    def correlation(a, b):
+        return np.corrcoef(a.ravel(), b.ravel())[0, 1]
+    # noise under a Gaussian of s pixels correlates over d pixels by exp(-d^2 / 4 s^2)
+    assert correlation(fields[:, 6, 10], fields[:, 6, 14]) == pytest.approx(np.exp(-1 / 4), abs=0.06)
+    assert abs(correlation(fields[..., 0], fields[..., 1])) < 0.05
+
+
+def test_displacement_by_hand():
+    x = np.float32([[0, 1, 2], [10, 11, 12], [20, 21, 22]])[None, ..., None]
+    fields = np.zeros((1, 3, 3, 2), np.float32)
+    np.testing.assert_array_equal(displace(x, fields), x)
+    fields[0, 1, 1] = 0.25, -0.5  # from a quarter below and a half to the left: 11 + 2.5 - 0.5
+    fields[0, 0, 0] = -3, 9       # outside: the border goes on
+    seen = displace(x, fields).numpy()[0, ..., 0]
+    assert seen[1, 1] == 13.0 and seen[0, 0] == 2.0 and seen[2, 2] == 22.0
+    assert displace(np.float32([[[[7]]]]), np.ones((1, 1, 1, 2), np.float32)).numpy() == 7
+
+
+def test_displacement_is_that_of_keras():
+    x = np.float32(images(4, size=9, channels=3))
+    fields = 3 * elastic_fields((1, 2), 4, 9, 9).numpy()
+    n, y, x_, c = np.meshgrid(*map(np.arange, x.shape), indexing="ij")
+    there = np.stack([n, y + fields[..., :1], x_ + fields[..., 1:], c])
+    expected = keras.ops.image.map_coordinates(x, np.float32(there), order=1, fill_mode="nearest")
+    np.testing.assert_allclose(displace(x, fields), expected, atol=1e-3)
+
+
+def test_elastic_distorts_what_is_trained_on():
+    config, x = dataclasses.replace(TINY, elastic=1.0), np.float32(images(6, size=9))
+    seeds = {stream: tf.constant([1, 2]) for stream in ("transforms", "elastic", "holes")}
+    one, = augment([x], seeds, config, 0.0, 1 / 255)
+    parts = augment([x[:4], x[4:]], seeds, config, 0.0, 1 / 255)
+    np.testing.assert_allclose(one, np.concatenate(parts), atol=1e-3)
+    field = elastic_fields([1, 2], 6, 9, 9)
+    np.testing.assert_allclose(one, displace(x, field), atol=1e-3)
+    assert np.abs(one - x).mean() > 10
 
 
 def test_cutout_hides_one_square():
