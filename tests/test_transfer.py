@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line, run, start, tags_not_in_readme
+from sklearn.svm import LinearSVC
 
 import cifar_lenet5
 import runs
@@ -16,6 +17,7 @@ from transfer import (
     Config,
     evaluate_head,
     fit_head,
+    fit_svm,
     rotate,
     scale,
     scratch_options,
@@ -49,14 +51,20 @@ def test_rotation_loses_nothing(head):
     assert rotate(x[:, :5], test[:, :5])[0].shape == (30, 5)
 
 
-def test_many_features_are_fitted_by_the_dual_to_the_same_machine():
+@pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("n, d", [(300, 20), (40, 2001)])
+def test_the_support_vector_machine_is_scikit_learns(strength, n, d):
+    """The same weights, intercepts and minimum as LIBLINEAR finds; labels need not begin at 0."""
     rng = np.random.default_rng(0)
-    x, y, test = rng.normal(size=(40, 2001)), np.arange(40) % 3, rng.normal(size=(50, 2001))
-    train, other = scale(x, test)
-    small, small_test = rotate(train, other)
-    np.testing.assert_allclose(fit_head("svm", 1.0, train, y).decision_function(other),
-                               fit_head("svm", 1.0, small, y).decision_function(small_test),
-                               atol=0.05)
+    labels = rng.choice([2, 5, 7], n)
+    x, = scale(rng.normal(size=(n, d)) + 0.5 * np.eye(8)[labels] @ rng.normal(size=(8, d)))
+    ours = fit_svm(strength, x, labels, tolerance=1e-7, most=20_000)
+    theirs = LinearSVC(C=strength, dual=d > n, tol=1e-8, max_iter=1_000_000).fit(x, labels)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=2e-3 * np.abs(theirs.coef_).max())
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=2e-3)
+    assert ours.score(x, labels) == theirs.score(x, labels)
+    usual = fit_svm(strength, np.float32(x), labels)  # the usual tolerance, and single precision
+    assert abs(usual.score(x, labels) - theirs.score(x, labels)) < 0.02
 
 
 @pytest.mark.parametrize("head", ["softmax", "svm"])
