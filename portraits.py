@@ -221,8 +221,7 @@ def draw_invariance(network):
             axis.set(xlabel=label, ylim=(0, None) if reference else (0, 1.02),
                      ylabel="Euclidean distance" if reference else "probability")
             if reference:
-                axis.axhline(reference, color="black", ls="--", lw=1,
-                             label="two test images, on average")
+                axis.axhline(reference, color="black", ls="--", lw=1)
         if kind == "scale":
             for axis in row:
                 axis.set_xscale("log", base=2)
@@ -230,9 +229,8 @@ def draw_invariance(network):
                                      f"features of the last hidden layer ({names[1]})",
                                      "the true class")):
         axis.set_title(title)
-    axes[0, 0].legend(fontsize=8)
-    figure.suptitle(f"{network.name}: distance from the features of the image as it is, as five "
-                    f"test images are transformed\n{data.title}")
+    figure.suptitle(f"{network.name}: features of five test images, transformed, against those of "
+                    f"the images as they are\n(dashed: of two test images, on average); {data.title}")
     return figure, numbers
 
 
