@@ -103,11 +103,16 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def has_bfloat16():
-    """Whether the processor multiplies bfloat16 in hardware (as /proc/cpuinfo says; Linux only)."""
+def cpu_info():
+    """What Linux says of the processor; elsewhere nothing."""
     with contextlib.suppress(OSError):
-        return "bf16" in pathlib.Path("/proc/cpuinfo").read_text()
-    return False
+        return pathlib.Path("/proc/cpuinfo").read_text()
+    return ""
+
+
+def has_bfloat16():
+    """Whether the processor multiplies bfloat16 in hardware (as far as is known; Linux only)."""
+    return "bf16" in cpu_info()
 
 
 def use_replicas(count):

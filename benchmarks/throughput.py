@@ -11,6 +11,7 @@ way reaches.
 import argparse
 import json
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -59,10 +60,13 @@ def measure(way, case):
 
 
 def ceiling():
-    """GFLOP/s of one large product: {"float32": NumPy's, "bfloat16": PyTorch's}."""
+    """GFLOP/s of one large product: {"float32": NumPy's, "bfloat16": PyTorch's}; and the "machine".
+    """
     import numpy as np
     import torch
-    n, best = 2048, {}
+    import runs
+    model = re.search(r"model name\s*: (.*)", runs.cpu_info())
+    n, best = 2048, {"machine": f"{runs.cores()} cores of {model[1] if model else 'this machine'}"}
     a = np.random.default_rng(0).normal(size=(n, n)).astype(np.float32)
     b = torch.tensor(a).bfloat16()
     for precision, product in (("float32", lambda: a @ a), ("bfloat16", lambda: b @ b)):
@@ -109,7 +113,8 @@ def tabulate(cases, ways, rounds):
 
 def summarize(rounds):
     """What was measured, in words: the machine's own speed, and the tables of each group."""
-    text = [f"{len(rounds)} rounds; large products: " + ", ".join(
+    machine = rounds[0]["ceiling"].get("machine")
+    text = [f"{len(rounds)} rounds{f'; {machine}' if machine else ''}; large products: " + ", ".join(
         f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
         for p in ("float32", "bfloat16"))]
     for group in CASES.values():
