@@ -107,13 +107,13 @@ def rotate(train, *others):
     return [x @ basis.T for x in (train, *others)]
 
 
-def fit_svm(strength, features, labels, tolerance=1e-4, most=2000):
+def fit_svm(strength, features, labels, tolerance=1e-4, most=500):
     """scikit-learn's LinearSVC (one against the rest, squared hinge), fitted by L-BFGS.
 
     The same objective, |w|^2 / 2 + C sum of max(0, 1 - t (w x + b))^2 with b in w, for all classes
-    at once; divided by C n, its gradient ends below `tolerance`, as LogisticRegression's does.
-    LinearSVC's own solver goes through the features class by class, 16 bytes each: for tens of
-    thousands of dense images that takes hours.
+    at once; divided by C n, its gradient ends below `tolerance`, as LogisticRegression's does, or
+    `most` steps are done, as with little regularisation of tens of thousands of images. For these
+    LinearSVC's own solver, 16 bytes a feature and class by class, takes hours.
     """
     machine = LinearSVC(C=strength)
     machine.classes_ = np.unique(labels)
