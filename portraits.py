@@ -230,7 +230,8 @@ def draw_invariance(network):
                                      "the true class")):
         axis.set_title(title)
     figure.suptitle(f"{network.name}: features of five test images, transformed, against those of "
-                    f"the images as they are\n(dashed: of two test images, on average); {data.title}")
+                    "the images as they are\n(dashed: of two test images, on average); "
+                    f"{data.title}")
     return figure, numbers
 
 
