@@ -64,6 +64,7 @@ def ceiling():
     """
     import numpy as np
     import torch
+
     import runs
     model = re.search(r"model name\s*: (.*)", runs.cpu_info())
     n, best = 2048, {"machine": f"{runs.cores()} cores of {model[1] if model else 'this machine'}"}
@@ -114,9 +115,9 @@ def tabulate(cases, ways, rounds):
 def summarize(rounds):
     """What was measured, in words: the machine's own speed, and the tables of each group."""
     machine = rounds[0]["ceiling"].get("machine")
-    text = [f"{len(rounds)} rounds{f'; {machine}' if machine else ''}; large products: " + ", ".join(
-        f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
-        for p in ("float32", "bfloat16"))]
+    text = [f"{len(rounds)} rounds; {f'{machine}; ' if machine else ''}large products: "
+            + ", ".join(f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
+                        for p in ("float32", "bfloat16"))]
     for group in CASES.values():
         cases = [case for case in group if describe(case) in rounds[0]]
         ways = [w for w in peers.WAYS if any(w in rounds[0][describe(case)] for case in cases)]
