@@ -284,8 +284,12 @@ def make_predict(model, mean, std, replicas):
     def predict(images):
         return tf.concat([model(prepare(part, mean, std), training=False)
                           for part in tf.split(images, shares(len(images), replicas))], axis=0)
+
+    def on(part):  # TensorFlow warns of many functions that are called once; not of concrete ones
+        part = tf.constant(part)
+        return predict.get_concrete_function(part)(part)
     return lambda images, chunk=500: np.concatenate(
-        [predict(tf.constant(images[i:i + chunk])) for i in range(0, len(images), chunk)])
+        [on(images[i:i + chunk]) for i in range(0, len(images), chunk)])
 
 
 def measure_statistics(model, inputs):

@@ -1,6 +1,8 @@
 """Transfer: heads by hand, and the script through its command line."""
 import dataclasses
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -96,6 +98,22 @@ def test_the_network_from_scratch_has_the_sources_options():
         source, seed=3, steps=40, replicas=1)
     assert not scratch_options(source, dataclasses.replace(config, flip=False)).flip
     assert not scratch_options(dataclasses.replace(source, flip=False), config).flip
+
+
+def test_many_networks_from_scratch_warn_of_nothing():
+    """TensorFlow warns of the sixth function of one kind that is traced for a single call."""
+    done = subprocess.run([sys.executable, "-c", """if True:
+        import dataclasses, cifar_lenet5, transfer, utils
+        data = utils.load_images("synthetic")
+        data = dataclasses.replace(data, test_images=data.test_images[:9],
+                                   test_labels=data.test_labels[:9])
+        options = cifar_lenet5.Config(filters=(2,), units=2, steps=1, batch=8)
+        for _ in range(7):
+            transfer.train_from_scratch(options, data.train_images[:8], data.train_labels[:8],
+                                        data, lambda: False)"""],
+        cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "retracing" not in done.stderr
 
 
 def test_table_by_hand():
