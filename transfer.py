@@ -1,6 +1,6 @@
 """Transfer: what each layer of a trained LeNet-5 is worth on images it was not trained for.
 
-    python transfer.py logs/cifar_lenet5/best-seed0 --data mnist
+    python transfer.py logs/cifar_lenet5/best-seed0 --data mnist --no-flip
     python transfer.py logs/cifar_lenet5/best-classes=0-4-seed0 --classes 5-9
 
 The layers are frozen; a softmax and a linear support vector machine are trained on each one's

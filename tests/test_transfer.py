@@ -211,3 +211,4 @@ def test_images_must_fit_the_network(finished, tmp_path):
                 Image.new("L", (20, 20), i).save(tmp_path / "d" / part / name / f"{i}.png")
     assert_one_line(run("transfer.py", finished[2][1], "--data", tmp_path / "d", "--logs",
                         tmp_path / "l"), "(20, 20, 1)", "(28, 28, 1)")
+    assert not (tmp_path / "l").exists()
