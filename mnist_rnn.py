@@ -44,8 +44,8 @@ class Config:
     per_class: int = option(0, "training images of each class, drawn at random; 0: all", low=0)
     validation_fraction: float = option(1 / 12, "share of the training images held out for "
                                         "choices; 0 trains on all", low=0, high=0.9)
-    order: str = option("rows", "what the sequence runs over; both: a row and a column each step",
-                        ("rows", "columns", "both"))
+    order: str = option("rows", "what the sequence runs over; sweeps: patches of 2x2, each layer "
+                        "down, up, right and left", ("rows", "columns", "sweeps"))
     # network
     cell: str = option("gru", "recurrent cell; gru has its reset gate after the product, "
                        "gru-before before it; cnn is LeNet-5",
@@ -125,7 +125,7 @@ from cifar_lenet5 import (  # noqa: E402
 )
 from optimizers import create_slots  # noqa: E402
 from preprocessing import prepare  # noqa: E402
-from recurrent import Recurrent  # noqa: E402
+from recurrent import Recurrent, Sweeps  # noqa: E402
 from summaries import log_features, log_norms_over_time, log_recurrence  # noqa: E402
 
 BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
@@ -133,20 +133,12 @@ BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a s
 
 # ------------------------------------------------------------------------------------ network
 
-class RowsAndColumns(keras.layers.Layer):
-    """Square images (batch, side, side, channels) with row t and column t side by side in step t:
-    (batch, side, 2 side, channels)."""
-
-    def call(self, images):
-        return tf.concat([images, tf.transpose(images, [0, 2, 1, 3])], axis=2)
-
-
 def build_model(input_shape, classes, config):
-    """Images (height, width, channels) as sequences of rows, columns or both -> logits (batch,
-    classes).
+    """Images (height, width, channels) as sequences of rows or columns -> logits (batch, classes).
 
-    `layers` recurrent layers, the last one's last state, dropout, dense; or LeNet-5 (--cell cnn).
-    Raises InputError for --order both where images are not square.
+    `layers` recurrent layers, the last one's last state, dropout, dense; with --order sweeps as
+    many layers of Sweeps, dropout, dense on all states of the last; or LeNet-5 (--cell cnn).
+    Raises InputError where --order sweeps meets maps with an odd side.
     """
     if config.cell == "cnn":
         return cifar_lenet5.build_model(input_shape, classes, config)
@@ -155,16 +147,21 @@ def build_model(input_shape, classes, config):
     x = images = keras.Input(input_shape, name="images")
     if config.order == "columns":
         x = keras.layers.Permute((2, 1, 3), dtype=policy, name="columns")(x)
-    elif config.order == "both":
-        if input_shape[0] != input_shape[1]:
-            raise runs.InputError(f"--order both needs square images, not {input_shape[0]}x"
-                                  f"{input_shape[1]}")
-        x = RowsAndColumns(dtype=policy, name="rows_and_columns")(x)
-    x = keras.layers.Reshape((x.shape[1], -1), dtype=policy,
-                             name="sequence")(x)  # (steps, features)
+    if config.order != "sweeps":
+        x = keras.layers.Reshape((x.shape[1], -1), dtype=policy,
+                                 name="sequence")(x)  # (steps, features)
     for i in range(1, config.layers + 1):
-        x = Recurrent(config.cell, config.hidden, return_sequences=i < config.layers, dtype=policy,
-                      seed=int(seeds.integers(2 ** 31)), name=f"{config.cell}{i}")(x)
+        options = dict(dtype=policy, seed=int(seeds.integers(2 ** 31)), name=f"{config.cell}{i}")
+        if config.order == "sweeps":
+            if x.shape[1] % 2 or x.shape[2] % 2:
+                raise runs.InputError("--order sweeps halves the sides of maps in each layer, "
+                                      f"which {x.shape[1]}x{x.shape[2]} of layer {i} forbids")
+            x = Sweeps(config.cell, config.hidden, **options)(x)
+        else:
+            x = Recurrent(config.cell, config.hidden, return_sequences=i < config.layers,
+                          **options)(x)
+    if config.order == "sweeps":
+        x = keras.layers.Flatten(dtype=policy, name="states")(x)
     x = keras.layers.Dropout(config.dropout, dtype=policy, name="dropout")(x)
     logits = keras.layers.Dense(classes, dtype="float32", name="logits",
                                 kernel_initializer=keras.initializers.GlorotUniform(

@@ -223,16 +223,16 @@ CELLS = {"rnn": (rnn, 1), "lstm": (lstm, 4), "gru": (gru, 3), "gru-before": (gru
 
 class Recurrent(keras.layers.Layer):
     """One of CELLS as a Keras layer: (batch, steps, features) -> (batch, steps, units), or the last
-    state.
+    state; `reverse` reads from the last step to the first, outputs staying at their steps.
 
     Orthogonal recurrent kernel (one orthogonal matrix a gate), Glorot-uniform kernel, zero bias but
     for the LSTM's forget gate, which starts at 1 (Jozefowicz et al. 2015).
     """
 
-    def __init__(self, cell, units, return_sequences=False, seed=0, **options):
+    def __init__(self, cell, units, return_sequences=False, reverse=False, seed=0, **options):
         super().__init__(**options)
-        self.cell, self.units, self.return_sequences, self.seed = (
-            cell, units, return_sequences, seed)
+        self.cell, self.units, self.return_sequences, self.reverse, self.seed = (
+            cell, units, return_sequences, reverse, seed)
         self.function, self.gates = CELLS[cell]
 
     def build(self, input_shape):
@@ -256,10 +256,59 @@ class Recurrent(keras.layers.Layer):
 
     def call(self, inputs):
         weights = (self.kernel, self.recurrent_kernel, self.bias)
-        h = self.function(inputs, *(tf.cast(tf.convert_to_tensor(w.value), inputs.dtype)
-                                    for w in weights))
-        return tf.stack(h, axis=1) if self.return_sequences else h[-1]
+        x = tf.reverse(inputs, [1]) if self.reverse else inputs
+        h = self.function(x, *(tf.cast(tf.convert_to_tensor(w.value), inputs.dtype)
+                               for w in weights))
+        if not self.return_sequences:
+            return h[-1]
+        return tf.stack(h[::-1] if self.reverse else h, axis=1)
 
     def compute_output_shape(self, input_shape):
         middle = (input_shape[1],) if self.return_sequences else ()
         return (input_shape[0], *middle, self.units)
+
+
+class Sweeps(keras.layers.Layer):
+    """A layer of ReNet (Visin et al. 2015): maps (batch, height, width, channels) -> (batch,
+    height / 2, width / 2, 2 units).
+
+    Patches of 2x2 are read along every column, down and up, then what these two cells say of each
+    patch along every row, right and left. All columns share two cells, all rows two others.
+    Raises ValueError for maps with an odd side.
+    """
+
+    def __init__(self, cell, units, seed=0, **options):
+        super().__init__(**options)
+        self.units = units
+        self.down, self.up, self.right, self.left = (
+            Recurrent(cell, units, return_sequences=True, reverse=name in ("up", "left"),
+                      seed=seed + 10 * i, name=name, dtype=self.dtype_policy)
+            for i, name in enumerate(("down", "up", "right", "left")))
+
+    def build(self, input_shape):
+        _, height, width, features = self.compute_output_shape(input_shape)
+        for layer in (self.down, self.up):
+            layer.build((None, height, 4 * input_shape[-1]))
+        for layer in (self.right, self.left):
+            layer.build((None, width, features))
+
+    def columns(self, maps):
+        """What `down` and `up` read: (batch * width / 2, height / 2, 4 channels)."""
+        _, height, width, channels = maps.shape
+        x = tf.reshape(maps, (-1, height // 2, 2, width // 2, 2, channels))
+        return tf.reshape(tf.transpose(x, (0, 3, 1, 2, 4, 5)), (-1, height // 2, 4 * channels))
+
+    def call(self, inputs):
+        _, height, width, features = self.compute_output_shape(inputs.shape)
+        x = self.columns(inputs)
+        x = tf.concat([self.down(x), self.up(x)], axis=-1)
+        x = tf.transpose(tf.reshape(x, (-1, width, height, features)), (0, 2, 1, 3))
+        x = tf.reshape(x, (-1, width, features))  # by rows
+        x = tf.concat([self.right(x), self.left(x)], axis=-1)
+        return tf.reshape(x, (-1, height, width, features))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        if height % 2 or width % 2:
+            raise ValueError(f"patches of 2x2 do not divide maps of {height}x{width}")
+        return (batch, height // 2, width // 2, 2 * self.units)

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recurrent import Recurrent, gate_activations
+from recurrent import Recurrent, Sweeps, gate_activations
 
 
 def tile_filters(kernel, columns=8, gap=1):
@@ -54,6 +54,11 @@ def log_features(run, step, model, inputs):
         tf.summary.write("filters/kernel", kernel, step=step, metadata=kind)
 
 
+def has_time(model):
+    """Whether the network reads an image as one sequence, so that its steps have norms."""
+    return any(isinstance(layer, Recurrent) for layer in model.layers)
+
+
 def norms_over_time(model, inputs, labels):
     """How large the last recurrent layer's state is after each step, and how much the loss feels
     it.
@@ -85,11 +90,15 @@ def norms_over_time(model, inputs, labels):
 
 def log_recurrence(run, step, model, inputs, labels):
     """Histograms of weights and gates; norms of state and gradient at each time step as tensors."""
-    first = next(layer for layer in model.layers if isinstance(layer, Recurrent))
+    first = next(layer for layer in model.layers if isinstance(layer, (Recurrent, Sweeps)))
     sequence = tf.cast(keras.Model(model.input, first.input)(inputs, training=False), tf.float32)
+    if isinstance(first, Sweeps):
+        first, sequence = first.down, first.columns(sequence)
     gates = gate_activations(first.cell, sequence,
                              *(tf.constant(w) for w in first.get_weights()))
     log_histograms(run, step, model, gates)
+    if not has_time(model):
+        return
     kind = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="norms"))
     state, gradient = norms_over_time(model, inputs, labels)
@@ -100,6 +109,8 @@ def log_recurrence(run, step, model, inputs, labels):
 
 def log_norms_over_time(run, model, inputs, labels):
     """norms_over_time as a chart whose horizontal axis is the time step, not the update."""
+    if not has_time(model):
+        return
     with run.writer("over_time").as_default():
         for name, values in zip(("state", "gradient"), norms_over_time(model, inputs, labels)):
             for t, value in enumerate(values, 1):

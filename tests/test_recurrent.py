@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recurrent import CELLS, Recurrent
+from recurrent import CELLS, Recurrent, Sweeps
 
 KERAS = {"rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU,
          "gru-before": lambda *a, **k: keras.layers.GRU(*a, reset_after=False, **k)}
@@ -110,3 +110,28 @@ def test_bfloat16_is_close(cell):
     short = [tf.cast(a, tf.bfloat16) for a in whole]
     np.testing.assert_allclose(tf.cast(states(cell, *short), tf.float32),
                                states(cell, *whole), atol=0.05)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_sweeps_are_keras_layers_along_columns_then_rows(cell):
+    """Every column of 2x2 patches down and up by itself, then every row right and left."""
+    maps = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
+    layer = Sweeps(cell, 5, seed=1)
+    found = layer(maps).numpy()
+
+    def both_ways(first, second, sequence):
+        """(steps, features) -> (steps, 10), by Keras's layers with the weights of two cells."""
+        states = []
+        for mine, backwards in ((first, False), (second, True)):
+            theirs = KERAS[cell](5, return_sequences=True, go_backwards=backwards)
+            theirs.build((None, *sequence.shape))
+            theirs.set_weights(mine.get_weights())
+            h = theirs(sequence[None]).numpy()[0]
+            states.append(h[::-1] if backwards else h)
+        return np.concatenate(states, axis=1)
+
+    for image, mine in zip(maps, found):
+        patches = np.array([[image[i:i + 2, j:j + 2].ravel() for j in (0, 2, 4)] for i in (0, 2)])
+        read = np.stack([both_ways(layer.down, layer.up, patches[:, j]) for j in range(3)], axis=1)
+        theirs = np.stack([both_ways(layer.right, layer.left, row) for row in read])
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
