@@ -73,7 +73,7 @@ def plot_curves(events, by="step", batch=None):
         return x, smooth(np.float64(values), width)
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    numbers = {}
+    numbers, halfway = {}, []  # error rates (%) in the middle of each accuracy's curve
 
     def draw(axis, group, names, key, style, colour, label, scale=1):
         names = [name for name in names if key in events[name]]
@@ -82,8 +82,11 @@ def plot_curves(events, by="step", batch=None):
         width = len(events[names[0]][key][0]) // 50 if axis is left else 1
         x, mean, deviation = over_seeds([curve(name, key, width) for name in names])
         axis.plot(x, scale * mean, style, color=colour, label=label)
+        if axis is right and len(x) > 1:
+            halfway.append(100 - scale * mean[len(x) // 2])
         if len(names) > 1:
-            axis.fill_between(x, scale * (mean - deviation), scale * (mean + deviation),
+            low = np.maximum(mean - deviation, 0.1 * mean)  # a logarithmic axis has no 0
+            axis.fill_between(x, scale * low, scale * (mean + deviation),
                               color=colour, alpha=0.2, linewidth=0)
         numbers["/".join((group, *key))] = np.column_stack([x, mean, deviation])
 
@@ -109,11 +112,15 @@ def plot_curves(events, by="step", batch=None):
                     said = label if own and axis is left else f"{label}, {what}"
                 draw(axis, group, names, key, style, colour, said, scale)
     label = {"step": "step", "sample": "training images seen", "time": "wall time (minutes)"}[by]
-    left.set(xlabel=label, ylabel="training loss (nats)" if own else "loss", ylim=(0, None),
-             title=f"{'Training loss' if own else 'Loss'}, mean over 2 % of the steps")
+    left.set(xlabel=label, ylabel="training loss (nats)" if own else "loss", yscale="log" if own
+             else "linear", title=f"{'Training loss' if own else 'Loss'}, mean over 2 % of the steps")
     right.set(xlabel=label, ylabel="accuracy (%)", title="Accuracy"
               + (", mean and std over n seeds" if len(groups) < len(events) else ""))
+    if halfway:  # what comes after the first steep rise fills the picture
+        height = min(100, 2 * max(halfway))
+        right.set_ylim(100 - height, min(100 + 0.03 * height, right.get_ylim()[1]))
     for axis in (left, right):
+        axis.xaxis.set_major_formatter("{x:,g}")
         if axis.lines:
             axis.legend(fontsize=8)
     return figure, numbers

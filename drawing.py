@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 STYLE = {"figure.dpi": 110, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
          "axes.grid": True, "grid.alpha": 0.3, "savefig.bbox": "tight", "legend.frameon": False,
+         "axes.formatter.min_exponent": 3,  # a logarithmic axis says 0.01, not a power of ten
          "axes.prop_cycle": plt.cycler(color=[  # Okabe & Ito, colour-blind safe
              "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"])}
 
