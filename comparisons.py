@@ -305,9 +305,10 @@ def plot_heat(rows, down, across, metric):
             means[i, j] = np.mean(finished) if finished else np.nan
             text = f"{lost[i, j]} of {len(cell)}\nnot finite" if lost[i, j] else ""
             if finished:
-                text = mean_and_deviation(finished, 1).replace(" +- ", "\n+- ") + "\n" + text
+                text = "\n".join([mean_and_deviation(finished, 1),
+                                  " ".join(f"{value:.0f}" for value in sorted(finished)), text])
             if text:
-                axis.text(j, i, text.strip(), ha="center", va="center", fontsize=7,
+                axis.text(j, i, text.strip(), ha="center", va="center", fontsize=6.5,
                           bbox=dict(boxstyle="round,pad=0.15", color="white", alpha=0.7))
     picture = axis.imshow(means, cmap="viridis", aspect="auto")
     axis.set(xticks=range(len(lefts)), xticklabels=lefts, yticks=range(len(ups)), yticklabels=ups,
@@ -315,7 +316,7 @@ def plot_heat(rows, down, across, metric):
     axis.grid(False)
     figure.colorbar(picture, label=metric.replace("_", " ") + " (%)" * (scale == 100))
     seeds = len({row["seed"] for row in rows})
-    title = [f"{seeds} seeds, mean +- standard deviation of those that ended",
+    title = [f"{seeds} seeds, mean +- standard deviation of those that ended, and each of them",
              *dict.fromkeys(row["data"] for row in rows if row["data"])]
     figure.suptitle("\n".join(title), fontsize=9)
     return figure, {"mean": means, "diverged": lost, down_label: np.array(ups),
