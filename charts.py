@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing import event_file_loader
 from tensorboard.util import tensor_util
 
 import gabor
+import runs
 from drawing import as_signed, mosaic, show
 
 
@@ -21,6 +22,8 @@ def read_events(folder):
     step was written twice the later one counts; if none has a step, they count from 0 in the order
     they were written. A file cut off at its end gives what it holds.
     """
+    with runs.quiet_import():
+        import tensorflow  # noqa: F401  TensorBoard reads with it, and would load it noisily
     series = {}
     for file in sorted(pathlib.Path(folder).rglob("events.out.tfevents.*")):
         part = file.parent.relative_to(folder).as_posix().removeprefix(".")
@@ -112,8 +115,9 @@ def plot_curves(events, by="step", batch=None):
                     said = label if own and axis is left else f"{label}, {what}"
                 draw(axis, group, names, key, style, colour, said, scale)
     label = {"step": "step", "sample": "training images seen", "time": "wall time (minutes)"}[by]
-    left.set(xlabel=label, ylabel="training loss (nats)" if own else "loss", yscale="log" if own
-             else "linear", title=f"{'Training loss' if own else 'Loss'}, mean over 2 % of the steps")
+    left.set(xlabel=label, ylabel="training loss (nats)" if own else "loss",
+             yscale="log" if own else "linear",
+             title=f"{'Training loss' if own else 'Loss'}, mean over 2 % of the steps")
     right.set(xlabel=label, ylabel="accuracy (%)", title="Accuracy"
               + (", mean and std over n seeds" if len(groups) < len(events) else ""))
     if halfway:  # what comes after the first steep rise fills the picture

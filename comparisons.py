@@ -305,8 +305,9 @@ def plot_heat(rows, down, across, metric):
             means[i, j] = np.mean(finished) if finished else np.nan
             text = f"{lost[i, j]} of {len(cell)}\nnot finite" if lost[i, j] else ""
             if finished:
-                text = "\n".join([mean_and_deviation(finished, 1),
-                                  " ".join(f"{value:.0f}" for value in sorted(finished)), text])
+                each = " ".join(f"{value:.0f}" for value in sorted(finished))
+                text = "\n".join([mean_and_deviation(finished, 1), *[each] * (len(finished) > 1),
+                                  text])
             if text:
                 axis.text(j, i, text.strip(), ha="center", va="center", fontsize=6.5,
                           bbox=dict(boxstyle="round,pad=0.15", color="white", alpha=0.7))

@@ -16,7 +16,6 @@ import shlex
 import shutil
 
 import numpy as np
-import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 
 import runs
@@ -107,6 +106,8 @@ def keep(run, folder, points):
 
 def _copy(run, folder, every):
     """`keep` every so many losses of a run in an empty folder."""
+    with runs.quiet_import():
+        import tensorflow as tf
     for name in ("config.json", "result.json"):
         shutil.copy(run / name, folder / name)
     parts = {}

@@ -94,10 +94,8 @@ def parse(words=None):
 if __name__ == "__main__":  # --help answers before the slow imports below
     options = parse()
 
-with runs.quiet_import():
-    import matplotlib.pyplot as plt
-    import numpy as np
-    import tensorflow as tf
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
 
 import charts  # noqa: E402
 import comparisons  # noqa: E402
@@ -131,6 +129,8 @@ def write(figure, numbers, path, run=None):
     with runs.atomic_file(path.with_name(path.name + ".npz")) as stream:
         np.savez_compressed(stream, **numbers)
     if run is not None:
+        with runs.quiet_import():
+            import tensorflow as tf
         writer = tf.summary.create_file_writer(str(run / "figures"))
         with writer.as_default():
             image = tf.io.decode_png(picture.read_bytes(), channels=3)

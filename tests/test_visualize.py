@@ -149,10 +149,12 @@ def test_heat_by_hand():
     np.testing.assert_allclose(numbers["mean"], [[np.nan, np.nan], [40, 60]])
     assert numbers["diverged"].tolist() == [[0, 2], [1, 0]]
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert figure.get_suptitle() == "2 seeds, mean +- standard deviation of those that ended\nD"
+    assert figure.get_suptitle() == "2 seeds, mean +- standard deviation of those that ended, " \
+        "and each of them\nD"
     with pytest.raises(runs.InputError, match="more than optimizer and rate"):
         plot_heat(rows + rows[:1], ["optimizer"], "rate", "accuracy")
-    assert sorted(texts) == ["2 of 2\nnot finite", "40.0\n1 of 2\nnot finite", "60.0\n+- 14.1"]
+    assert sorted(texts) == ["2 of 2\nnot finite", "40.0\n1 of 2\nnot finite",
+                             "60.0 +- 14.1\n50 70"]
 
 
 def test_study_by_hand(tmp_path):
