@@ -117,7 +117,7 @@ def plot_curves(events, by="step", batch=None):
     label = {"step": "step", "sample": "training images seen", "time": "wall time (minutes)"}[by]
     left.set(xlabel=label, ylabel="training loss (nats)" if own else "loss",
              yscale="log" if own else "linear",
-             title=f"{'Training loss' if own else 'Loss'}, mean over 2 % of the steps")
+             title=f"{'Training loss' if own else 'Loss'}, running mean over 2 % of the steps")
     right.set(xlabel=label, ylabel="accuracy (%)", title="Accuracy"
               + (", mean and std over n seeds" if len(groups) < len(events) else ""))
     if halfway:  # what comes after the first steep rise fills the picture

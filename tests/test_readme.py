@@ -40,7 +40,10 @@ def test_there_are_commands():
 
 
 def test_every_command_works(tmp_path, monkeypatch, real_data):
-    """In their order, in an empty folder: later commands use what the earlier ones wrote."""
+    """In their order, in an empty folder: later commands use what the earlier ones wrote.
+
+    All but `visualize.py all`, which test_scripts runs.
+    """
     monkeypatch.chdir(tmp_path)
     seen = set()
     for command in COMMANDS:
@@ -48,7 +51,7 @@ def test_every_command_works(tmp_path, monkeypatch, real_data):
         words = [w for word in words for w in (sorted(map(str, tmp_path.glob(word)))
                                                if "*" in word else [word])]
         words = small(script, words)
-        if (script, *words) in seen:
+        if (script, *words) in seen or words[:1] == ["all"]:
             continue
         seen.add((script, *words))
         status, out, err = run(script, *words, cwd=tmp_path, DATA_DIR=str(real_data))
