@@ -157,7 +157,7 @@ def plot_filters(events):
              title, pad=12)
         for i, f in enumerate(fits[k] for k in order):
             axis.text(i % columns * (width + 2) - 0.4, i // columns * (height + 2) - 0.7,
-                      f"{f['r2']:.2f} {f['angle']:.0f}° {f['frequency']:.2f}", fontsize=5.5)
+                      f"{f['r2']:.2f}, {f['angle']:.0f}°", fontsize=7)
     shown = [as_signed(kernels[m][..., i], np.abs(kernels[m]).max())
              for m in chosen for i in order[:24]]
     axis = bottom.subplots()
@@ -165,8 +165,8 @@ def plot_filters(events):
          f"over training: the same filters, best fit first, at steps "
          f"{', '.join(f'{steps[m]:,}' for m in chosen)} from top to bottom, each row on one scale")
     figure.suptitle(
-        f"{name}: {count} first-layer kernels, {height}x{width}, step {steps[-1]:,}, with r2, "
-        "stripe angle and frequency (cycles a pixel) of the best Gabor fit\n"
+        f"{name}: {count} first-layer kernels, {height}x{width}, step {steps[-1]:,}, with r2 "
+        "and stripe angle of the best Gabor fit\n"
         f"mean r2 {r2.mean():.2f} (shuffled pixels {chance.mean():.2f}); {100 * share:.0f} % fit "
         "better than 95 % of shuffled kernels (chance 5 %)", fontsize=10)
     return figure, {"kernel": kernels[-1], "order": order, "step": steps[-1], "r2": r2,

@@ -218,7 +218,8 @@ def draw_invariance(network):
                     f"{kind}/probability": probability}
         for axis, values, reference in zip(row, (*distances, probability), (*usual, None)):
             axis.plot(amounts, values)
-            axis.set(xlabel=label, ylim=(0, None) if reference else (0, 1.02),
+            top = 1.05 * max(values.max(), reference) if reference else 1.02
+            axis.set(xlabel=label, ylim=(0, top),
                      ylabel="Euclidean distance" if reference else "probability")
             if reference:
                 axis.axhline(reference, color="black", ls="--", lw=1)
