@@ -3,6 +3,7 @@
     python mnist_rnn.py                                 a GRU by the best recipe
     python mnist_rnn.py --cell lstm --recipe original   an LSTM as in the original report
     python mnist_rnn.py --cell cnn                      LeNet-5 on the same images and budget
+    python mnist_rnn.py --order sweeps --hidden 32      patch by patch, along columns, then rows
 """
 import dataclasses
 import sys
@@ -144,24 +145,26 @@ def build_model(input_shape, classes, config):
         return cifar_lenet5.build_model(input_shape, classes, config)
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[config.precision]
     seeds = np.random.default_rng(runs.stream_seed(config.seed, "initialisation"))
+
+    def options(i):
+        return dict(cell=config.cell, units=config.hidden, dtype=policy, name=f"{config.cell}{i}",
+                    seed=int(seeds.integers(2 ** 31)))
+
     x = images = keras.Input(input_shape, name="images")
-    if config.order == "columns":
-        x = keras.layers.Permute((2, 1, 3), dtype=policy, name="columns")(x)
-    if config.order != "sweeps":
-        x = keras.layers.Reshape((x.shape[1], -1), dtype=policy,
-                                 name="sequence")(x)  # (steps, features)
-    for i in range(1, config.layers + 1):
-        options = dict(dtype=policy, seed=int(seeds.integers(2 ** 31)), name=f"{config.cell}{i}")
-        if config.order == "sweeps":
+    if config.order == "sweeps":
+        for i in range(1, config.layers + 1):
             if x.shape[1] % 2 or x.shape[2] % 2:
                 raise runs.InputError("--order sweeps halves the sides of maps in each layer, "
                                       f"which {x.shape[1]}x{x.shape[2]} of layer {i} forbids")
-            x = Sweeps(config.cell, config.hidden, **options)(x)
-        else:
-            x = Recurrent(config.cell, config.hidden, return_sequences=i < config.layers,
-                          **options)(x)
-    if config.order == "sweeps":
+            x = Sweeps(**options(i))(x)
         x = keras.layers.Flatten(dtype=policy, name="states")(x)
+    else:
+        if config.order == "columns":
+            x = keras.layers.Permute((2, 1, 3), dtype=policy, name="columns")(x)
+        x = keras.layers.Reshape((x.shape[1], -1), dtype=policy,
+                                 name="sequence")(x)  # (steps, features)
+        for i in range(1, config.layers + 1):
+            x = Recurrent(return_sequences=i < config.layers, **options(i))(x)
     x = keras.layers.Dropout(config.dropout, dtype=policy, name="dropout")(x)
     logits = keras.layers.Dense(classes, dtype="float32", name="logits",
                                 kernel_initializer=keras.initializers.GlorotUniform(
