@@ -237,10 +237,11 @@ def cross_entropy(targets, logits, kind="logits"):
     return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
 
+@tf.autograph.experimental.do_not_convert  # it has nothing to convert, which takes a second
 def train_step(model, slots, config, mean, std, images, labels, indices, rate, step):
     """One update on images[indices]; returns its mean loss. Everything random is drawn from `step`.
     """
-    batch = len(indices)
+    batch = indices.shape[0]
     sizes = shares(batch, config.replicas)
     seeds = {stream: tf.stack([runs.stream_seed(config.seed, stream), step])
              for stream in ("transforms", "elastic", "holes", "dropout")}
@@ -280,10 +281,10 @@ def make_train_block(model, slots, config, *data):
 def make_predict(model, mean, std, replicas):
     """Function: uint8 images (n, height, width, channels) -> logits (n, classes), in evaluation
     mode."""
-    @tf.function
+    @tf.function(autograph=False)
     def predict(images):
-        return tf.concat([model(prepare(part, mean, std), training=False)
-                          for part in tf.split(images, shares(len(images), replicas))], axis=0)
+        parts = tf.split(images, shares(images.shape[0], replicas))
+        return tf.concat([model(prepare(x, mean, std), training=False) for x in parts], axis=0)
 
     def on(part):  # TensorFlow warns of many functions that are called once; not of concrete ones
         part = tf.constant(part)

@@ -74,7 +74,7 @@ def augment(parts, seeds, config, mean, std):
 
     seeds: of the streams "transforms", "elastic" and "holes"; drawn for the batch as a whole.
     """
-    sizes, (height, width) = [len(x) for x in parts], parts[0].shape[1:3]
+    sizes, (height, width) = [x.shape[0] for x in parts], parts[0].shape[1:3]
     if config.flip or config.shift or config.rotate or config.zoom:
         transforms = random_transforms(seeds["transforms"], sum(sizes), height, width, config)
         parts = [tf.raw_ops.ImageProjectiveTransformV3(
