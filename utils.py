@@ -127,7 +127,7 @@ def _drawn(kind):
 
 def _warn_of_stand_in(error, drawn, real):
     bar = "!" * 78
-    print(f"{bar}\n!! NO REAL DATA: {error}\n!! What is used instead is the SYNTHETIC stand-in ({drawn}).\n"
+    print(f"{bar}\n!! NO REAL DATA: {error}\n!! In its place: the SYNTHETIC stand-in ({drawn}).\n"
           f"!! Its accuracy says nothing about {real}.\n{bar}", file=sys.stderr)
 
 
