@@ -120,8 +120,8 @@ def plot_curves(events, by="step", batch=None):
              title=f"{'Training loss' if own else 'Loss'}, running mean over 2 % of the steps")
     right.set(xlabel=label, ylabel="accuracy (%)", title="Accuracy"
               + (", mean and std over n seeds" if len(groups) < len(events) else ""))
-    if halfway:  # what comes after the first steep rise fills the picture
-        height = min(100, 2 * max(halfway))
+    if own and halfway:  # what comes after the first steep rise fills the picture
+        height = min(100, max(1, 2 * max(halfway)))
         right.set_ylim(100 - height, min(100 + 0.03 * height, right.get_ylim()[1]))
     for axis in (left, right):
         axis.xaxis.set_major_formatter("{x:,g}")

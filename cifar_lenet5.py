@@ -237,7 +237,7 @@ def cross_entropy(targets, logits, kind="logits"):
     return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
 
-@tf.autograph.experimental.do_not_convert  # it has nothing to convert, which takes a second
+@tf.autograph.experimental.do_not_convert  # looking for what to convert is slow
 def train_step(model, slots, config, mean, std, images, labels, indices, rate, step):
     """One update on images[indices]; returns its mean loss. Everything random is drawn from `step`.
     """

@@ -153,10 +153,10 @@ def build_model(input_shape, classes, config):
     x = images = keras.Input(input_shape, name="images")
     if config.order == "sweeps":
         for i in range(1, config.layers + 1):
-            if x.shape[1] % 2 or x.shape[2] % 2:
-                raise runs.InputError("--order sweeps halves the sides of maps in each layer, "
-                                      f"which {x.shape[1]}x{x.shape[2]} of layer {i} forbids")
-            x = Sweeps(**options(i))(x)
+            try:
+                x = Sweeps(**options(i))(x)
+            except ValueError as error:
+                raise runs.InputError(f"--order sweeps, layer {i}: {error}") from error
         x = keras.layers.Flatten(dtype=policy, name="states")(x)
     else:
         if config.order == "columns":

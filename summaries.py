@@ -89,7 +89,8 @@ def norms_over_time(model, inputs, labels):
 
 
 def log_recurrence(run, step, model, inputs, labels):
-    """Histograms of weights and gates; norms of state and gradient at each time step as tensors."""
+    """Histograms of weights and gates; where an image is one sequence, norms of state and gradient
+    at each time step as tensors."""
     first = next(layer for layer in model.layers if isinstance(layer, (Recurrent, Sweeps)))
     sequence = tf.cast(keras.Model(model.input, first.input)(inputs, training=False), tf.float32)
     if isinstance(first, Sweeps):

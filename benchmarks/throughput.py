@@ -89,6 +89,12 @@ def spread(values, digits=2):
             f"({min(values):,.{digits}f} .. {max(values):,.{digits}f})")
 
 
+def middle(rounds, name, way, key):
+    """"1,234": the median over the rounds that have this way of a case; "" if none has."""
+    values = [r[name][way][key] for r in rounds if way in r[name]]
+    return f"{statistics.median(values):,.0f}" if values else ""
+
+
 def tabulate(cases, ways, rounds):
     """Markdown tables of one group of cases: training; evaluation and memory."""
     others = [way for way in ways if way != "ours"]
@@ -97,8 +103,7 @@ def tabulate(cases, ways, rounds):
             "|---|" + "---|" * (len(ways) + 2)]
     for case in cases:
         name = describe(case)
-        cells = [f"{statistics.median(r[name][w]['rate'] for r in rounds if w in r[name]):,.0f}"
-                 if w in rounds[0][name] else "" for w in ways]
+        cells = [middle(rounds, name, w, "rate") for w in ways]
         ratios = [r[name]["ours"]["rate"] / max(r[name][w]["rate"] for w in others if w in r[name])
                   for r in rounds]
         share = [100 * r[name]["ours"]["rate"] * case.flops / 1e9 / r["ceiling"][case.precision]
@@ -107,9 +112,8 @@ def tabulate(cases, ways, rounds):
     rows += ["", "| case | " + " | ".join(f"{way}: evaluation, images/s; memory, MiB"
                                           for way in ways) + " |", "|---|" + "---|" * len(ways)]
     for name in map(describe, cases):
-        cells = ["; ".join(
-            f"{statistics.median(r[name][w][key] for r in rounds if w in r[name]):,.0f}"
-            for key in ("evaluation", "memory")) if w in rounds[0][name] else "" for w in ways]
+        cells = ["; ".join(filter(None, (middle(rounds, name, w, key)
+                                         for key in ("evaluation", "memory")))) for w in ways]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

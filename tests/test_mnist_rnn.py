@@ -55,7 +55,7 @@ def test_sweeps_halve_the_sides_of_maps():
         (4, 6, 12), (2, 3, 12), (72,)]
     cells = [3 * 6 * (features + 6 + 2) for features in (4, 12, 48, 12)]
     assert model.count_params() == 2 * sum(cells) + 72 * 10 + 10
-    with pytest.raises(runs.InputError, match="in each layer, which 5x7 of layer 2"):
+    with pytest.raises(runs.InputError, match="layer 2: patches of 2x2 do not divide maps of 5x7$"):
         build_model((10, 14, 1), 10, config)
 
 

@@ -80,6 +80,15 @@ def test_curves_draw_the_numbers_they_save():
     assert figure.axes[0].get_xlabel() == "training images seen"
 
 
+def test_curves_of_a_network_that_is_never_wrong(recwarn):
+    """The accuracy axis keeps a height, and nothing is warned of."""
+    steps = np.arange(3)
+    perfect = series([3.0, 2.0]) | {("test", "evaluation/accuracy"): (steps, steps, [1.0] * 3)}
+    figure, _ = plot_curves({"a-seed0": perfect})
+    low, high = figure.axes[1].get_ylim()
+    assert low == 99 and 100 < high < 101 and not list(recwarn)
+
+
 def test_curves_of_events_that_others_wrote():
     """Keras's own tags, for one: what is named after a loss or an accuracy is drawn."""
     def points(*values):
