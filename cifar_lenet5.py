@@ -8,6 +8,7 @@ import dataclasses
 import math
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import runs
 from options import option, parse
@@ -113,6 +114,9 @@ from optimizers import apply_gradients, create_slots  # noqa: E402
 from preprocessing import augment, prepare  # noqa: E402
 from summaries import log_features  # noqa: E402
 
+# TensorFlow's optimisation of graphs gains nothing here and delays the first step
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
 
 
@@ -211,13 +215,13 @@ def forward(model, parts, seed):
     Parts run on one core each. Batch norm and dropout see the batch as a whole, so that the number
     of parts changes nothing but rounding; the large dense layer does so for speed.
     """
+    sizes = [x.shape[0] for x in parts]
     for layer in model.layers[1:]:
         if isinstance(layer, keras.layers.BatchNormalization):
             parts = batch_norm(layer, parts)
         elif layer.name == "hidden":
             parts = dense(layer, parts)
         elif isinstance(layer, keras.layers.Dropout):
-            sizes = [x.shape[0] for x in parts]
             kept = tf.random.stateless_uniform((sum(sizes), parts[0].shape[1]), seed) >= layer.rate
             parts = [tf.where(k, x / (1 - layer.rate), tf.zeros([], x.dtype))
                      for x, k in zip(parts, tf.split(kept, sizes))]
@@ -275,22 +279,32 @@ def make_train_block(model, slots, config, *data):
             loss = train_step(model, slots, config, *data, indices[i], rates[i], first + i)
             losses = losses.write(i, loss)
         return losses.stack()
-    return train_block
+
+    train_block = train_block.get_concrete_function()
+    # the first call, here of no steps, prepares the graph; the caller need not wait for it
+    first_call = ThreadPoolExecutor(1).submit(
+        train_block, tf.zeros((0, config.batch), tf.int32), tf.zeros(0), tf.constant(0))
+
+    def train_steps(indices, rates, first):
+        first_call.result()
+        return train_block(indices, rates, first)
+    return train_steps
 
 
 def make_predict(model, mean, std, replicas):
     """Function: uint8 images (n, height, width, channels) -> logits (n, classes), in evaluation
-    mode."""
+    mode; `replicas` chunks of images at a time, one core each."""
     @tf.function(autograph=False)
     def predict(images):
-        parts = tf.split(images, shares(images.shape[0], replicas))
-        return tf.concat([model(prepare(x, mean, std), training=False) for x in parts], axis=0)
+        return model(prepare(images, mean, std), training=False)
 
-    def on(part):  # TensorFlow warns of many functions that are called once; not of concrete ones
-        part = tf.constant(part)
-        return predict.get_concrete_function(part)(part)
-    return lambda images, chunk=500: np.concatenate(
-        [on(images[i:i + chunk]) for i in range(0, len(images), chunk)])
+    def on(images, chunk=250):
+        chunks = [tf.constant(images[i:i + chunk]) for i in range(0, len(images), chunk)]
+        # TensorFlow warns of many functions that are called once; not of concrete ones
+        functions = [predict.get_concrete_function(x) for x in chunks]
+        with ThreadPoolExecutor(replicas) as pool:
+            return np.concatenate(list(pool.map(lambda f, x: f(x), functions, chunks)))
+    return on
 
 
 def measure_statistics(model, inputs):
@@ -332,10 +346,8 @@ def load(config, load_data=utils.load_images):
     observed = {"train": (images[sample], labels[sample])}
     if len(held_out):
         observed["validation"] = data.train_images[held_out], data.train_labels[held_out]
-    if not config.standardize:
-        return data, images, labels, observed, 0.0, 1.0
-    return (data, images, labels, observed,
-            float(images.mean() / 255), float(images.std() / 255) or 1.0)
+    mean, std = utils.moments(images) if config.standardize else (0.0, 1.0)
+    return data, images, labels, observed, mean, std or 1.0
 
 
 def train(config):
@@ -363,7 +375,7 @@ def train(config):
                       for v, slot in zip(model.trainable_variables, values)}
         predict = make_predict(model, mean, std, config.replicas)
         train_block = make_train_block(model, slots, config, mean, std, tf.constant(images),
-                                       tf.constant(labels)).get_concrete_function()
+                                       tf.constant(labels))
         order = runs.stream_seed(config.seed, "order")
         evaluations = set(
             np.linspace(0, total, config.evaluations + 1).round().astype(int).tolist())

@@ -204,7 +204,7 @@ def train(config):
                       for v, slot in zip(model.trainable_variables, values)}
         predict = make_predict(model, mean, std, config.replicas)
         train_block = make_train_block(model, slots, config, mean, std, tf.constant(images),
-                                       tf.constant(labels)).get_concrete_function()
+                                       tf.constant(labels))
         order = runs.stream_seed(config.seed, "order")
         evaluations = set(
             np.linspace(0, total, config.evaluations + 1).round().astype(int).tolist())

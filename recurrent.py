@@ -233,7 +233,7 @@ class Recurrent(keras.layers.Layer):
         super().__init__(**options)
         self.cell, self.units, self.return_sequences, self.reverse, self.seed = (
             cell, units, return_sequences, reverse, seed)
-        self.function, self.gates = CELLS[cell]
+        self.gates = CELLS[cell][1]
 
     def build(self, input_shape):
         initializers = keras.initializers
@@ -253,12 +253,15 @@ class Recurrent(keras.layers.Layer):
                 [keras.ops.zeros_like(one), one, keras.ops.zeros(2 * self.units, dtype)])
         self.bias = self.add_weight(shape=(2, width) if self.cell == "gru" else (width,),
                                     name="bias", initializer=bias)
+        # one graph for all shares of a batch and for evaluation: unrolling takes a second
+        shapes = [(None, *input_shape[1:]), *(w.shape for w in self.weights)]
+        self.function = tf.function(CELLS[self.cell][0], autograph=False, input_signature=[
+            tf.TensorSpec(shape, self.compute_dtype) for shape in shapes])
 
     def call(self, inputs):
-        weights = (self.kernel, self.recurrent_kernel, self.bias)
         x = tf.reverse(inputs, [1]) if self.reverse else inputs
         h = self.function(x, *(tf.cast(tf.convert_to_tensor(w.value), inputs.dtype)
-                               for w in weights))
+                               for w in self.weights))
         if not self.return_sequences:
             return h[-1]
         return tf.stack(h[::-1] if self.reverse else h, axis=1)

@@ -14,6 +14,7 @@ or 130 / 143 (Ctrl-C / SIGTERM, after saving a checkpoint).
 import contextlib
 import dataclasses
 import fcntl
+import gc
 import hashlib
 import importlib.metadata
 import json
@@ -81,19 +82,29 @@ def stream_seed(seed, stream):
 
 @contextlib.contextmanager
 def quiet_import():
-    """Discard what C++ libraries write to stderr while they load.
+    """Import Keras and TensorFlow in here: in silence, and two seconds sooner than without.
 
-    TensorFlow 2.21 greets there whatever TF_CPP_MIN_LOG_LEVEL says (its issue 100442).
+    TensorFlow 2.21 greets on stderr whatever TF_CPP_MIN_LOG_LEVEL says (its issue 100442). Keras
+    imports scikit-learn and Matplotlib for wrappers of its own and does without where they are not
+    installed, as they seem to be while this lasts. What is imported stays for good, so that
+    Python's collector of garbage need not look at it, neither now nor later.
     """
+    gc.disable()
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    unseen = {"sklearn", "matplotlib"} - set(sys.modules)
     try:
         os.dup2(null, 2)
+        sys.modules.update(dict.fromkeys(unseen))  # None: importing it raises ImportError
         yield
     finally:
+        for name in unseen:
+            del sys.modules[name]
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
+        gc.freeze()
+        gc.enable()
 
 
 # --------------------------------------------------------------------------- the machine

@@ -39,9 +39,8 @@ def measure(changes):
     runs.use_replicas(cores)
     with runs.quiet_import():
         import tensorflow as tf
-
-        import mnist_rnn
     import cifar_lenet5
+    import mnist_rnn
     from optimizers import create_slots
     if "cell" in case:
         del case["filters"], case["units"]

@@ -41,8 +41,9 @@ def ours():
     """{"occlusion": seconds, "deconvolution": seconds} and the results of this project."""
     import runs
     with runs.quiet_import():
-        import analyses
-        import cifar_lenet5
+        import keras  # noqa: F401
+    import analyses
+    import cifar_lenet5
     from deconvnet import one_unit, project
     images, many, weights = inputs()
     model = cifar_lenet5.build_model((28, 28, 1), 10, cifar_lenet5.Config())

@@ -74,9 +74,8 @@ def ours(case):
     runs.use_replicas(runs.cores())
     with runs.quiet_import():
         import tensorflow as tf
-
-        import mnist_rnn
     import cifar_lenet5
+    import mnist_rnn
     from optimizers import create_slots
     if case.network == "lenet5":
         config = cifar_lenet5.Config(batch=case.batch, precision=case.precision,
@@ -100,7 +99,7 @@ def ours(case):
         first = block(dataclasses.replace(config, dropout=0.0))
         return float(first(np.arange(case.batch, dtype=np.int32)[None], np.float32([0]), 0)[0])
     model = build(case.shape, 10, config)
-    train_block = block(config, model).get_concrete_function()
+    train_block = block(config, model)
 
     def train(steps):
         indices = np.random.default_rng(0).integers(0, COUNT, (steps, case.batch), np.int32)
