@@ -71,18 +71,19 @@ def draw_statistics(network):
         dead = np.flatnonzero(statistics["max"][-1] <= 0)
         numbers |= {f"{layer}/{name}": values for name, values in statistics.items()}
         numbers |= {f"{layer}/dead": dead, f"{layer}/near_duplicates": np.array(pairs)}
+        order = np.argsort(statistics["mean"][-1])
         heat = show(axes[0, k], 100 * statistics["active"], aspect="auto", vmin=0, vmax=100,
                     title=f"{layer}: {activations.shape[-1]} maps, {len(dead)} dead, {len(pairs)} "
                     "pairs of near-duplicates (r > 0.95)")
         axes[0, k].set(yticks=range(len(classes) + 1), yticklabels=[*classes, "all"],
-                       xlabel="feature map")
+                       xticks=range(0, len(order), 8), xlabel="feature map")
         figure.colorbar(heat, ax=axes[0, k], label="places active (%)")
-        order = np.argsort(statistics["mean"][-1])
         x = np.arange(len(order))
         axes[1, k].errorbar(x, statistics["mean"][-1][order], statistics["std"][-1][order], fmt="o",
                             ms=3, lw=0.7, label="mean and standard deviation")
         axes[1, k].plot(x, statistics["max"][-1][order], ".", label="maximum")
-        axes[1, k].set(xlabel="feature map, by mean", ylabel="activation", yscale="symlog",
+        axes[1, k].set(xlabel="feature map, by mean", yscale="symlog",
+                       ylabel="activation (logarithmic above 1, linear below)",
                        title=f"{layer}: distributions on {len(images):,} test images")
         axes[1, k].set_ylim(top=4 * axes[1, k].get_ylim()[1])
         axes[1, k].legend(loc="upper center", ncols=2)

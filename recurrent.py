@@ -1,11 +1,13 @@
 """The three recurrent layers with back-propagation through time written out.
 
 Each function maps a whole sequence x (batch, steps, features) to a tuple of its hidden states, one
-(batch, units) a step, starting from zeros. A step multiplies [x_t 1 h_(t-1)] with the weights
-stacked as [W; b; U], one matrix product for input, bias and state. The backward pass (Werbos 1990)
-goes through the steps in reverse; the gradients of W, b and U are then one product over all steps,
-[x 1 h]' da. Whatever is local to a step is done step by step, while it is still in the processor's
-cache. No clipping, no truncation.
+(batch, units) a step, starting from zeros, and to its backward pass, as tf.custom_gradient wants
+it: from the gradients of the loss with respect to the states (None where there is none) to those
+with respect to x, W, U, b. A step multiplies [x_t 1 h_(t-1)] with the weights stacked as [W; b; U],
+one matrix product for input, bias and state. The backward pass (Werbos 1990) goes through the steps
+in reverse; the gradients of W, b and U are then one product over all steps, [x 1 h]' da. Whatever
+is local to a step is done step by step, while it is still in the processor's cache. No clipping, no
+truncation.
 
 Notation: x W is a matrix product, x * y is element by element, s is the logistic function, [a b]
 joins along the last axis, U' is the transpose. Weights have Keras's names, shapes and gate order:
@@ -43,6 +45,11 @@ def _transpose(U):
     return tf.concat([tf.transpose(U[:, :half]), tf.transpose(U[:, half:])], axis=0)
 
 
+def _sum(a, b):
+    """a + b; None is nothing."""
+    return b if a is None else a if b is None else a + b
+
+
 def _gradients(x, W, z, da):
     """(dx, dW, dU, db) from z_t = [x_t 1 h_(t-1)] and da_t = d loss / d (z_t [W; b; U]): lists."""
     features, da = W.shape[0], tf.concat(da, axis=0)  # (steps * batch, gates * units)
@@ -56,7 +63,6 @@ def _by_batch(rows, x):
     return tf.transpose(tf.reshape(rows, (x.shape[1], -1, x.shape[2])), [1, 0, 2])
 
 
-@tf.custom_gradient
 def rnn(x, W, U, b):
     """Elman's network: h_t = tanh(x_t W + h_(t-1) U + b).
 
@@ -71,15 +77,14 @@ def rnn(x, W, U, b):
     U_t = _transpose(U)
 
     def backward(*dh):
-        da, carried = [], 0.0
+        da, carried = [], None
         for t, d in reversed(list(enumerate(dh, 1))):
-            da.insert(0, through_tanh(h[t], d + carried))
+            da.insert(0, through_tanh(h[t], _sum(d, carried)))
             carried = tf.matmul(da[0], U_t)
         return _gradients(x, W, z, da)
     return tuple(h[1:]), backward
 
 
-@tf.custom_gradient
 def lstm(x, W, U, b):
     """Long short-term memory (Hochreiter & Schmidhuber 1997, forget gate of Gers et al. 2000).
 
@@ -103,10 +108,10 @@ def lstm(x, W, U, b):
     U_t = _transpose(U)
 
     def backward(*dh):
-        da, carried, dc = [], 0.0, 0.0
+        da, carried, dc = [], None, None
         for (i, f, g, o, tanh_c, before), d in reversed(list(zip(steps, dh))):
-            d += carried
-            dc += through_tanh(tanh_c, d * o)
+            d = _sum(d, carried)
+            dc = _sum(dc, through_tanh(tanh_c, d * o))
             da.insert(0, tf.concat([
                 through_sigmoid(i, dc * g), through_sigmoid(f, dc * before),
                 through_tanh(g, dc * i), through_sigmoid(o, d * tanh_c)], axis=1))
@@ -116,7 +121,6 @@ def lstm(x, W, U, b):
     return tuple(h[1:]), backward
 
 
-@tf.custom_gradient
 def gru(x, W, U, b):
     """Gated recurrent unit, reset gate after the product (Keras's default, cuDNN's form).
 
@@ -142,9 +146,9 @@ def gru(x, W, U, b):
     U_t = _transpose(U)
 
     def backward(*dh):
-        dp, dn, carried = [], [], 0.0
+        dp, dn, carried = [], [], None
         for (z, r, p, n, difference), d in reversed(list(zip(steps, dh))):
-            d += carried
+            d = _sum(d, carried)
             through = d * z
             dn.insert(0, through_tanh(n, d - through))
             dp.insert(0, tf.concat([through_sigmoid(z, d * difference),
@@ -160,7 +164,6 @@ def gru(x, W, U, b):
     return tuple(h[1:]), backward
 
 
-@tf.custom_gradient
 def gru_reset_before(x, W, U, b):
     """Gated recurrent unit, reset gate before the product (Cho et al. 2014).
 
@@ -184,9 +187,9 @@ def gru_reset_before(x, W, U, b):
         h.append(n + z * (h[-1] - n))
 
     def backward(*dh):
-        d_zr, d_n, carried = [], [], 0.0
+        d_zr, d_n, carried = [], [], None
         for (z, r, n, before), d in reversed(list(zip(steps, dh))):
-            d += carried
+            d = _sum(d, carried)
             through = d * z
             d_n.insert(0, through_tanh(n, d - through))
             q = tf.matmul(d_n[0], U_n)
@@ -200,10 +203,24 @@ def gru_reset_before(x, W, U, b):
     return tuple(h[1:]), backward
 
 
+def all_states(cell):
+    """A cell's function x, W, U, b -> its states, with its own gradient."""
+    return tf.custom_gradient(CELLS[cell][0])
+
+
+def last_state(cell):
+    """The same, the last state alone: no gradient comes to the others but by way of it."""
+    @tf.custom_gradient
+    def function(x, W, U, b):
+        h, backward = CELLS[cell][0](x, W, U, b)
+        return h[-1], lambda dh: backward(*[None] * (len(h) - 1), dh)
+    return function
+
+
 def gate_activations(cell, x, W, U, b):
     """{gate: values (steps, batch, units)} of a layer over a sequence; arguments as for the layers.
     """
-    h = tf.stack(CELLS[cell][0](x, W, U, b), axis=1)
+    h = tf.stack(CELLS[cell][0](x, W, U, b)[0], axis=1)
     before = tf.concat([tf.zeros_like(h[:, :1]), h[:, :-1]], axis=1)
     units = U.shape[0]
     if cell == "rnn":
@@ -255,7 +272,8 @@ class Recurrent(keras.layers.Layer):
                                     name="bias", initializer=bias)
         # one graph for all shares of a batch and for evaluation: unrolling takes a second
         shapes = [(None, *input_shape[1:]), *(w.shape for w in self.weights)]
-        self.function = tf.function(CELLS[self.cell][0], autograph=False, input_signature=[
+        function = (all_states if self.return_sequences else last_state)(self.cell)
+        self.function = tf.function(function, autograph=False, input_signature=[
             tf.TensorSpec(shape, self.compute_dtype) for shape in shapes])
 
     def call(self, inputs):
@@ -263,7 +281,7 @@ class Recurrent(keras.layers.Layer):
         h = self.function(x, *(tf.cast(tf.convert_to_tensor(w.value), inputs.dtype)
                                for w in self.weights))
         if not self.return_sequences:
-            return h[-1]
+            return h
         return tf.stack(h[::-1] if self.reverse else h, axis=1)
 
     def compute_output_shape(self, input_shape):

@@ -11,7 +11,7 @@ import runs
 from mnist_rnn import RECIPES, Config, build_model
 from options import parse
 from preprocessing import prepare
-from recurrent import CELLS, gate_activations
+from recurrent import CELLS, all_states, gate_activations
 from summaries import norms_over_time
 
 SMALL = dataclasses.replace(Config(), hidden=6)
@@ -68,7 +68,7 @@ def test_norms_over_time(cell):
     state, gradient = norms_over_time(model, x, labels)
     layer, head = model.get_layer(f"{cell}1"), model.get_layer("logits")
     weights = [tf.constant(w) for w in layer.get_weights()]
-    h = np.stack(CELLS[cell][0](tf.reshape(x, (5, 7, 9)), *weights))  # (steps, batch, units)
+    h = np.stack(all_states(cell)(tf.reshape(x, (5, 7, 9)), *weights))  # (steps, batch, units)
     np.testing.assert_allclose(state, np.linalg.norm(h, axis=2).mean(1), rtol=1e-5)
     error = tf.nn.softmax(model(x)).numpy() - np.eye(10)[labels]
     last = np.linalg.norm(error @ head.kernel.numpy().T, axis=1).mean()
@@ -87,7 +87,7 @@ def test_gates_rebuild_the_states():
     weights = [tf.constant(w) for w in layer.get_weights()]
     gates = {name: values.numpy()
              for name, values in gate_activations("lstm", sequence, *weights).items()}
-    c, h = 0, np.stack(CELLS["lstm"][0](sequence, *weights))
+    c, h = 0, np.stack(all_states("lstm")(sequence, *weights))
     for t in range(7):
         c = gates["forget"][:, t] * c + gates["input"][:, t] * gates["candidate"][:, t]
         np.testing.assert_allclose(h[t], gates["output"][:, t] * np.tanh(c), rtol=1e-4, atol=1e-6)

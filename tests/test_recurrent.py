@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recurrent import CELLS, Recurrent, Sweeps
+from recurrent import CELLS, Recurrent, Sweeps, all_states
 
 KERAS = {"rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU,
          "gru-before": lambda *a, **k: keras.layers.GRU(*a, reset_after=False, **k)}
@@ -12,7 +12,7 @@ KERAS = {"rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.
 
 def states(cell, *arguments):
     """The layer's hidden states, (batch, steps, units)."""
-    return tf.stack(CELLS[cell][0](*arguments), axis=1)
+    return tf.stack(all_states(cell)(*arguments), axis=1)
 
 
 def arguments(cell, steps=5, batch=3, features=4, units=6, dtype=np.float64, seed=0):
@@ -21,6 +21,26 @@ def arguments(cell, steps=5, batch=3, features=4, units=6, dtype=np.float64, see
     shapes = ((batch, steps, features), (features, gates * units), (units, gates * units),
               (2, gates * units) if cell == "gru" else (gates * units,))
     return [tf.constant(rng.normal(0, 0.7, shape), dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_layer_is_unrolled_once(cell):
+    """For all sizes of a batch, in a graph and out of it, with the gradients of the plain function.
+    """
+    layer = Recurrent(cell, 6, return_sequences=True)
+    layer.build((None, 5, 4))
+    x, *_ = arguments(cell, dtype=np.float32)
+    weights = [w.value for w in layer.weights]
+
+    def gradients(function):
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([tf.reduce_sum(tf.sin(function(part))) for part in tf.split(x, (2, 1))])
+        return tape.gradient(loss, weights)
+    plain = gradients(lambda part: states(cell, part, *weights))
+    for found in gradients(layer), tf.function(lambda: gradients(layer))():
+        for a, b in zip(found, plain, strict=True):
+            np.testing.assert_allclose(a, b, 1e-5, 1e-6)
+    assert layer.function.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -90,7 +110,7 @@ def test_layer_in_a_model(cell):
     out = tf.function(model)(data)
     first, second = model.layers[1:]
     np.testing.assert_allclose(out, second(first(data)), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(first(data)[:, -1], CELLS[cell][0](
+    np.testing.assert_allclose(first(data)[:, -1], all_states(cell)(
         tf.constant(data), *map(tf.constant, first.get_weights()))[-1], rtol=1e-5, atol=1e-6)
 
 

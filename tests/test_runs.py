@@ -190,3 +190,15 @@ def test_hparams_and_options_are_logged(config):
     assert "| rate | 0.5 |" in events["result", "config"][2][0].item().decode()
     assert events["result", "result/test_accuracy"][2] == [0.25]
     assert any(tag.startswith("_hparams_") for _, tag in events)
+
+
+def test_quiet_import():
+    """Keras comes without what only its wrappers use, which is there again afterwards."""
+    code = """import runs, sys
+with runs.quiet_import():
+    import keras
+assert not {"sklearn", "matplotlib"} & set(sys.modules), "imported"
+import matplotlib, sklearn"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          cwd=runs.ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
