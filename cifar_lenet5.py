@@ -111,7 +111,7 @@ from tqdm import tqdm  # noqa: E402
 
 import utils  # noqa: E402
 from optimizers import apply_gradients, create_slots  # noqa: E402
-from preprocessing import augment, prepare  # noqa: E402
+from preprocessing import augment, moments, prepare  # noqa: E402
 from summaries import log_features  # noqa: E402
 
 # TensorFlow's optimisation of graphs gains nothing here and delays the first step
@@ -346,8 +346,7 @@ def load(config, load_data=utils.load_images):
     observed = {"train": (images[sample], labels[sample])}
     if len(held_out):
         observed["validation"] = data.train_images[held_out], data.train_labels[held_out]
-    mean, std = utils.moments(images) if config.standardize else (0.0, 1.0)
-    return data, images, labels, observed, mean, std or 1.0
+    return data, images, labels, observed, *(moments(images) if config.standardize else (0.0, 1.0))
 
 
 def train(config):

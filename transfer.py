@@ -75,7 +75,7 @@ import cifar_lenet5  # noqa: E402
 import utils  # noqa: E402
 from network import load_network  # noqa: E402
 from optimizers import create_slots  # noqa: E402
-from preprocessing import prepare  # noqa: E402
+from preprocessing import moments, prepare  # noqa: E402
 
 # ------------------------------------------------------------------------------ features, heads
 
@@ -176,12 +176,11 @@ def train_from_scratch(options, images, labels, data, stopped):
     Raises Diverged if the loss stops being finite.
     """
     options = dataclasses.replace(options, batch=min(options.batch, len(images)))
-    mean, std = utils.moments(images) if options.standardize else (0.0, 1.0)
+    mean, std = moments(images) if options.standardize else (0.0, 1.0)
     model = cifar_lenet5.build_model(images.shape[1:], len(data.classes), options)
     slots = create_slots(options.optimizer, [v.value for v in model.trainable_variables])
     train_block = cifar_lenet5.make_train_block(
-        model, slots, options, mean, std, tf.constant(images), tf.constant(labels)
-        )
+        model, slots, options, mean, std, tf.constant(images), tf.constant(labels))
     order = runs.stream_seed(options.seed, "order")
     for first in range(0, options.steps, cifar_lenet5.BLOCK):
         last = min(first + cifar_lenet5.BLOCK, options.steps)

@@ -196,16 +196,6 @@ def some_of_each_class(labels, count, seed):
                                    for c in np.unique(labels)]))
 
 
-def moments(images):
-    """Mean and standard deviation of all pixels of uint8 images, scaled to 0 .. 1; from how often
-    each grey level occurs, which needs no copy of them in floating point."""
-    counts = sum(np.bincount(part.ravel(), minlength=256)
-                 for part in np.array_split(images, 1 + len(images) // 1000))
-    levels, share = np.arange(256) / 255, counts / counts.sum()
-    mean = share @ levels
-    return float(mean), float(math.sqrt(share @ (levels - mean) ** 2))
-
-
 # ------------------------------------------------------------------------------- splits
 
 def split_validation(labels, fraction, seed=2016):

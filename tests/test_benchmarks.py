@@ -15,6 +15,10 @@ WAITING = {"--help": {"cifar_lenet5.py": [0.1], "mnist_rnn.py": [0.2]},
            "the same, the starter-code way": {"cifar_lenet5.py": [130.0]}}
 COST = [{"recipe original": {"rate": rate, "weights": 3274634}} for rate in (1000.4, 3000, 2000)]
 
+INSIDE = {"rounds": [{"ours": {"occlusion": 1, "deconvolution": 2},
+                      "captum": {"occlusion": theirs, "deconvolution": 1}} for theirs in (1, 3, 2)],
+          "difference": {"occlusion": 3.21e-6, "deconvolution": 0}}
+
 
 @pytest.mark.parametrize("script, figures, lines", [
     ("throughput", ROUNDS, [
@@ -24,7 +28,9 @@ COST = [{"recipe original": {"rate": rate, "weights": 3274634}} for rate in (100
         f"| {CASE} | 90,000; 600 | 10,000; 700 | 50,000; 400 | 70; 300 |"]),
     ("waiting", WAITING, ["| --help | 0.1 (0.1 .. 0.1) | 0.2 (0.2 .. 0.2) |",
                           "starter-code way / ours: 6.5 (6.5 .. 6.5)"]),
-    ("cost", COST, ["3 rounds", "| recipe original | 3,274,634 | 2,000 (1,000 .. 3,000) |"])])
+    ("cost", COST, ["3 rounds", "| recipe original | 3,274,634 | 2,000 (1,000 .. 3,000) |"]),
+    ("inside_speed", INSIDE, ["1.00 (1.00 .. 1.00) | 2.00 (1.00 .. 3.00) | 2.00 (1.00 .. 3.00) | "
+                              "3e-06 |", "| 0.50 (0.50 .. 0.50) | 0 |"])])
 def test_tables(script, figures, lines, tmp_path):
     (tmp_path / "x.json").write_text(json.dumps(figures))
     status, out, err = run(f"benchmarks/{script}.py", "--read", tmp_path / "x.json")

@@ -29,6 +29,7 @@ from preprocessing import (
     augment,
     displace,
     elastic_fields,
+    moments,
     prepare,
     random_holes,
     random_transforms,
@@ -334,3 +335,11 @@ def test_real_subset_trains(real_data, tmp_path):
     config = json.loads(next(tmp_path.rglob("config.json")).read_text())
     assert config["data"]["train"] == 10000 and config["data"]["checksum"] == utils.load_images(
         "elec677", real_data).checksum
+
+
+def test_moments():
+    half_white = np.array([0, 255] * 1500, np.uint8).reshape(1500, 2, 1, 1)
+    assert moments(half_white) == (0.5, 0.5)
+    images = np.random.default_rng(0).integers(0, 256, (2100, 3, 2, 3)).astype(np.uint8)
+    np.testing.assert_allclose(moments(images), (images.mean() / 255, images.std() / 255))
+    assert moments(np.full((2, 3, 3, 1), 51, np.uint8)) == (0.2, 1.0)  # all of one grey

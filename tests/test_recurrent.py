@@ -24,10 +24,11 @@ def arguments(cell, steps=5, batch=3, features=4, units=6, dtype=np.float64, see
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_layer_is_unrolled_once(cell):
+@pytest.mark.parametrize("every", [True, False])
+def test_a_layer_is_unrolled_once(cell, every):
     """For all sizes of a batch, in a graph and out of it, with the gradients of the plain function.
     """
-    layer = Recurrent(cell, 6, return_sequences=True)
+    layer = Recurrent(cell, 6, return_sequences=every)
     layer.build((None, 5, 4))
     x, *_ = arguments(cell, dtype=np.float32)
     weights = [w.value for w in layer.weights]
@@ -36,7 +37,7 @@ def test_a_layer_is_unrolled_once(cell):
         with tf.GradientTape() as tape:
             loss = tf.add_n([tf.reduce_sum(tf.sin(function(part))) for part in tf.split(x, (2, 1))])
         return tape.gradient(loss, weights)
-    plain = gradients(lambda part: states(cell, part, *weights))
+    plain = gradients(lambda part: states(cell, part, *weights)[:, 0 if every else -1:])
     for found in gradients(layer), tf.function(lambda: gradients(layer))():
         for a, b in zip(found, plain, strict=True):
             np.testing.assert_allclose(a, b, 1e-5, 1e-6)

@@ -476,10 +476,3 @@ def test_some_of_each_class():
     assert np.bincount(labels[chosen]).tolist() == [10, 10, 3] and (np.diff(chosen) > 0).all()
     assert utils.some_of_each_class(labels, 10, seed=1).tolist() == chosen.tolist()
     assert utils.some_of_each_class(labels, 10, seed=2).tolist() != chosen.tolist()
-
-
-def test_moments():
-    half_white = np.array([0, 255] * 1500, np.uint8).reshape(1500, 2, 1, 1)
-    assert utils.moments(half_white) == (0.5, 0.5)
-    images = np.random.default_rng(0).integers(0, 256, (2100, 3, 2, 3)).astype(np.uint8)
-    np.testing.assert_allclose(utils.moments(images), (images.mean() / 255, images.std() / 255))
