@@ -3,11 +3,12 @@
 Each function maps a whole sequence x (batch, steps, features) to a tuple of its hidden states, one
 (batch, units) a step, starting from zeros, and to its backward pass, as tf.custom_gradient wants
 it: from the gradients of the loss with respect to the states (None where there is none) to those
-with respect to x, W, U, b. A step multiplies [x_t 1 h_(t-1)] with the weights stacked as [W; b; U],
-one matrix product for input, bias and state. The backward pass (Werbos 1990) goes through the steps
-in reverse; the gradients of W, b and U are then one product over all steps, [x 1 h]' da. Whatever
-is local to a step is done step by step, while it is still in the processor's cache. No clipping, no
-truncation.
+with respect to x, W, U, b. A step multiplies [x_t 1 h_(t-1)] with each gate's weights stacked as
+[W; b; U], one matrix product for input, bias and state. The backward pass (Werbos 1990) goes
+through the steps in reverse; the gradients of a gate's W, b and U are then one product over all
+steps, [x 1 h]' da. Whatever is local to a step is done step by step, while it is still in the
+processor's cache, and gate by gate: joining and splitting gates would write each once more, to
+memory that is not. No clipping, no truncation.
 
 Notation: x W is a matrix product, x * y is element by element, s is the logistic function, [a b]
 joins along the last axis, U' is the transpose. Weights have Keras's names, shapes and gate order:
@@ -37,12 +38,11 @@ def _start(x, U):
     return tf.zeros((tf.shape(x)[0], U.shape[0]), x.dtype)
 
 
-def _transpose(U):
-    """U', written out: TensorFlow would make a plain transposition part of each product, and a
-    product with a transposed right factor takes a third longer.
-    """
-    half = U.shape[1] // 2
-    return tf.concat([tf.transpose(U[:, :half]), tf.transpose(U[:, half:])], axis=0)
+def _gates(W, b, U):
+    """Of each gate: [W; b; U] (features + 1 + units, units) and U' (units, units)."""
+    gates = U.shape[1] // U.shape[0]
+    return (tf.split(tf.concat([W, b[None], U], axis=0), gates, axis=1),
+            [tf.transpose(gate) for gate in tf.split(U, gates, axis=1)])
 
 
 def _sum(a, b):
@@ -50,17 +50,35 @@ def _sum(a, b):
     return b if a is None else a if b is None else a + b
 
 
-def _gradients(x, W, z, da):
-    """(dx, dW, dU, db) from z_t = [x_t 1 h_(t-1)] and da_t = d loss / d (z_t [W; b; U]): lists."""
-    features, da = W.shape[0], tf.concat(da, axis=0)  # (steps * batch, gates * units)
-    stacked = tf.matmul(tf.concat(z, axis=0), da, transpose_a=True)
-    dx = _by_batch(tf.matmul(da, W, transpose_b=True), x)
-    return dx, stacked[:features], stacked[features + 1:], stacked[features]
+def _back(da, U_t, *others):
+    """d loss / d h_(t-1): of each gate da_t U', and what else reaches it."""
+    return tf.add_n([*others, *(tf.matmul(d, u) for d, u in zip(da, U_t))])
 
 
-def _by_batch(rows, x):
-    """(steps * batch, features) in the order of steps -> shaped like x (batch, steps, features)."""
+def _by_gate(values):
+    """Steps of gates of (batch, units) -> of each gate all steps, (steps * batch, units)."""
+    return [tf.concat(gate, axis=0) for gate in zip(*values)]
+
+
+def _stacked_gradient(z, da):
+    """d loss / d [W; b; U] of all gates, from z_t = [x_t 1 h_(t-1)], a list, and da by gate."""
+    z = tf.concat(z, axis=0)
+    return tf.concat([tf.matmul(z, d, transpose_a=True) for d in da], axis=1)
+
+
+def _input_gradient(x, W, da):
+    """d loss / d x, shaped like x, from da by gate."""
+    rows = tf.matmul(tf.concat(da, axis=1), W, transpose_b=True)  # (steps * batch, features)
     return tf.transpose(tf.reshape(rows, (x.shape[1], -1, x.shape[2])), [1, 0, 2])
+
+
+def _gradients(x, W, z, da):
+    """(dx, dW, dU, db) from z_t = [x_t 1 h_(t-1)] and da_t, a tuple of each gate's d loss / d a_t.
+    """
+    da, features = _by_gate(da), W.shape[0]
+    stacked = _stacked_gradient(z, da)
+    return (_input_gradient(x, W, da),
+            stacked[:features], stacked[features + 1:], stacked[features])
 
 
 def rnn(x, W, U, b):
@@ -69,18 +87,17 @@ def rnn(x, W, U, b):
     W (features, units), U (units, units), b (units,).
     Backward:  dh_t = (from the loss) + da_(t+1) U';  da_t = dh_t * (1 - h_t^2).
     """
-    M, h, z = tf.concat([W, b[None], U], axis=0), [_start(x, U)], []
-    inputs, one = _steps(x)
+    (M,), U_t = _gates(W, b, U)
+    (inputs, one), h, z = _steps(x), [_start(x, U)], []
     for x_t in inputs:
         z.append(tf.concat([x_t, one, h[-1]], axis=1))
         h.append(tf.tanh(tf.matmul(z[-1], M)))
-    U_t = _transpose(U)
 
     def backward(*dh):
         da, carried = [], None
         for t, d in reversed(list(enumerate(dh, 1))):
-            da.insert(0, through_tanh(h[t], _sum(d, carried)))
-            carried = tf.matmul(da[0], U_t)
+            da.insert(0, (through_tanh(h[t], _sum(d, carried)),))
+            carried = _back(da[0], U_t)
         return _gradients(x, W, z, da)
     return tuple(h[1:]), backward
 
@@ -95,28 +112,26 @@ def lstm(x, W, U, b):
     dc_t = dh * o * (1 - tanh(c)^2) + dc_(t+1) * f_(t+1);  di = dc * g;  df = dc * c_(t-1);
     dg = dc * i;  da = each of these through its own s or tanh.
     """
-    M, h, c, z, steps = tf.concat([W, b[None], U], axis=0), [_start(x, U)], [_start(x, U)], [], []
-    inputs, one = _steps(x)
+    M, U_t = _gates(W, b, U)
+    (inputs, one), h, c, z, steps = _steps(x), [_start(x, U)], [_start(x, U)], [], []
     for x_t in inputs:
         z.append(tf.concat([x_t, one, h[-1]], axis=1))
-        i, f, g, o = tf.split(tf.matmul(z[-1], M), 4, axis=1)
+        i, f, g, o = (tf.matmul(z[-1], m) for m in M)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         c.append(f * c[-1] + i * g)
         tanh_c = tf.tanh(c[-1])
         h.append(o * tanh_c)
         steps.append((i, f, g, o, tanh_c, c[-2]))
-    U_t = _transpose(U)
 
     def backward(*dh):
         da, carried, dc = [], None, None
         for (i, f, g, o, tanh_c, before), d in reversed(list(zip(steps, dh))):
             d = _sum(d, carried)
             dc = _sum(dc, through_tanh(tanh_c, d * o))
-            da.insert(0, tf.concat([
-                through_sigmoid(i, dc * g), through_sigmoid(f, dc * before),
-                through_tanh(g, dc * i), through_sigmoid(o, d * tanh_c)], axis=1))
+            da.insert(0, (through_sigmoid(i, dc * g), through_sigmoid(f, dc * before),
+                          through_tanh(g, dc * i), through_sigmoid(o, d * tanh_c)))
             dc *= f
-            carried = tf.matmul(da[0], U_t)
+            carried = _back(da[0], U_t)
         return _gradients(x, W, z, da)
     return tuple(h[1:]), backward
 
@@ -130,20 +145,22 @@ def gru(x, W, U, b):
     Backward:  dn = dh * (1 - z) through tanh;  dr = dn * pn and dz = dh * (h_(t-1) - n) through s;
     dp_t = [dz dr dn*r];  dh_(t-1) = (from the loss) + dh * z + dp_t U';  d(x W)_t = [dz dr dn].
     """
-    units, (inputs, one), h, steps = U.shape[0], _steps(x), [_start(x, U)], []
-    zero = tf.zeros((W.shape[0], units), W.dtype), tf.zeros((units, units), U.dtype)
-    M = tf.concat([  # one product gives [xz+pz xr+pr xn pn]
-        tf.concat([W, zero[0]], axis=1),
-        tf.concat([b[:1, :2 * units] + b[1:, :2 * units], b[:1, 2 * units:], b[1:, 2 * units:]], 1),
-        tf.concat([U[:, :2 * units], zero[1], U[:, 2 * units:]], axis=1)], axis=0)
-    for x_t in inputs:
-        z, r, xn, p = tf.split(tf.matmul(tf.concat([x_t, one, h[-1]], axis=1), M), 4, axis=1)
+    features, units = W.shape[0], U.shape[0]
+    W_zr, W_n, b_zr, b_n = (W[:, :2 * units], W[:, 2 * units:],
+                            b[0, :2 * units] + b[1, :2 * units], b[:, 2 * units:])
+    M, U_t = _gates(  # of xz+pz, xr+pr and pn; xn has nothing to do with the state
+        tf.concat([W_zr, tf.zeros_like(W_n)], axis=1), tf.concat([b_zr, b_n[1]], axis=0), U)
+    (inputs, one), h, joined, steps = _steps(x), [_start(x, U)], [], []
+    rows = tf.concat(inputs, axis=0)  # (steps * batch, features)
+    xn = tf.split(tf.matmul(rows, W_n) + b_n[0], len(inputs))
+    for x_t, xn_t in zip(inputs, xn):
+        joined.append(tf.concat([x_t, one, h[-1]], axis=1))
+        z, r, p = (tf.matmul(joined[-1], m) for m in M)
         z, r = tf.sigmoid(z), tf.sigmoid(r)
-        n = tf.tanh(xn + r * p)
+        n = tf.tanh(xn_t + r * p)
         difference = h[-1] - n
         h.append(n + z * difference)
         steps.append((z, r, p, n, difference))
-    U_t = _transpose(U)
 
     def backward(*dh):
         dp, dn, carried = [], [], None
@@ -151,16 +168,16 @@ def gru(x, W, U, b):
             d = _sum(d, carried)
             through = d * z
             dn.insert(0, through_tanh(n, d - through))
-            dp.insert(0, tf.concat([through_sigmoid(z, d * difference),
-                                    through_sigmoid(r, dn[0] * p), dn[0] * r], axis=1))
-            carried = through + tf.matmul(dp[0], U_t)
-        dp, dn, rows = (tf.concat(values, axis=0) for values in (dp, dn, inputs))  # by steps
-        d_zr, db = dp[:, :2 * units], tf.reduce_sum(dp, axis=0)
-        dW = tf.concat([tf.matmul(rows, d, transpose_a=True) for d in (d_zr, dn)], axis=1)
-        dU = tf.matmul(tf.concat(h[:-1], axis=0), dp, transpose_a=True)
-        dx = tf.matmul(tf.concat([d_zr, dn], axis=1), W, transpose_b=True)
+            dp.insert(0, (through_sigmoid(z, d * difference), through_sigmoid(r, dn[0] * p),
+                          dn[0] * r))
+            carried = _back(dp[0], U_t, through)
+        (dz, dr, dpn), dn = _by_gate(dp), tf.concat(dn, axis=0)
+        stacked = _stacked_gradient(joined, (dz, dr, dpn))
+        dW_zr, db = stacked[:features, :2 * units], stacked[features]
+        dW = tf.concat([dW_zr, tf.matmul(rows, dn, transpose_a=True)], axis=1)
         db_0 = tf.concat([db[:2 * units], tf.reduce_sum(dn, axis=0)], axis=0)
-        return _by_batch(dx, x), dW, dU, tf.stack([db_0, db])
+        return (_input_gradient(x, W, (dz, dr, dn)), dW, stacked[features + 1:],
+                tf.stack([db_0, db]))
     return tuple(h[1:]), backward
 
 
@@ -174,13 +191,11 @@ def gru_reset_before(x, W, U, b):
     dr = q * h_(t-1) through s;  dh_(t-1) = (from the loss) + dh * z + q * r + [dz dr] Uzr'.
     """
     units = U.shape[0]
-    M = tf.concat([W, b[None], U], axis=0)
-    M_zr, M_n = M[:, :2 * units], M[:, 2 * units:]
-    U_zr, U_n = _transpose(U[:, :2 * units]), _transpose(U[:, 2 * units:])
+    (M_z, M_r, M_n), (*U_zr, U_n) = _gates(W, b, U)
     (inputs, one), h, steps, joined, reset = _steps(x), [_start(x, U)], [], [], []
     for x_t in inputs:
         joined.append(tf.concat([x_t, one, h[-1]], axis=1))
-        z, r = tf.split(tf.sigmoid(tf.matmul(joined[-1], M_zr)), 2, axis=1)
+        z, r = tf.sigmoid(tf.matmul(joined[-1], M_z)), tf.sigmoid(tf.matmul(joined[-1], M_r))
         reset.append(tf.concat([x_t, one, r * h[-1]], axis=1))
         n = tf.tanh(tf.matmul(reset[-1], M_n))
         steps.append((z, r, n, h[-1]))
@@ -191,11 +206,10 @@ def gru_reset_before(x, W, U, b):
         for (z, r, n, before), d in reversed(list(zip(steps, dh))):
             d = _sum(d, carried)
             through = d * z
-            d_n.insert(0, through_tanh(n, d - through))
-            q = tf.matmul(d_n[0], U_n)
-            d_zr.insert(0, tf.concat([through_sigmoid(z, d * (before - n)),
-                                      through_sigmoid(r, q * before)], axis=1))
-            carried = through + q * r + tf.matmul(d_zr[0], U_zr)
+            d_n.insert(0, (through_tanh(n, d - through),))
+            q = tf.matmul(*d_n[0], U_n)
+            d_zr.insert(0, (through_sigmoid(z, d * (before - n)), through_sigmoid(r, q * before)))
+            carried = _back(d_zr[0], U_zr, through, q * r)
         parts = zip(_gradients(x, W[:, :2 * units], joined, d_zr),
                     _gradients(x, W[:, 2 * units:], reset, d_n))
         (dx, also), *others = parts
