@@ -2,6 +2,10 @@
 
 From config.json, result.json and event files; a heat map from a sweep's results.csv.
 """
+import contextlib
+import hashlib
+import inspect
+
 import joblib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,12 +15,14 @@ import gabor
 import runs
 from charts import read_events, smooth
 from options import as_text
+from sources import CACHE
 
 
-def configurations(folders):
+def configurations(folders, names=()):
     """Finished runs by configuration: {(name, steps, data title): [(folder, config, result), ...]}.
 
-    Raises InputError where a configuration has a seed twice, which would make n too large.
+    names: what to call each of them instead, in the order of `folders`. Raises InputError where a
+    configuration has a seed twice, which would make n too large.
     """
     groups = {}
     for folder in folders:
@@ -27,7 +33,11 @@ def configurations(folders):
             raise runs.InputError(f"{folder}: seed {config['options']['seed']} of this "
                                   "configuration is there twice")
         group.append((folder, config, result))
-    return groups
+    if names and (len(names) != len(groups) or len(set(names)) < len(names)):
+        raise runs.InputError(f"--names: these are {len(groups)} configurations, which need as "
+                              "many different names")
+    return {(name, *key[1:]): group for name, (key, group) in zip(names, groups.items())
+            } if names else groups
 
 
 def mean_and_deviation(values, digits):
@@ -38,28 +48,35 @@ def mean_and_deviation(values, digits):
 
 
 def short_names(groups):
-    """Names of configurations (of `groups`) without the options that all of them share."""
-    names = [name for name, _, _ in groups]
+    """Names of configurations (of `groups`) without the options that all of them share; and these.
+    """
+    names, shared = [name for name, _, _ in groups], []
     (_, config, _), *_ = next(iter(groups.values()))
     for option, value in config["options"].items():
-        part = f"-{option.replace('_', '-')}={as_text(value)}"
-        if len(names) > 1 and all(f"{part}-" in f"{name}-" for name in names):
-            names = [f"{name}-".replace(f"{part}-", "-").removesuffix("-") for name in names]
-    return names
+        part = f"{option.replace('_', '-')}={as_text(value)}"
+        if len(names) > 1 and all(f"-{part}-" in f"{name}-" for name in names):
+            names = [f"{name}-".replace(f"-{part}-", "-").removesuffix("-") for name in names]
+            shared.append(part)
+    return names, shared
 
 
 def markdown(header, rows, groups):
     """A table of one row a configuration: its short name, then the cells of `rows`; what data it
-    is of stands below it, or in each row if they differ."""
+    is of stands below it, or in each row if they differ, and what the names leave out."""
     titles = [data for _, _, data in groups]
-    lines = [[name, *row] for name, row in zip(short_names(groups), rows)]
+    names, shared = short_names(groups)
+    lines, below = [[name, *row] for name, row in zip(names, rows)], []
     header = ["run", *header]
     if len(set(titles)) > 1:
         header.append("data")
         lines = [[*line, title] for line, title in zip(lines, titles)]
+    else:
+        below.append(f"Data: {titles[0]}.")
+    if shared:
+        below.append(f"All runs: {', '.join(shared)}.")
     table = [f"| {' | '.join(map(str, line))} |" for line in (header, *lines)]
     table.insert(1, "|---" * len(header) + "|")
-    return "\n".join(table) + ("" if len(set(titles)) > 1 else f"\n\nData: {titles[0]}.")
+    return "\n".join(table) + ("\n\n" + " ".join(below) if below else "")
 
 
 def beside(table, cells):
@@ -75,9 +92,9 @@ def beside(table, cells):
     return "\n".join(row + end for row, end in zip(rows, ends)) + "".join(below)
 
 
-def tabulate(folders):
+def tabulate(folders, names=()):
     """Markdown table of finished runs, one row a configuration: test accuracy over its seeds."""
-    groups, rows = configurations(folders), []
+    groups, rows = configurations(folders, names), []
     header = {"test_accuracy": "test accuracy (%)",
               "test_accuracy_mirrored": "with mirror images (%)"}
     metrics = [metric for metric in header if any(
@@ -122,12 +139,12 @@ def seconds_to(series, accuracy):
     return step * float(series["result", "result/train_seconds"][2][-1]) / steps[-1]
 
 
-def compare(folders, target=0.98):
+def compare(folders, names=(), target=0.98):
     """Table and figure of speed, accuracy and stability, one row a configuration, over its seeds.
     """
     header = ["seeds", "images/s", "s per epoch", f"s to {100 * target:g} % validation accuracy",
               "test accuracy (%)", "instability of the loss at 0.1 to 0.2 nats"]
-    groups, rows, shown, numbers = configurations(folders), [], [], {}
+    groups, rows, shown, numbers = configurations(folders, names), [], [], {}
     for (name, steps, data), group in groups.items():
         series = [read_events(folder) for folder, _, _ in group]
         speed = [result["images_per_second"] for _, _, result in group]
@@ -158,8 +175,8 @@ def plot_dots(groups, values, labels):
 
     groups: configurations(...); values: for each of them, for each label, the values of its seeds.
     """
-    names = [f"{name} (n = {len(group)})"
-             for name, group in zip(short_names(groups), groups.values())]
+    names, shared = short_names(groups)
+    names = [f"{name} (n = {len(group)})" for name, group in zip(names, groups.values())]
     figure, axes = plt.subplots(1, len(labels), figsize=(11, 1 + 0.3 * len(names)), sharey=True,
                                 layout="constrained", squeeze=False)
     for i, axis in enumerate(axes[0]):
@@ -169,7 +186,9 @@ def plot_dots(groups, values, labels):
             axis.plot(np.mean(seeds), row, "|", color="black", markersize=14)
         axis.set(xlabel=labels[i], yticks=range(len(names)), yticklabels=names,
                  ylim=(len(names) - 0.5, -0.5))
-    titles = dict.fromkeys(data for _, _, data in groups)
+    titles = [*dict.fromkeys(data for _, _, data in groups)]
+    if shared:
+        titles[-1] += f"; all runs: {', '.join(shared)}"
     figure.suptitle("\n".join([*titles, "each seed a dot, their mean a bar"]), fontsize=10)
     return figure
 
@@ -184,11 +203,20 @@ def accuracy_after(series, seconds):
     return float(np.interp(seconds, steps / steps[-1] * total, np.float64(values)))
 
 
-def study(folders):
+def _kept_edge_likeness():
+    """gabor.edge_likeness, which takes seconds, kept in CACHE by kernel where that can be written.
+    """
+    version = hashlib.sha256(inspect.getsource(gabor).encode()).hexdigest()[:16]
+    with contextlib.suppress(OSError):
+        return joblib.Memory(CACHE / f"gabor-{version}", verbose=0).cache(gabor.edge_likeness)
+    return gabor.edge_likeness
+
+
+def study(folders, names=()):
     """Table and figure of LeNet-5's configurations over their seeds: accuracies, at the end and
     after the time that the quickest of them took; how edge-like the first layer's kernels are
     (gabor.edge_likeness: 5 % of them is chance); weights, time."""
-    groups, rows, shown, numbers = configurations(folders), [], [], {}
+    groups, rows, shown, numbers = configurations(folders, names), [], [], {}
     least = min(np.mean([result["train_seconds"] for _, _, result in group])
                 for group in groups.values())
     header = ["seeds", "weights", "train accuracy (%)", "test accuracy (%)",
@@ -201,8 +229,9 @@ def study(folders):
     except KeyError as error:
         raise runs.InputError("a run of these is no LeNet-5: it has no events filters/kernel"
                               ) from error
+    edge_likeness = _kept_edge_likeness()
     likeness = iter(joblib.Parallel(runs.cores())(
-        joblib.delayed(gabor.edge_likeness)(kernel) for kernel in kernels))
+        joblib.delayed(edge_likeness)(kernel) for kernel in kernels))
     for (name, steps, data), group in groups.items():
         fitted = [next(likeness) for _ in group]
         edges = [100 * share for _, _, share in fitted]

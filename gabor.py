@@ -5,18 +5,36 @@ import numpy as np
 from scipy.optimize import least_squares
 
 
+def _stripes(height, width, x0, y0, angle, frequency, phase, along, across):
+    """Of each pixel: place along the stripes and across them, the envelope, the wave's argument."""
+    y, x = np.mgrid[:height, :width] - np.array([height - 1, width - 1])[:, None, None] / 2.0
+    x, y = x - x0, -(y - y0)  # y upwards
+    u = x * np.cos(angle) + y * np.sin(angle)
+    v = -x * np.sin(angle) + y * np.cos(angle)
+    envelope = np.exp(-0.5 * ((u / along) ** 2 + (v / across) ** 2))
+    return u, v, envelope, 2 * np.pi * frequency * v + phase
+
+
 def gabor(height, width, amplitude, x0, y0, angle, frequency, phase, along, across):
     """amplitude * Gaussian envelope * cos(wave) on a pixel grid centred at 0: (height, width).
 
     angle: direction of the stripes in radians, 0 horizontal, counter-clockwise; frequency in cycles
     a pixel; `along` and `across` the stripes, the standard deviations of the envelope in pixels.
     """
-    y, x = np.mgrid[:height, :width] - np.array([height - 1, width - 1])[:, None, None] / 2.0
-    x, y = x - x0, -(y - y0)  # y upwards
-    u = x * np.cos(angle) + y * np.sin(angle)
-    v = -x * np.sin(angle) + y * np.cos(angle)
-    envelope = np.exp(-0.5 * ((u / along) ** 2 + (v / across) ** 2))
-    return amplitude * envelope * np.cos(2 * np.pi * frequency * v + phase)
+    *_, envelope, wave = _stripes(height, width, x0, y0, angle, frequency, phase, along, across)
+    return amplitude * envelope * np.cos(wave)
+
+
+def derivatives(height, width, amplitude, x0, y0, angle, frequency, phase, along, across):
+    """Of each pixel of gabor(...) with respect to each parameter in turn: (height * width, 8)."""
+    u, v, envelope, wave = _stripes(height, width, x0, y0, angle, frequency, phase, along, across)
+    even, odd = envelope * np.cos(wave), amplitude * envelope * np.sin(wave)
+    du = -amplitude * even * u / along ** 2
+    dv = -amplitude * even * v / across ** 2 - odd * 2 * np.pi * frequency
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([even, dv * sin - du * cos, du * sin + dv * cos, du * v - dv * u,
+                     -odd * 2 * np.pi * v, -odd, amplitude * even * u ** 2 / along ** 3,
+                     amplitude * even * v ** 2 / across ** 3], axis=-1).reshape(-1, 8)
 
 
 @functools.cache
@@ -51,7 +69,8 @@ def fit(kernel, starts=3):
     best = min((least_squares(
         lambda p: (gabor(height, width, *p) - target).ravel(),
         np.clip([np.hypot(a[i], b[i]), 0, 0, *stripes[i, :2], -np.arctan2(b[i], a[i]),
-                 stripes[i, 2], stripes[i, 2]], low, high), bounds=(low, high), max_nfev=60)
+                 stripes[i, 2], stripes[i, 2]], low, high),
+        lambda p: derivatives(height, width, *p), bounds=(low, high), max_nfev=60)
         for i in np.argsort(errors)[:starts]), key=lambda solution: solution.cost)
     fitted = gabor(height, width, *best.x)
     power = (target ** 2).sum()

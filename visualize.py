@@ -66,6 +66,8 @@ def parse(words=None):
     parser.add_argument("--out", default="figures", type=pathlib.Path, help="folder of the figures")
     parser.add_argument("--by", choices=("step", "sample", "time"), default="step",
                         help="horizontal axis of curves")
+    parser.add_argument("--names", nargs="+", default=[], help="table, compare, study: what to "
+                        "call the configurations instead, one name for each")
     parser.add_argument("--beside", nargs="+", default=[], metavar="CELL", help="a table's further "
                         "column: its heading, then one cell for each row")
     parser.add_argument("--rows", nargs="+", default=["optimizer"],
@@ -165,9 +167,10 @@ def visualize(options):
         elif options.what in ("table", "compare", "study"):
             try:
                 if options.what == "table":
-                    table, *figure = [comparisons.tabulate(options.runs)]
+                    table, *figure = [comparisons.tabulate(options.runs, options.names)]
                 else:
-                    table, *figure = getattr(comparisons, options.what)(options.runs)
+                    make = getattr(comparisons, options.what)
+                    table, *figure = make(options.runs, options.names)
             except KeyError as error:
                 raise runs.InputError(f"{options.what}: one of these is no finished run of "
                                       f"cifar_lenet5.py or mnist_rnn.py: it has no {error}"

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from gabor import edge_likeness, fit, gabor, principal
+from gabor import derivatives, edge_likeness, fit, gabor, principal
 
 
 @pytest.mark.parametrize("angle", [0, 30, 90, 135])
@@ -23,6 +23,13 @@ def test_angle_is_that_of_the_stripes():
     rising = gabor(9, 9, 1, 0, 0, np.pi / 4, 0.2, 0, 100, 100)
     assert rising[4, 4] == pytest.approx(rising[2, 6], abs=0.01)
     assert abs(rising[4, 4] - rising[6, 6]) > 0.5
+
+
+def test_derivatives_are_those_of_the_function():
+    p = np.array([1.1, 0.3, -0.2, 0.7, 0.2, 0.4, 1.3, 1.6])
+    central = [(gabor(5, 6, *(p + d)) - gabor(5, 6, *(p - d))).ravel() / 2e-6
+               for d in 1e-6 * np.eye(8)]
+    np.testing.assert_allclose(derivatives(5, 6, *p), np.transpose(central), atol=1e-8)
 
 
 def test_edge_likeness_tells_edges_from_noise():

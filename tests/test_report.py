@@ -1,7 +1,6 @@
 """Documents refilled from logs, checked against them, and logs made small enough to commit."""
 import csv
 import json
-import pathlib
 import re
 import shlex
 
@@ -13,6 +12,7 @@ from conftest import ROOT, assert_one_line, run, short_runs
 import report
 import runs
 import sweep
+import visualize
 from charts import read_events
 from comparisons import study, tabulate
 
@@ -171,8 +171,8 @@ def test_the_studies_are_of_the_runs_there(monkeypatch):
               if block[2].startswith("visualize.py study")]
     assert len(blocks) > 4
     for block in blocks:
-        folders = [pathlib.Path(word) for word in report.expand(block[2])
-                   if word.startswith("logs/")]
-        shown, there = (rows(table, "test accuracy (%)") for table in (block[3], tabulate(folders)))
+        options = visualize.parse(report.expand(block[2])[1:])
+        shown, there = (rows(table, "test accuracy (%)") for table in (
+            block[3], tabulate(options.runs, options.names)))
         assert [row[:2] for row in shown] == [row[:2] for row in there], block[2]
         np.testing.assert_allclose([row[2] for row in shown], [row[2] for row in there], atol=0.06)

@@ -6,11 +6,14 @@ import pytest
 import tensorflow as tf
 from conftest import assert_one_line, run
 
+import comparisons
+import gabor
 import runs
 from charts import plot_curves, plot_filters, read_events, smooth
 from comparisons import (
     accuracy_after,
     instability,
+    markdown,
     plot_heat,
     seconds_to,
     short_names,
@@ -166,15 +169,17 @@ def test_heat_by_hand():
                              "60.0 +- 14.1\n50 70"]
 
 
-def test_study_by_hand(tmp_path):
+def test_study_by_hand(tmp_path, monkeypatch):
     """One configuration, two seeds: a layer of gratings is more edge-like than noise."""
+    logs, cache = tmp_path / "logs", tmp_path / "cache"
+    monkeypatch.setattr(comparisons, "CACHE", cache)
     y, x = np.mgrid[:7, :7] - 3.0
     waves = np.stack([np.exp(-(x * x + y * y) / 8) * np.cos(x * np.cos(a) + y * np.sin(a))
                       for a in (0, 1, 2)], -1)[:, :, None].astype(np.float32)
     noise = np.random.default_rng(0).normal(size=(7, 7, 1, 3)).astype(np.float32)
     for name, kernel in (("waves", waves), ("noise", noise)):
         for seed in (0, 1):
-            folder = tmp_path / f"{name}-seed{seed}"
+            folder = logs / f"{name}-seed{seed}"
             with tf.summary.create_file_writer(str(folder / "train")).as_default():
                 tf.summary.write("filters/kernel", kernel, step=1)
             (folder / "config.json").write_text(json.dumps(
@@ -182,11 +187,28 @@ def test_study_by_hand(tmp_path):
                  "parameters": 1234}))
             (folder / "result.json").write_text(json.dumps(
                 {"train_accuracy": 1.0, "test_accuracy": 0.5 + 0.1 * seed, "train_seconds": 3}))
-    table, figure, numbers = study(sorted(tmp_path.iterdir()))
+    table, figure, numbers = study(sorted(logs.iterdir()))
     assert "| waves | 2 | 1,234 | 100.0 +- 0.0 | 55.0 +- 7.1 | 100 +- 0 |" in table
     waves, noise = numbers["waves/9/D"], numbers["noise/9/D"]
     assert waves[0, 3] == 100 and waves[0, 4] > 0.3 > noise[0, 4]
     assert len(figure.axes) == 3 and "D" in figure.get_suptitle()
+
+    assert len(list(cache.rglob("output.pkl"))) == 2  # each kernel is fitted once
+    monkeypatch.setattr(gabor, "fit", None)
+    table, figure, again = study(sorted(logs.iterdir()), ["chance", "stripes"])
+    np.testing.assert_array_equal(again["stripes/9/D"], numbers["waves/9/D"])
+    assert "| stripes | 2 | 1,234 |" in table and "waves" not in table
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "chance (n = 2)", "stripes (n = 2)"]
+    for names in (["one"], ["same", "same"]):
+        with pytest.raises(runs.InputError, match="--names: these are 2 configurations"):
+            study(sorted(logs.iterdir()), names)
+
+
+def test_a_cache_of_fits_that_cannot_be_written_costs_time_only(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file, not a folder")
+    monkeypatch.setattr(comparisons, "CACHE", tmp_path / "cache")
+    assert comparisons._kept_edge_likeness() is gabor.edge_likeness
 
 
 def test_seconds_to_by_hand():
@@ -210,8 +232,11 @@ def test_names_without_what_all_share():
     names = ["best-batch-norm=after-rate=0.1-weight-decay=0.5",
              "best-filters=8,16-rate=0.1-weight-decay=0.5", "best-rate=0.1-weight-decay=0.5"]
     groups = {(name, 1, "D"): [(None, {"options": options}, {})] for name in names}
-    assert short_names(groups) == ["best-batch-norm=after", "best-filters=8,16", "best"]
-    assert short_names({(names[0], 1, "D"): groups[names[0], 1, "D"]}) == names[:1]
+    assert short_names(groups) == (["best-batch-norm=after", "best-filters=8,16", "best"],
+                                   ["rate=0.1", "weight-decay=0.5"])
+    assert short_names({(names[0], 1, "D"): groups[names[0], 1, "D"]}) == (names[:1], [])
+    table = markdown(["n"], [[1], [2], [3]], groups)
+    assert "\n\nData: D. All runs: rate=0.1, weight-decay=0.5." in table
 
 
 def test_command_line(tmp_path):
