@@ -175,8 +175,9 @@ def plot_filters(events):
                     "frequency": np.array([f["frequency"] for f in fits])}
 
 
-def plot_over_time(events):
-    """Figure of the norms of hidden state and gradient at each time step, at each evaluation."""
+def plot_over_time(events, others=()):
+    """Figure of the norms of hidden state and gradient at each time step, at each evaluation; on
+    one scale with `others`, the series of runs to compare with."""
     (name, series), = events.items()
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     numbers = {}
@@ -189,7 +190,11 @@ def plot_over_time(events):
             axis.plot(range(1, len(norm) + 1), norm,
                       color=plt.cm.viridis(i / max(1, len(norms) - 1)))
         axis.legend()
-        axis.set(xlabel="time step", ylabel="mean over 100 images", title=label, yscale="log")
+        values = np.concatenate([np.ravel(other["train", f"over_time/{kind}"][2])
+                                 for other in (series, *others)])
+        values = values[values > 0]
+        axis.set(xlabel="time step", ylabel="mean over 100 images", title=label, yscale="log",
+                 ylim=(values.min() / 1.5, values.max() * 1.5))
     scale = plt.Normalize(updates[0], updates[-1])
     figure.colorbar(plt.cm.ScalarMappable(scale, "viridis"), ax=axes, label="update")
     figure.suptitle(f"{name}: norms over time, from the first update to the last")

@@ -290,9 +290,11 @@ def visualize_run(run, options):
     """Every figure of one run that the command line asks for."""
     series, what = events_of(run), options.what
     out = own_folder(options.out, run) if what != "projector" else None
+    others = [events_of(other) for other in options.runs] if what == "time" else []
+    others = [other for other in others if ("train", "over_time/state") in other]
     drawn = {"curves": (charts.plot_curves, "batch/loss"),
              "filters": (charts.plot_filters, "filters/kernel"),
-             "time": (charts.plot_over_time, "over_time/state")}
+             "time": (lambda events: charts.plot_over_time(events, others), "over_time/state")}
     for name, (plot, tag) in drawn.items():
         if what in (name, "all") and ("train", tag) in series:
             write_own(*plot({run.name: series}), run, options, name)

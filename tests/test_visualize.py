@@ -9,7 +9,7 @@ from conftest import assert_one_line, run
 import comparisons
 import gabor
 import runs
-from charts import plot_curves, plot_filters, read_events, smooth
+from charts import plot_curves, plot_filters, plot_over_time, read_events, smooth
 from comparisons import (
     accuracy_after,
     instability,
@@ -167,6 +167,20 @@ def test_heat_by_hand():
         plot_heat(rows + rows[:1], ["optimizer"], "rate", "accuracy")
     assert sorted(texts) == ["2 of 2\nnot finite", "40.0\n1 of 2\nnot finite",
                              "60.0 +- 14.1\n50 70"]
+
+
+def test_norms_over_time_share_their_scale():
+    def series(factor):
+        steps = np.array([0, 5])
+        return {("train", f"over_time/{kind}"): (steps, None, [np.array([0.0, 1.0]),
+                                                               np.array([1.0, factor])])
+                for kind in ("state", "gradient")}
+    small, large = series(0.1), series(100.0)
+    alone, _ = plot_over_time({"small": small})
+    shared, numbers = plot_over_time({"small": small}, [small, large])
+    assert alone.axes[0].get_ylim() == pytest.approx((0.1 / 1.5, 1.5))
+    assert shared.axes[1].get_ylim() == pytest.approx((0.1 / 1.5, 150))
+    np.testing.assert_array_equal(numbers["state"], [[0, 1], [1, 0.1]])
 
 
 def test_study_by_hand(tmp_path, monkeypatch):
