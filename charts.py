@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing import event_file_loader
 from tensorboard.util import tensor_util
 
 import gabor
-import runs
+import machine
 from drawing import as_signed, mosaic, show
 
 
@@ -22,7 +22,7 @@ def read_events(folder):
     step was written twice the later one counts; if none has a step, they count from 0 in the order
     they were written. A file cut off at its end gives what it holds.
     """
-    with runs.quiet_import():
+    with machine.quiet_import():
         import tensorflow  # noqa: F401  TensorBoard reads with it, and would load it noisily
     series = {}
     for file in sorted(pathlib.Path(folder).rglob("events.out.tfevents.*")):

@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import machine
 import runs
 from options import option, parse
 
@@ -18,7 +19,7 @@ RECIPES = {
         epochs=60.0, batch=128, optimizer="adamw", rate=2e-3, schedule="cosine", warmup=0.05,
         weight_decay=0.05, batch_norm="after", activation="leaky", standardize=True, flip=True,
         shift=3, label_smoothing=0.1,
-        precision="bfloat16" if runs.has_bfloat16() else "float32"),
+        precision="bfloat16" if machine.has_bfloat16() else "float32"),
     "original": dict(steps=5000),
     "original-bn": dict(steps=2000, rate=1e-3, batch_norm="before", activation="leaky"),
 }
@@ -90,7 +91,7 @@ class Config:
     # machine and records
     precision: str = option("float32", "of convolutions and products; weights stay float32",
                             ("float32", "bfloat16"))
-    replicas: int = option(runs.cores(), "shares of a batch computed at a time, one core each",
+    replicas: int = option(machine.cores(), "shares of a batch computed at a time, one core each",
                            low=1, names_run=False)
     evaluations: int = option(20, "evaluations over the run, each with a checkpoint", low=1,
                               names_run=False)
@@ -100,9 +101,9 @@ class Config:
 
 if __name__ == "__main__":  # --help and wrong options answer before the slow imports below
     config = parse(Config, RECIPES)
-    runs.use_replicas(config.replicas)
+    machine.use_replicas(config.replicas)
 
-with runs.quiet_import():
+with machine.quiet_import():
     import keras
     import tensorflow as tf
 

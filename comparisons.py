@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 import gabor
+import machine
 import runs
 from charts import read_events, smooth
 from options import as_text
@@ -230,7 +231,7 @@ def study(folders, names=()):
         raise runs.InputError("a run of these is no LeNet-5: it has no events filters/kernel"
                               ) from error
     edge_likeness = _kept_edge_likeness()
-    likeness = iter(joblib.Parallel(runs.cores())(
+    likeness = iter(joblib.Parallel(machine.cores())(
         joblib.delayed(edge_likeness)(kernel) for kernel in kernels))
     for (name, steps, data), group in groups.items():
         fitted = [next(likeness) for _ in group]

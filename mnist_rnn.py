@@ -9,6 +9,7 @@ import dataclasses
 import sys
 import time
 
+import machine
 import runs
 from options import option, parse
 
@@ -95,7 +96,7 @@ class Config:
     # machine and records
     precision: str = option("float32", "of matrix products and states; weights stay float32",
                             ("float32", "bfloat16"))
-    replicas: int = option(runs.cores(), "shares of a batch computed at a time, one core each",
+    replicas: int = option(machine.cores(), "shares of a batch computed at a time, one core each",
                            low=1, names_run=False)
     evaluations: int = option(20, "evaluations over the run, each with a checkpoint", low=1,
                               names_run=False)
@@ -105,9 +106,9 @@ class Config:
 
 if __name__ == "__main__":  # --help and wrong options answer before the slow imports below
     config = parse(Config, RECIPES)
-    runs.use_replicas(config.replicas)
+    machine.use_replicas(config.replicas)
 
-with runs.quiet_import():
+with machine.quiet_import():
     import keras
     import tensorflow as tf
 

@@ -18,6 +18,7 @@ import shutil
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 
+import machine
 import runs
 
 BLOCK = re.compile(r"(<!-- python ([^\n]*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -106,7 +107,7 @@ def keep(run, folder, points):
 
 def _copy(run, folder, every):
     """`keep` every so many losses of a run in an empty folder."""
-    with runs.quiet_import():
+    with machine.quiet_import():
         import tensorflow as tf
     for name in ("config.json", "result.json"):
         shutil.copy(run / name, folder / name)

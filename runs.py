@@ -14,7 +14,6 @@ or 130 / 143 (Ctrl-C / SIGTERM, after saving a checkpoint).
 import contextlib
 import dataclasses
 import fcntl
-import gc
 import hashlib
 import importlib.metadata
 import json
@@ -27,9 +26,8 @@ import subprocess
 import sys
 import zipfile
 
+import machine
 from options import as_text
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 
 ROOT = pathlib.Path(__file__).resolve().parent
 DATA_DIR = os.environ.get("DATA_DIR", "data")
@@ -80,59 +78,7 @@ def stream_seed(seed, stream):
     return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:4]) >> 1
 
 
-@contextlib.contextmanager
-def quiet_import():
-    """Import Keras and TensorFlow in here: in silence, and two seconds sooner than without.
-
-    TensorFlow 2.21 greets on stderr whatever TF_CPP_MIN_LOG_LEVEL says (its issue 100442). Keras
-    imports scikit-learn and Matplotlib for wrappers of its own and does without where they are not
-    installed, as they seem to be while this lasts. What is imported stays for good, so that
-    Python's collector of garbage need not look at it, neither now nor later.
-    """
-    gc.disable()
-    sys.stderr.flush()
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    unseen = {"sklearn", "matplotlib"} - set(sys.modules)
-    try:
-        os.dup2(null, 2)
-        sys.modules.update(dict.fromkeys(unseen))  # None: importing it raises ImportError
-        yield
-    finally:
-        for name in unseen:
-            del sys.modules[name]
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
-        gc.freeze()
-        gc.enable()
-
-
-# --------------------------------------------------------------------------- the machine
-
-def cores():
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def cpu_info():
-    """What Linux says of the processor; elsewhere nothing."""
-    with contextlib.suppress(OSError):
-        return pathlib.Path("/proc/cpuinfo").read_text()
-    return ""
-
-
-def has_bfloat16():
-    """Whether the processor multiplies bfloat16 in hardware (as far as is known; Linux only)."""
-    return "bf16" in cpu_info()
-
-
-def use_replicas(count):
-    """One thread an operation and `count` operations at a time; before TensorFlow is imported."""
-    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
-    os.environ["TF_NUM_INTEROP_THREADS"] = str(count)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # NumPy's products round by it too
-        os.environ[name] = str(count)
-
+# ------------------------------------------------------------------------------- exit status
 
 def main(train, config):
     """Run a script's train(config) and turn what can go wrong into one line and an exit status."""
@@ -226,7 +172,7 @@ class Run:
                    if f.name not in ("data_dir", "logs", "resume", "overwrite")}
         packages = ("tensorflow", "keras", "numpy", "tensorboard")
         described = json.loads(json.dumps(dict(
-            options=options, **facts, cores=cores(), commit=_commit(),
+            options=options, **facts, cores=machine.cores(), commit=_commit(),
             versions={"python": platform.python_version(),
                       **{name: importlib.metadata.version(name) for name in packages}})))
         file = self.path / "config.json"

@@ -30,6 +30,7 @@ import subprocess
 import sys
 import time
 
+import machine
 import runs
 from options import Parser, as_text, is_plain, parse
 
@@ -61,7 +62,7 @@ def command_line(words):
     options = parser.parse_args(words[:cut])
     options.common = words[cut + 1:]
     if options.cores is None:
-        options.cores = max(1, runs.cores() // max(1, options.jobs))
+        options.cores = max(1, machine.cores() // max(1, options.jobs))
     for name, low in (("jobs", 1), ("retries", 0), ("cores", 1)):
         if getattr(options, name) < low:
             parser.error(f"--{name} must be at least {low}")
@@ -83,7 +84,7 @@ if __name__ == "__main__":  # --help answers before the slow imports below
         signal.signal(number, lambda number, _: os._exit(128 + number))
     options = command_line(sys.argv[1:])
 
-with runs.quiet_import():
+with machine.quiet_import():
     import joblib
     import tensorflow as tf
     from tensorboard.plugins.hparams import api as hparams

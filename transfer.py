@@ -12,6 +12,7 @@ import hashlib
 import sys
 import time
 
+import machine
 import runs
 from options import option, parse
 
@@ -53,15 +54,15 @@ class Config:
     flip: bool = option(True, "the network from scratch sees mirror images if the source did; "
                         "--no-flip for digits, which are not their mirror images")
     # machine
-    replicas: int = option(runs.cores(), "shares of a batch computed at a time, one core each",
+    replicas: int = option(machine.cores(), "shares of a batch computed at a time, one core each",
                            low=1, names_run=False)
 
 
 if __name__ == "__main__":  # --help and wrong options answer before the slow imports below
     config = parse(Config, RECIPES)
-    runs.use_replicas(config.replicas)
+    machine.use_replicas(config.replicas)
 
-with runs.quiet_import():
+with machine.quiet_import():
     import tensorflow as tf
 
 import numpy as np  # noqa: E402

@@ -51,6 +51,7 @@ import subprocess
 import sys
 import tempfile
 
+import machine
 import runs
 from options import Parser
 
@@ -131,7 +132,7 @@ def write(figure, numbers, path, run=None):
     with runs.atomic_file(path.with_name(path.name + ".npz")) as stream:
         np.savez_compressed(stream, **numbers)
     if run is not None:
-        with runs.quiet_import():
+        with machine.quiet_import():
             import tensorflow as tf
         writer = tf.summary.create_file_writer(str(run / "figures"))
         with writer.as_default():

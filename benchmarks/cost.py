@@ -33,11 +33,11 @@ CASES |= {f"{cell}, batch 128{', one core' * (cores == 1)}": {
 
 def measure(changes):
     """{"rate" in images/s, "weights"} of BASE with these changes."""
-    import runs
+    import machine
     case = BASE | changes
     cores, side = case.pop("cores"), case.pop("side")
-    runs.use_replicas(cores)
-    with runs.quiet_import():
+    machine.use_replicas(cores)
+    with machine.quiet_import():
         import tensorflow as tf
     import cifar_lenet5
     import mnist_rnn

@@ -39,8 +39,8 @@ def inputs():
 
 def ours():
     """{"occlusion": seconds, "deconvolution": seconds} and the results of this project."""
-    import runs
-    with runs.quiet_import():
+    import machine
+    with machine.quiet_import():
         import keras  # noqa: F401
     import analyses
     import cifar_lenet5

@@ -70,9 +70,9 @@ class Case:
 
 def ours(case):
     """This project: the experiment's own training block."""
-    import runs
-    runs.use_replicas(runs.cores())
-    with runs.quiet_import():
+    import machine
+    machine.use_replicas(machine.cores())
+    with machine.quiet_import():
         import tensorflow as tf
     import cifar_lenet5
     import mnist_rnn
@@ -110,8 +110,8 @@ def ours(case):
 
 def keras(case, steps_per_execution=1):
     """Keras: the functional model, compile and fit, as its guides show it."""
-    import runs
-    with runs.quiet_import():
+    import machine
+    with machine.quiet_import():
         import keras
     if case.precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -338,8 +338,8 @@ def jax(case):
 def starter(case):
     """The starter-code way: a TF1 session, batches copied in Python and fed, and a summary with
     histograms written every step. LeNet-5 only."""
-    import runs
-    with runs.quiet_import():
+    import machine
+    with machine.quiet_import():
         import tensorflow as tf
     v1 = tf.compat.v1
     graph = tf.Graph()

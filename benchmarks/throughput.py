@@ -67,9 +67,10 @@ def ceiling():
     import numpy as np
     import torch
 
-    import runs
-    model = re.search(r"model name\s*: (.*)", runs.cpu_info())
-    n, best = 2048, {"machine": f"{runs.cores()} cores of {model[1] if model else 'this machine'}"}
+    import machine
+    model = re.search(r"model name\s*: (.*)", machine.cpu_info())
+    model = model[1] if model else "this machine"
+    n, best = 2048, {"machine": f"{machine.cores()} cores of {model}"}
     a = np.random.default_rng(0).normal(size=(n, n)).astype(np.float32)
     b = torch.tensor(a).bfloat16()
     for precision, product in (("float32", lambda: a @ a), ("bfloat16", lambda: b @ b)):

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-import runs
+import machine
 
 ROOT = pathlib.Path(__file__).parent.parent
-runs.use_replicas(2)
+machine.use_replicas(2)
 
 
 @pytest.fixture(scope="session")

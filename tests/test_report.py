@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, assert_one_line, run, short_runs
 
+import machine
 import report
-import runs
 import sweep
 import visualize
 from charts import read_events
@@ -125,7 +125,7 @@ def test_kept_losses_are_thinned(tmp_path):
 
 def test_the_report_names_the_commands_that_made_its_logs(monkeypatch):
     """Each sweep of report.md has ended under logs/report, with just these options."""
-    if not runs.has_bfloat16():
+    if not machine.has_bfloat16():
         pytest.skip("recipe best has another precision here than where the runs were made")
     monkeypatch.chdir(ROOT)
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "report.md").read_text(), re.DOTALL)

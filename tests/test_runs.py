@@ -194,8 +194,8 @@ def test_hparams_and_options_are_logged(config):
 
 def test_quiet_import():
     """Keras comes without what only its wrappers use, which is there again afterwards."""
-    code = """import runs, sys
-with runs.quiet_import():
+    code = """import machine, sys
+with machine.quiet_import():
     import keras
 assert not {"sklearn", "matplotlib"} & set(sys.modules), "imported"
 import matplotlib, sklearn"""

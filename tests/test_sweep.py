@@ -12,6 +12,7 @@ import time
 import pytest
 from conftest import ROOT, assert_one_line, run, start
 
+import machine
 import runs
 import sweep
 from charts import read_events
@@ -68,7 +69,7 @@ def test_grid_list_and_failures(tmp_path):
         result = runs.read_json(folder / "result.json")
         assert float(row["test_accuracy"]) == result["test_accuracy"]
         assert runs.read_json(folder / "config.json")["options"]["replicas"] == max(
-            1, runs.cores() // 2)
+            1, machine.cores() // 2)
         (tag,) = [key for key in read_events(logs / "sweeps" / "x" / row["run"])
                   if key[1] == "result/test_accuracy"]
         assert tag
