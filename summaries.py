@@ -5,7 +5,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recurrent import Recurrent, Sweeps, gate_activations
+from cells import gate_activations
+from recurrent import Recurrent, Sweeps
 
 
 def tile_filters(kernel, columns=8, gap=1):

@@ -8,10 +8,10 @@ import tensorflow as tf
 from conftest import run
 
 import runs
+from cells import CELLS, all_states, gate_activations
 from mnist_rnn import RECIPES, Config, build_model
 from options import parse
 from preprocessing import prepare
-from recurrent import CELLS, all_states, gate_activations
 from summaries import norms_over_time
 
 SMALL = dataclasses.replace(Config(), hidden=6)

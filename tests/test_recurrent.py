@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recurrent import CELLS, Recurrent, Sweeps, all_states
+from cells import CELLS, all_states
+from recurrent import Recurrent, Sweeps
 
 KERAS = {"rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU,
          "gru-before": lambda *a, **k: keras.layers.GRU(*a, reset_after=False, **k)}
