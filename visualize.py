@@ -34,8 +34,9 @@
                                                the loss stopped being finite
     python visualize.py transfer RUN...        what each layer's features are worth on other images
 
-    python visualize.py report [FILE...]       every table and figure of report.md and README.md
-                                               anew, from the commands that stand there
+    python visualize.py report [FILE...]       every table and figure of the README, the
+                                               report and the benchmarks' own README anew,
+                                               from the commands that stand there
     python visualize.py keep RUN... --out DIR  copies without checkpoints, histograms and images,
                                                to commit
 
@@ -54,6 +55,8 @@ import tempfile
 import machine
 import runs
 from options import Parser
+
+DOCUMENTS = ("README.md", "report.md", "benchmarks/README.md")
 
 
 def parse(words=None):
@@ -83,7 +86,7 @@ def parse(words=None):
                         "by the environment variable DATA_DIR")
     options = parser.parse_args(words)
     if options.what == "report":
-        options.runs = options.runs or [pathlib.Path("report.md"), pathlib.Path("README.md")]
+        options.runs = options.runs or [*map(pathlib.Path, DOCUMENTS)]
     if not options.runs:
         parser.error(f"{options.what}: name at least one run's folder")
     if options.points < 1:

@@ -96,8 +96,8 @@ def middle(rounds, name, way, key):
     return f"{statistics.median(values):,.0f}" if values else ""
 
 
-def tabulate(cases, ways, rounds):
-    """Markdown tables of one group of cases: training; evaluation and memory."""
+def training(cases, ways, rounds):
+    """Markdown table of the training speeds."""
     others = [way for way in ways if way != "ours"]
     rows = ["| case | " + " | ".join(f"{way}, images/s" for way in ways)
             + " | ours / the fastest other | ours, share of a large product's speed |",
@@ -110,8 +110,13 @@ def tabulate(cases, ways, rounds):
         share = [100 * r[name]["ours"]["rate"] * case.flops / 1e9 / r["ceiling"][case.precision]
                  for r in rounds]
         rows.append(f"| {name} | {' | '.join(cells)} | {spread(ratios)} | {spread(share, 0)} % |")
-    rows += ["", "| case | " + " | ".join(f"{way}: evaluation, images/s; memory, MiB"
-                                          for way in ways) + " |", "|---|" + "---|" * len(ways)]
+    return "\n".join(rows)
+
+
+def evaluation(cases, ways, rounds):
+    """Markdown table of evaluation speeds and peak memory."""
+    rows = ["| case | " + " | ".join(f"{way}: evaluation, images/s; memory, MiB"
+                                     for way in ways) + " |", "|---|" + "---|" * len(ways)]
     for name in map(describe, cases):
         cells = ["; ".join(filter(None, (middle(rounds, name, w, key)
                                          for key in ("evaluation", "memory")))) for w in ways]
@@ -119,19 +124,20 @@ def tabulate(cases, ways, rounds):
     return "\n".join(rows)
 
 
-def summarize(rounds):
-    """What was measured, in words: the machine's own speed, and the tables of each group."""
+TABLES = {"training": training, "evaluation": evaluation}
+
+
+def summarize(rounds, tables):
+    """What was measured, in words: the machine's own speed, and these of TABLES."""
     machine = rounds[0]["ceiling"].get("machine")
-    text = [f"{len(rounds)} rounds; {f'{machine}; ' if machine else ''}large products: "
-            + ", ".join(f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
-                        for p in ("float32", "bfloat16"))]
-    for group in CASES.values():
-        cases = [case for case in group if describe(case) in rounds[0]]
-        ways = [w for w in peers.WAYS if any(w in rounds[0][describe(case)] for case in cases)]
-        text += [tabulate(cases, ways, rounds)] if cases else []
-    if len(text) == 1:
+    cases = [case for group in CASES.values() for case in group if describe(case) in rounds[0]]
+    if not cases:
         sys.exit("no case of this benchmark is in these figures")
-    return "\n\n".join(text)
+    ways = [w for w in peers.WAYS if any(w in rounds[0][describe(case)] for case in cases)]
+    head = (f"{len(rounds)} rounds; {f'{machine}; ' if machine else ''}large products: "
+            + ", ".join(f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
+                        for p in ("float32", "bfloat16")))
+    return "\n\n".join([head, *(TABLES[table](cases, ways, rounds) for table in tables)])
 
 
 def figures(path):
@@ -167,6 +173,8 @@ def main():
     parser.add_argument("--only", default="", metavar="WORDS",
                         help="only cases whose description holds these words, like lstm")
     parser.add_argument("--ways", nargs="+", choices=peers.WAYS, default=list(peers.WAYS))
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES),
+                        help="what to print (default: all)")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a way and a case, as JSON
     options = parser.parse_args()
     if options.one:
@@ -177,7 +185,7 @@ def main():
         return
 
     if options.read:
-        print(summarize(options.read))
+        print(summarize(options.read, options.tables))
         return
 
     def one(way, case):
@@ -210,7 +218,7 @@ def main():
                   file=sys.stderr, flush=True)
         if options.out:
             options.out.write_text(json.dumps(rounds, indent=1))
-    print(summarize(rounds))
+    print(summarize(rounds, options.tables))
 
 
 if __name__ == "__main__":

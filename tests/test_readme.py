@@ -10,6 +10,7 @@ import cifar_lenet5
 import mnist_rnn
 import transfer
 from options import parse
+from visualize import DOCUMENTS
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [command.strip() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -59,9 +60,11 @@ def test_every_command_works(tmp_path, monkeypatch, real_data):
         assert err == "", f"{command} warns: {err}"
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"\]\(([^):#]+)\)", README))))
-def test_every_link_leads_somewhere(name):
-    assert (ROOT / name).exists()
+@pytest.mark.parametrize("document, name", [
+    (document, name) for document in DOCUMENTS
+    for name in sorted(set(re.findall(r"\]\(([^):#]+)[^):]*\)", (ROOT / document).read_text())))])
+def test_every_link_leads_somewhere(document, name):
+    assert (ROOT / document).parent.joinpath(name).exists()
 
 
 def test_layout_names_every_file():
