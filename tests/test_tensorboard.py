@@ -56,13 +56,15 @@ def test_curves(board):
 
 
 def test_hyper_parameters(board):
-    """Both runs are sessions of the HParams tab, with options and final metrics."""
+    """Both runs, of one name, are rows of the HParams tab, with options and final metrics."""
     groups = json.loads(board("data/plugin/hparams/session_groups", request=json.dumps(
         {"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS",
                                                    "STATUS_FAILURE", "STATUS_RUNNING"],
          "colParams": [], "startIndex": 0, "sliceSize": 10})))["sessionGroups"]
-    assert sorted(session["name"] for group in groups for session in group["sessions"]) == [
-        "cifar_lenet5/a-seed0/result", "mnist_rnn/a-seed0/result"]
+    assert sorted((group["name"], *(session["name"] for session in group["sessions"]))
+                  for group in groups) == [
+        ("cifar_lenet5/a-seed0", "cifar_lenet5/a-seed0/result"),
+        ("mnist_rnn/a-seed0", "mnist_rnn/a-seed0/result")]
     experiment = json.loads(board("data/plugin/hparams/experiment", request=json.dumps(
         {"experimentName": "", "includeMetrics": True})))
     assert {"rate", "batch", "seed"} <= {h["name"] for h in experiment["hparamInfos"]}
