@@ -241,7 +241,7 @@ class Run:
             f"| {name} | {value} |" for name, value in options.items())
         with self.writer("result").as_default():
             tf.summary.text("config", table, step=0)
-            hparams.hparams(options, trial_id=f"{self.path.parent.name}/{self.path.name}")
+            hparams.hparams(options, trial_id=f"{self.path.name} ({self.path.parent.name})")
 
     def log_steps(self, first, losses, rates, images_per_second):
         """Training loss and learning rate of the steps from `first` on, and the speed they ran at.

@@ -63,8 +63,8 @@ def test_hyper_parameters(board):
          "colParams": [], "startIndex": 0, "sliceSize": 10})))["sessionGroups"]
     assert sorted((group["name"], *(session["name"] for session in group["sessions"]))
                   for group in groups) == [
-        ("cifar_lenet5/a-seed0", "cifar_lenet5/a-seed0/result"),
-        ("mnist_rnn/a-seed0", "mnist_rnn/a-seed0/result")]
+        ("a-seed0 (cifar_lenet5)", "cifar_lenet5/a-seed0/result"),
+        ("a-seed0 (mnist_rnn)", "mnist_rnn/a-seed0/result")]
     experiment = json.loads(board("data/plugin/hparams/experiment", request=json.dumps(
         {"experimentName": "", "includeMetrics": True})))
     assert {"rate", "batch", "seed"} <= {h["name"] for h in experiment["hparamInfos"]}
