@@ -91,7 +91,8 @@ def edge_likeness(kernels, shuffles=64):
 
     Returns (fits, chance, share): the fit of each filter; the r2 of `shuffles` kernels whose pixels
     were permuted, which is what so many free parameters explain of noise; and the share of filters
-    whose r2 exceeds 95 % of those: 0.05 is chance, 1 means that every filter is an edge or stripe.
+    whose r2 exceeds 95 % of those: 0.05 is chance, 1 means that every filter is an edge,
+    a stripe or a blob.
     """
     flat = [principal(kernels[..., i]) for i in range(kernels.shape[3])]
     rng = np.random.default_rng(0)
