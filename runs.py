@@ -338,6 +338,8 @@ def read_json(file):
     """A JSON object from a file; InputError if it is missing, damaged or no object."""
     try:
         value = json.loads(pathlib.Path(file).read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{file} is not there; is its folder that of a (finished) run?") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):
