@@ -112,6 +112,7 @@ from tqdm import tqdm  # noqa: E402
 
 import utils  # noqa: E402
 from optimizers import apply_gradients, create_slots  # noqa: E402
+from parallel import forward, make_predict, shares  # noqa: E402
 from preprocessing import augment, moments, prepare  # noqa: E402
 from summaries import log_features  # noqa: E402
 
@@ -170,94 +171,6 @@ def build_model(input_shape, classes, config):
 
 
 # ----------------------------------------------------------------------------------- training
-
-def shares(batch, replicas):
-    """Sizes of the nearly equal shares of a batch: shares(5, 2) = [3, 2]."""
-    return [batch // replicas + (i < batch % replicas) for i in range(min(batch, replicas))]
-
-
-@tf.custom_gradient
-def channel_moments(x):
-    """Mean and variance of each channel of x (..., channels), each (channels,).
-
-    Backward, n values a channel:  dx = dmean / n + 2 (x - mean) dvariance / n.
-    """
-    count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
-    mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
-
-    def backward(dmean, dvariance):
-        slope = 2 * dvariance / count
-        return x * slope + (dmean / count - mean * slope)
-    return (mean, variance), backward
-
-
-def batch_norm(layer, parts, pool=tf.identity):
-    """Training-mode batch norm over all parts of a batch together, then pooling if given.
-
-    Its statistics are of what is not pooled; pooling comes before its last step (see forward).
-    """
-    sizes = [tf.cast(tf.shape(x)[0], tf.float32) for x in parts]
-    total = tf.add_n(sizes)
-    moments = [channel_moments(tf.cast(x, tf.float32)) for x in parts]
-    mean = tf.add_n([m * n for (m, _), n in zip(moments, sizes)]) / total
-    variance = tf.add_n([(v + tf.square(m - mean)) * n
-                         for (m, v), n in zip(moments, sizes)]) / total
-    scale = tf.math.rsqrt(variance + layer.epsilon)
-    shift = layer.beta - mean * scale
-    return [pool(x) * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype) for x in parts]
-
-
-def dense(layer, parts):
-    """A dense layer, without activation, on parts of a batch: [(n, features)] -> [(n, units)].
-
-    The weights are shared out, not the images: each core multiplies a share of the features with
-    its rows of the kernel, so that a kernel much larger than the layer's input is read once, not by
-    every core (Krizhevsky 2014, arXiv 1404.5997). Its gradient is one product over the whole batch.
-    """
-    @tf.custom_gradient
-    def product(x, W):
-        features = shares(W.shape[0], len(parts))
-        rows, columns = tf.split(W, features), tf.split(x, features, axis=1)
-
-        def backward(dy):
-            return (tf.concat([tf.matmul(dy, w, transpose_b=True) for w in rows], axis=1),
-                    tf.matmul(x, dy, transpose_a=True))
-        return tf.add_n([tf.matmul(c, w) for c, w in zip(columns, rows)]), backward
-    kernel, bias = (tf.cast(w.value, layer.compute_dtype) for w in (layer.kernel, layer.bias))
-    x = tf.concat(parts, axis=0)  # (batch, features)
-    return tf.split(product(x, kernel) + bias, [part.shape[0] for part in parts])
-
-
-def forward(model, parts, seed):
-    """Training-mode logits of each part of a batch: the layers in turn, each on all parts.
-
-    Parts run on one core each. Batch norm and dropout see the batch as a whole, so that the number
-    of parts changes nothing but rounding; the large dense layer does so for speed. Adding a bias
-    and, without a scale of its own, batch norm are increasing: pooling before them gives what
-    pooling after them gives, at a quarter of the work.
-    """
-    sizes, layers = [x.shape[0] for x in parts], model.layers[1:]
-    while layers:
-        layer = layers.pop(0)
-        if isinstance(layer, keras.layers.Conv2D):
-            kernel = tf.cast(layer.kernel.value, layer.compute_dtype)
-            parts = [tf.nn.conv2d(tf.cast(x, kernel.dtype), kernel, 1, "SAME") for x in parts]
-            if layer.use_bias:
-                bias, pool = tf.cast(layer.bias.value, kernel.dtype), layers.pop(0)
-                parts = [tf.nn.bias_add(pool(x), bias) for x in parts]
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            pooled = isinstance(layers[0], keras.layers.MaxPooling2D)
-            parts = batch_norm(layer, parts, layers.pop(0) if pooled else tf.identity)
-        elif layer.name == "hidden":
-            parts = dense(layer, parts)
-        elif isinstance(layer, keras.layers.Dropout):
-            kept = tf.random.stateless_uniform((sum(sizes), parts[0].shape[1]), seed) >= layer.rate
-            parts = [tf.where(k, x / (1 - layer.rate), tf.zeros([], x.dtype))
-                     for x, k in zip(parts, tf.split(kept, sizes))]
-        else:
-            parts = [layer(x, training=True) for x in parts]
-    return parts
-
 
 def cross_entropy(targets, logits, kind="logits"):
     """Cross-entropy of each image, (batch,), from target probabilities and logits (batch, classes).
@@ -318,22 +231,6 @@ def make_train_block(model, slots, config, *data):
         first_call.result()
         return train_block(indices, rates, first)
     return train_steps
-
-
-def make_predict(model, mean, std, replicas):
-    """Function: uint8 images (n, height, width, channels) -> logits (n, classes), in evaluation
-    mode; `replicas` chunks of images at a time, one core each."""
-    @tf.function(autograph=False)
-    def predict(images):
-        return model(prepare(images, mean, std), training=False)
-
-    def on(images, chunk=250):
-        chunks = [tf.constant(images[i:i + chunk]) for i in range(0, len(images), chunk)]
-        # TensorFlow warns of many functions that are called once; not of concrete ones
-        functions = [predict.get_concrete_function(x) for x in chunks]
-        with ThreadPoolExecutor(replicas) as pool:
-            return np.concatenate(list(pool.map(lambda f, x: f(x), functions, chunks)))
-    return on
 
 
 def measure_statistics(model, inputs):

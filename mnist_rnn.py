@@ -121,11 +121,11 @@ from cifar_lenet5 import (  # noqa: E402
     conclude,
     evaluate,
     load,
-    make_predict,
     make_train_block,
     measure_statistics,
 )
 from optimizers import create_slots  # noqa: E402
+from parallel import make_predict  # noqa: E402
 from preprocessing import prepare  # noqa: E402
 from recurrent import Recurrent, Sweeps  # noqa: E402
 from summaries import log_features, log_norms_over_time, log_recurrence  # noqa: E402

@@ -76,6 +76,7 @@ import cifar_lenet5  # noqa: E402
 import utils  # noqa: E402
 from network import load_network  # noqa: E402
 from optimizers import create_slots  # noqa: E402
+from parallel import make_predict  # noqa: E402
 from preprocessing import moments, prepare  # noqa: E402
 
 # ------------------------------------------------------------------------------ features, heads
@@ -198,7 +199,7 @@ def train_from_scratch(options, images, labels, data, stopped):
             return None
     sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
     cifar_lenet5.measure_statistics(model, prepare(images[sample], mean, std))
-    predict = cifar_lenet5.make_predict(model, mean, std, options.replicas)
+    predict = make_predict(model, mean, std, options.replicas)
     return cifar_lenet5.evaluate(predict(data.test_images), data.test_labels)[1]
 
 

@@ -77,6 +77,7 @@ def ours(case):
     import cifar_lenet5
     import mnist_rnn
     from optimizers import create_slots
+    from parallel import make_predict
     if case.network == "lenet5":
         config = cifar_lenet5.Config(batch=case.batch, precision=case.precision,
                                      batch_norm="before" if case.norm else "none",
@@ -104,7 +105,7 @@ def ours(case):
     def train(steps):
         indices = np.random.default_rng(0).integers(0, COUNT, (steps, case.batch), np.int32)
         train_block(indices, np.full(steps, RATE, np.float32), 0).numpy()
-    predict = cifar_lenet5.make_predict(model, 0.0, 1.0, config.replicas)
+    predict = make_predict(model, 0.0, 1.0, config.replicas)
     return loss, train, lambda: predict(images, CHUNK)
 
 

@@ -12,19 +12,15 @@ import utils
 from cifar_lenet5 import (
     RECIPES,
     Config,
-    batch_norm,
     build_model,
     cross_entropy,
-    dense,
     evaluate,
-    forward,
-    make_predict,
     measure_statistics,
-    shares,
     train_step,
 )
 from optimizers import create_slots
 from options import parse
+from parallel import batch_norm, dense, forward, make_predict, shares
 from preprocessing import (
     augment,
     displace,

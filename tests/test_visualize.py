@@ -270,7 +270,7 @@ def test_command_line(tmp_path):
     assert_one_line(run("visualize.py", "filters", tmp_path / "r", "--out", tmp_path / "f"),
                     "filters/kernel")
     assert_one_line(run("visualize.py", "curves", tmp_path / "none"), "no TensorBoard events")
-    assert_one_line(run("visualize.py", "table", tmp_path / "r"), "config.json")
+    assert_one_line(run("visualize.py", "table", tmp_path / "r"), "config.json is not there")
     assert_one_line(run("visualize.py", "heat", tmp_path / "r"), "results.csv")
     assert_one_line(run("visualize.py", "draw", tmp_path / "r"), "curves")
     assert_one_line(run("visualize.py", "deconv", tmp_path / "r", "--out", tmp_path / "g"),
