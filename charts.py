@@ -176,13 +176,18 @@ def plot_filters(events):
 
 
 def plot_over_time(events, others=()):
-    """Figure of the norms of hidden state and gradient at each time step, at each evaluation; on
-    one scale with `others`, the series of runs to compare with."""
+    """Figure of the norms of hidden state (and an LSTM's memory) and gradient at each time step, at
+    each evaluation; on one scale with `others`, the series of runs to compare with."""
     (name, series), = events.items()
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    labels = {"state": "norm of the hidden state h",
+              "gradient": "norm of the gradient d loss / d h",
+              "memory": "norm of the memory c",
+              "memory_gradient": "norm of the gradient d loss / d c"}
+    kinds = [kind for kind in labels if ("train", f"over_time/{kind}") in series]
+    figure, axes = plt.subplots(len(kinds) // 2, 2, figsize=(11, 2 * len(kinds)), squeeze=False,
+                                layout="constrained")
     numbers = {}
-    for axis, kind, label in zip(axes, ("state", "gradient"), (
-            "norm of the hidden state h", "norm of the gradient d loss / d h")):
+    for axis, kind in zip(axes.flat, kinds):
         updates, _, norms = series["train", f"over_time/{kind}"]
         numbers |= {"updates": updates, kind: np.stack(norms)}
         axis.plot(range(1, len(norms[0]) + 1), norms[0], "k--", label="before training", zorder=3)
@@ -190,11 +195,13 @@ def plot_over_time(events, others=()):
             axis.plot(range(1, len(norm) + 1), norm,
                       color=plt.cm.viridis(i / max(1, len(norms) - 1)))
         axis.legend()
-        values = np.concatenate([np.ravel(other["train", f"over_time/{kind}"][2])
-                                 for other in (series, *others)])
+        alike = [("train", f"over_time/{other}") for other in labels
+                 if other.endswith("gradient") == kind.endswith("gradient")]
+        values = np.concatenate([np.ravel(one[tag][2]) for one in (series, *others)
+                                 for tag in alike if tag in one])
         values = values[values > 0]
-        axis.set(xlabel="time step", ylabel="mean over 100 images", title=label, yscale="log",
-                 ylim=(values.min() / 1.5, values.max() * 1.5))
+        axis.set(xlabel="time step", ylabel="mean over 100 images", title=labels[kind],
+                 yscale="log", ylim=(values.min() / 1.5, values.max() * 1.5))
     scale = plt.Normalize(updates[0], updates[-1])
     figure.colorbar(plt.cm.ScalarMappable(scale, "viridis"), ax=axes, label="update")
     figure.suptitle(f"{name}: norms over time, from the first update to the last")

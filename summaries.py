@@ -64,10 +64,11 @@ def norms_over_time(model, inputs, labels):
     """How large the last recurrent layer's state is after each step, and how much the loss feels
     it.
 
-    inputs: network input (n, height, width, channels), labels (n,). Returns two float arrays
-    (steps,): the mean over images of |h_t| and of |d loss / d h_t|, the loss being each image's
-    own. A gradient that shrinks towards the first step is vanishing, one that grows is exploding.
-    Computed with Keras's cells, step by step.
+    inputs: network input (n, height, width, channels), labels (n,). Returns float arrays (steps,):
+    "state" and "gradient", the mean over images of |h_t| and of |d loss / d h_t|, the loss being
+    each image's own; of an LSTM also "memory" and "memory_gradient", the same of c_t. A gradient
+    that shrinks towards the first step is vanishing, one that grows is exploding. Computed with
+    Keras's cells, step by step.
     """
     last = [layer for layer in model.layers if isinstance(layer, Recurrent)][-1]
     cells = keras.layers
@@ -76,22 +77,26 @@ def norms_over_time(model, inputs, labels):
     sequence = tf.cast(keras.Model(model.input, last.input)(inputs, training=False), tf.float32)
     cell.build(sequence[:, 0].shape)
     cell.set_weights(last.get_weights())
-    states, hidden = (
+    states, after = (
         [tf.zeros((len(sequence), last.units))] * len(tf.nest.flatten(cell.state_size)), [])
     with tf.GradientTape() as tape:
         for x in tf.unstack(sequence, axis=1):
             h, states = cell(x, states)
-            hidden.append(h)
+            after.append(states)  # [h], or an LSTM's [h, c]
         logits = model.get_layer("logits")(h)
         loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-    def mean_norm(values):
-        return np.float64([tf.reduce_mean(tf.norm(value, axis=1)) for value in values])
-    return mean_norm(hidden), mean_norm(tape.gradient(loss, hidden))
+    of_each = list(zip(*after))
+    norms = {}
+    for name, values, slopes in zip(("state", "memory"), of_each, tape.gradient(loss, of_each)):
+        slope = "gradient" if name == "state" else f"{name}_gradient"
+        for key, vectors in ((name, values), (slope, slopes)):
+            norms[key] = np.float64([tf.reduce_mean(tf.norm(v, axis=1)) for v in vectors])
+    return norms
 
 
 def log_recurrence(run, step, model, inputs, labels):
-    """Histograms of weights and gates; where an image is one sequence, norms of state and gradient
-    at each time step as tensors."""
+    """Histograms of weights and gates; where an image is one sequence, norms_over_time as tensors.
+    """
     first = next(layer for layer in model.layers if isinstance(layer, (Recurrent, Sweeps)))
     sequence = tf.cast(keras.Model(model.input, first.input)(inputs, training=False), tf.float32)
     if isinstance(first, Sweeps):
@@ -103,10 +108,9 @@ def log_recurrence(run, step, model, inputs, labels):
         return
     kind = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="norms"))
-    state, gradient = norms_over_time(model, inputs, labels)
     with run.writer("train").as_default():
-        tf.summary.write("over_time/state", state, step=step, metadata=kind)
-        tf.summary.write("over_time/gradient", gradient, step=step, metadata=kind)
+        for name, norms in norms_over_time(model, inputs, labels).items():
+            tf.summary.write(f"over_time/{name}", norms, step=step, metadata=kind)
 
 
 def log_norms_over_time(run, model, inputs, labels):
@@ -114,6 +118,6 @@ def log_norms_over_time(run, model, inputs, labels):
     if not has_time(model):
         return
     with run.writer("over_time").as_default():
-        for name, values in zip(("state", "gradient"), norms_over_time(model, inputs, labels)):
-            for t, value in enumerate(values, 1):
+        for name, norms in norms_over_time(model, inputs, labels).items():
+            for t, value in enumerate(norms, 1):
                 tf.summary.scalar(f"over_time/{name}_norm", value, step=t)

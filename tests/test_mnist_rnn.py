@@ -65,7 +65,8 @@ def test_norms_over_time(cell):
     one."""
     model = build_model((7, 9, 1), 10, dataclasses.replace(SMALL, cell=cell))
     x, labels = digits()
-    state, gradient = norms_over_time(model, x, labels)
+    norms = norms_over_time(model, x, labels)
+    state, gradient = norms.pop("state"), norms.pop("gradient")
     layer, head = model.get_layer(f"{cell}1"), model.get_layer("logits")
     weights = [tf.constant(w) for w in layer.get_weights()]
     h = np.stack(all_states(cell)(tf.reshape(x, (5, 7, 9)), *weights))  # (steps, batch, units)
@@ -78,6 +79,17 @@ def test_norms_over_time(cell):
         for t in range(6, 0, -1):
             d = (d * (1 - h[t] ** 2)) @ weights[1].numpy().T
             assert gradient[t - 1] == pytest.approx(np.linalg.norm(d, axis=1).mean(), rel=1e-4)
+    if cell == "lstm":  # the last memory is felt by way of the last state alone, o tanh(c)
+        gates = gate_activations(cell, tf.reshape(x, (5, 7, 9)), *weights)
+        i, f, g, o = (gates[k].numpy() for k in ("input", "forget", "candidate", "output"))
+        c = [0]
+        for t in range(7):
+            c.append(f[:, t] * c[-1] + i[:, t] * g[:, t])
+        np.testing.assert_allclose(norms.pop("memory"), np.linalg.norm(c[1:], axis=2).mean(1), 1e-4)
+        last = error @ head.kernel.numpy().T * o[:, 6] * (1 - np.tanh(c[7]) ** 2)
+        assert norms.pop("memory_gradient")[6] == pytest.approx(
+            np.linalg.norm(last, axis=1).mean(), rel=1e-4)
+    assert not norms
 
 
 def test_gates_rebuild_the_states():

@@ -170,17 +170,20 @@ def test_heat_by_hand():
 
 
 def test_norms_over_time_share_their_scale():
-    def series(factor):
+    def series(factor, *more):
         steps = np.array([0, 5])
         return {("train", f"over_time/{kind}"): (steps, None, [np.array([0.0, 1.0]),
                                                                np.array([1.0, factor])])
-                for kind in ("state", "gradient")}
+                for kind in ("state", "gradient", *more)}
     small, large = series(0.1), series(100.0)
     alone, _ = plot_over_time({"small": small})
     shared, numbers = plot_over_time({"small": small}, [small, large])
     assert alone.axes[0].get_ylim() == pytest.approx((0.1 / 1.5, 1.5))
     assert shared.axes[1].get_ylim() == pytest.approx((0.1 / 1.5, 150))
     np.testing.assert_array_equal(numbers["state"], [[0, 1], [1, 0.1]])
+    with_memory, _ = plot_over_time({"lstm": series(1e-3, "memory", "memory_gradient")}, [large])
+    assert [axis.get_ylim()[0] < 1e-3 < 100 < axis.get_ylim()[1] for axis in with_memory.axes[:4]
+            ] == [True] * 4 and "memory" in with_memory.axes[2].get_title()
 
 
 def test_study_by_hand(tmp_path, monkeypatch):
