@@ -8,7 +8,6 @@ images. Each case is a process of its own; median over the rounds, with the smal
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import time
 
@@ -16,7 +15,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from throughput import arguments, spread  # noqa: E402
+from throughput import arguments, in_process, spread  # noqa: E402
 
 COUNT, SECONDS = 1024, 2.0
 BASE = dict(batch=64, filters=(32, 64), units=1024, side=28, cores=2)
@@ -83,9 +82,7 @@ def main():
         return
     rounds = []
     for _ in range(options.rounds):
-        rounds.append({name: json.loads(subprocess.run(
-            [sys.executable, __file__, "--one", name], check=True, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True).stdout.splitlines()[-1]) for name in CASES})
+        rounds.append({name: in_process(__file__, "--one", name) for name in CASES})
         if options.out:
             options.out.write_text(json.dumps(rounds, indent=1))
     print(summarize(rounds))

@@ -12,7 +12,6 @@ saliency maps (https://pypi.org/project/tf-keras-vis/).
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ import time
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from throughput import arguments, spread  # noqa: E402
+from throughput import arguments, in_process, spread  # noqa: E402
 
 SIDE = 8
 
@@ -186,9 +185,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         files = {way: f"{folder}/{way}.npz" for way in ("ours", "captum")}
         for _ in range(options.rounds):
-            rounds.append({way: json.loads(subprocess.run(
-                [sys.executable, __file__, "--one", way, file], check=True, stdout=subprocess.PIPE,
-                text=True).stdout.splitlines()[-1]) for way, file in files.items()})
+            rounds.append({way: in_process(__file__, "--one", way, file)
+                           for way, file in files.items()})
         difference = same(*(np.load(file) for file in files.values()))
     found = {"rounds": rounds, "difference": difference}
     if options.out:

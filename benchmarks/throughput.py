@@ -30,7 +30,6 @@ CASES = {
     "recurrent-more": [Case(cell, batch, units) for cell in ("rnn", "gru", "lstm")
                        for units, batch in ((128, 32), (256, 32), (256, 128))],
 }
-SECONDS = 3.0  # of each timing
 SLOW = "jax", "starter"  # at LeNet-5
 
 
@@ -41,9 +40,9 @@ def describe(case):
     return ", ".join([*words, f"batch {case.batch}", case.precision])
 
 
-def measure(way, case):
+def measure(way, case, seconds):
     """{"loss" before training, "rate" and "evaluation" in images/s, "memory" in MiB at its peak} of
-    one way."""
+    one way, each timed for at least so many seconds."""
     import resource
     if case.network == "lenet5" and way in SLOW:
         peers.COUNT = 512  # they would take minutes for more; their first batch is the same
@@ -53,7 +52,7 @@ def measure(way, case):
     def rate(work):
         work()
         begin, count = time.perf_counter(), 0
-        while time.perf_counter() - begin < SECONDS:
+        while time.perf_counter() - begin < seconds:
             work()
             count += peers.COUNT
         return count / (time.perf_counter() - begin)
@@ -167,12 +166,27 @@ def arguments(description, rounds=5):
     return parser
 
 
+def in_process(script, *words):
+    """The JSON that a script prints last, in a process of its own; exits 2 with a line if it fails.
+    """
+    done = subprocess.run([sys.executable, script, *map(str, words)], capture_output=True,
+                          text=True)
+    if done.returncode:
+        line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        what = "; pip install -r benchmarks/requirements.txt" * ("ModuleNotFoundError" in line)
+        print(f"{pathlib.Path(script).name}: {words[1]}: {line}{what}", file=sys.stderr)
+        sys.exit(2)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def main():
     parser = arguments(__doc__)
     parser.add_argument("--groups", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--only", default="", metavar="WORDS",
                         help="only cases whose description holds these words, like lstm")
     parser.add_argument("--ways", nargs="+", choices=peers.WAYS, default=list(peers.WAYS))
+    parser.add_argument("--seconds", type=float, default=3.0,
+                        help="of each timing, at least (default: 3)")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES),
                         help="what to print (default: all)")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a way and a case, as JSON
@@ -180,7 +194,8 @@ def main():
     if options.one:
         way, case = options.one
         done = ceiling() if way == "ceiling" else measure(
-            way, Case(**json.loads(case, object_hook=lambda d: d | {"shape": tuple(d["shape"])})))
+            way, Case(**json.loads(case, object_hook=lambda d: d | {"shape": tuple(d["shape"])})),
+            options.seconds)
         print(json.dumps(done))
         return
 
@@ -189,11 +204,8 @@ def main():
         return
 
     def one(way, case):
-        done = subprocess.run([sys.executable, __file__, "--one", way, json.dumps(vars(case))],
-                              capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{way}: {done.stderr.strip().splitlines()[-1]}")
-        return json.loads(done.stdout.splitlines()[-1])
+        return in_process(__file__, "--one", way, json.dumps(vars(case)),
+                          "--seconds", options.seconds)
 
     cases, rounds = [case for group in options.groups for case in CASES[group]
                      if options.only in describe(case)], []
