@@ -17,18 +17,28 @@ def shares(batch, replicas):
     return [batch // replicas + (i < batch % replicas) for i in range(min(batch, replicas))]
 
 
+@tf.function(jit_compile=True)
+def scale_and_shift(x, scale, shift):
+    """x * scale + shift by channel, compiled to one pass over x."""
+    return x * scale + shift
+
+
 @tf.custom_gradient
 def channel_moments(x):
     """Mean and variance of each channel of x (..., channels), each (channels,).
 
-    Backward, n values a channel:  dx = dmean / n + 2 (x - mean) dvariance / n.
+    As Keras does: the mean of the squares less the square of the mean, which reads x less often
+    than squaring what the mean leaves, and loses digits only if the mean is far larger than the
+    deviation.  Backward, n values a channel:  dx = dmean / n + 2 (x - mean) dvariance / n.
     """
+    axes = list(range(x.shape.rank - 1))
     count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
-    mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
+    mean = tf.reduce_mean(x, axes)
+    variance = tf.reduce_mean(tf.square(x), axes) - tf.square(mean)
 
     def backward(dmean, dvariance):
         slope = 2 * dvariance / count
-        return x * slope + (dmean / count - mean * slope)
+        return scale_and_shift(x, slope, dmean / count - mean * slope)
     return (mean, variance), backward
 
 
