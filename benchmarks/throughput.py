@@ -2,7 +2,7 @@
 
     pip install -r benchmarks/requirements.txt && python benchmarks/throughput.py
 
-Every way (peers.py) is first checked to compute the same loss from the same weights. Then each runs
+Every way (peers/) is first checked to compute the same loss from the same weights. Then each runs
 in a process of its own, in turn, round after round; a figure is the median over the rounds, a ratio
 the median of the rounds' own ratios, with the smallest and the largest. The machine's own speed
 at large matrix products is measured in every round too, and the table says what share of it each
@@ -10,6 +10,7 @@ way reaches. JAX and the starter-code way, which are many times slower at LeNet-
 first round only.
 """
 import argparse
+import dataclasses
 import json
 import pathlib
 import re
@@ -45,16 +46,16 @@ def measure(way, case, seconds):
     one way, each timed for at least so many seconds."""
     import resource
     if case.network == "lenet5" and way in SLOW:
-        peers.COUNT = 512  # they would take minutes for more; their first batch is the same
-    loss, train, predict = peers.WAYS[way](case)
-    value, epoch = loss(), peers.COUNT // case.batch
+        case = dataclasses.replace(case, count=512)  # minutes for more; the first batch is the same
+    loss, train, predict = peers.build(way, case)
+    value, epoch = loss(), case.count // case.batch
 
     def rate(work):
         work()
         begin, count = time.perf_counter(), 0
         while time.perf_counter() - begin < seconds:
             work()
-            count += peers.COUNT
+            count += case.count
         return count / (time.perf_counter() - begin)
     found = {"loss": value, "rate": rate(lambda: train(epoch)), "evaluation": rate(predict)}
     return found | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

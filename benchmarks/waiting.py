@@ -5,7 +5,7 @@
 From the start of the command, start-up included. Ours reaches the original's accuracy by recipe
 best, cut to the few passes it takes (BUDGETS). The starter-code way's time is its own start-up and
 the number of steps that recipe original-bn, its own network, needs here, at the starter-code way's
-own speed (peers.py): the same updates, computed its way. Median over the rounds, with the smallest
+own speed (peers/): the same updates, computed its way. Median over the rounds, with the smallest
 and the largest.
 """
 import argparse
@@ -62,7 +62,7 @@ def starter(steps=60):
     """The starter-code way, batch norm and all, at batch 64: {"first": seconds since 1970 when its
     first step was done, "rate": steps a second}."""
     import peers
-    _, train, _ = peers.starter(peers.Case("lenet5", 64, norm=True))
+    _, train, _ = peers.build("starter", peers.Case("lenet5", 64, norm=True))
     train(1)
     first = time.time()
     train(4)

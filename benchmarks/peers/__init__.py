@@ -1,0 +1,78 @@
+"""The same training step in six ways, each as its own users would write it well.
+
+Every way's module has a function build(case) that returns (loss, train, predict): loss() is the
+training loss of the case's first batch with its given weights and no dropout, before any update;
+train(steps) updates; predict() computes the logits of all its images, CHUNK at a time.
+What differs between the ways is only who computes it: network, weights, images, batch, precision
+and optimizer (Adam, 1e-4) are the same.
+"""
+import dataclasses
+import importlib
+import pathlib
+import sys
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
+CHUNK, RATE = 640, 1e-4
+WAYS = "ours", "keras", "keras_tuned", "torch", "jax", "starter"
+
+
+def build(way, case):
+    """(loss, train, predict) of one of WAYS; imports what it needs."""
+    if way == "keras_tuned":
+        from peers import with_keras
+        return with_keras.build(case, steps_per_execution=50)
+    return importlib.import_module(f"peers.{'' if way == 'ours' else 'with_'}{way}").build(case)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is trained: LeNet-5 of the original (with batch norm if `norm`), or a recurrent net."""
+    network: str  # lenet5, rnn, gru, lstm
+    batch: int
+    units: int = 128
+    shape: tuple = (28, 28, 1)
+    norm: bool = False
+    precision: str = "float32"
+    count: int = 6400  # images
+
+    @property
+    def flops(self):
+        """Multiplications and additions of the matrix products of training on one image: forward,
+        and backward twice that, without the first layer's input gradient."""
+        height, width, channels = self.shape
+        if self.network == "lenet5":
+            conv1 = height * width * 25 * channels * 32
+            conv2 = (height // 2) * (width // 2) * 25 * 32 * 64
+            dense = (height // 4) * (width // 4) * 64 * 1024 + 1024 * 10
+            return 2 * (2 * conv1 + 3 * (conv2 + dense))
+        gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.network]
+        inputs = width * channels * gates * self.units
+        return 2 * (height * (2 * inputs + 3 * gates * self.units ** 2) + 3 * self.units * 10)
+
+    def images(self):
+        """Random images uint8 (count, height, width, channels) and labels int32 (count,)."""
+        images, labels = np.random.default_rng(0), np.random.default_rng(2)
+        return (images.integers(0, 256, (self.count, *self.shape), np.uint8),
+                labels.integers(0, 10, self.count, np.int32))
+
+    def weights(self):
+        """Weights in Keras's order and layout."""
+        rng = np.random.default_rng(1)
+        height, width, channels = self.shape
+
+        def kernel(*shape):
+            return rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape).astype(np.float32)
+
+        def bias(*shape):
+            return np.full(shape, 0.1, np.float32)
+        if self.network == "lenet5":
+            flat = (height // 4) * (width // 4) * 64
+            return [kernel(5, 5, channels, 32), bias(32), kernel(5, 5, 32, 64), bias(64),
+                    kernel(flat, 1024), bias(1024), kernel(1024, 10), bias(10)]
+        gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.network]
+        wide = gates * self.units
+        return [kernel(width * channels, wide), kernel(self.units, wide),
+                bias(2, wide) if self.network == "gru" else bias(wide),
+                kernel(self.units, 10), bias(10)]
