@@ -63,7 +63,7 @@ def draw_statistics(network):
     images = network.inputs(network.data.test_images)
     figure, axes = plt.subplots(2, len(network.layers), figsize=(13, 7), layout="constrained",
                                 squeeze=False)
-    numbers = {}
+    numbers = {"classes": np.array(classes)}
     for k, layer in enumerate(network.layers):
         activations, = analyses.outputs(network.model, [layer], images)
         statistics = analyses.activation_statistics(activations, labels, len(classes))
@@ -101,7 +101,7 @@ def draw_deconv(network, layer):
     for own, seen in zip(patches, projections):
         tiles.append(mosaic([as_signed(p) for p in seen], 3, size=size))
         tiles.append(mosaic([as_grey(p) for p in own], 3, size=size))
-    columns, gap, (height, width) = 12, 8, largest(tiles)
+    columns, gap, (height, width) = 12 if max(size) < 10 else 8, 8, largest(tiles)
     picture = mosaic(tiles, columns, gap)
     figure, axis = plt.subplots(figsize=(14, 14 * picture.shape[0] / picture.shape[1] + 0.6),
                                 layout="constrained")

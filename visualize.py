@@ -21,6 +21,10 @@
                                                of an image
     python visualize.py correspondence RUN...  does hiding the same part do the same to all images?
 
+    python visualize.py findings FILE...       what these figures say, as a table: statistics.npz,
+                                               evolution.npz, invariance.npz, diagnose.npz or
+                                               correspondence.npz, which stand beside them
+
     from any checkpoint and its data
     python visualize.py projector RUN...       features of test images for TensorBoard's projector
 
@@ -64,8 +68,8 @@ def parse(words=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=(
         "all", "curves", "filters", "time", "activations", "deconv", "evolution", "invariance",
-        "diagnose", "occlusion", "correspondence", "projector", "table", "compare", "study",
-        "heat", "transfer", "report", "keep"))
+        "diagnose", "occlusion", "correspondence", "findings", "projector", "table", "compare",
+        "study", "heat", "transfer", "report", "keep"))
     parser.add_argument("runs", nargs="*", metavar="RUN", type=pathlib.Path)
     parser.add_argument("--out", default="figures", type=pathlib.Path, help="folder of the figures")
     parser.add_argument("--by", choices=("step", "sample", "time"), default="step",
@@ -105,6 +109,7 @@ import numpy as np  # noqa: E402
 
 import charts  # noqa: E402
 import comparisons  # noqa: E402
+import findings  # noqa: E402
 import report  # noqa: E402
 from drawing import STYLE  # noqa: E402
 
@@ -147,7 +152,7 @@ def write(figure, numbers, path, run=None):
 
 def write_statistics(numbers, classes, path):
     """Activation statistics as CSV, one row a layer, class and feature map."""
-    layers = dict.fromkeys(key.split("/")[0] for key in numbers)
+    layers = findings.layers_of(numbers, "active")
     rows = ["layer,class,map,mean,std,max,active,dead"]
     for layer in layers:
         values = [numbers[f"{layer}/{name}"] for name in ("mean", "std", "max", "active")]
@@ -182,6 +187,9 @@ def visualize(options):
             print(comparisons.beside(table, options.beside))
             if figure:
                 write(*figure, options.out / options.what)
+        elif options.what == "findings":
+            for file in options.runs:
+                print(findings.tabulate(file))
         elif options.what == "heat":
             for folder in options.runs:
                 figure = comparisons.plot_heat(read_results(folder, options), options.rows,
