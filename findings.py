@@ -1,6 +1,8 @@
 """What a figure of one network says in numbers: a table made of the arrays kept beside it (.npz).
 
-The figures need a checkpoint, which is too large to keep; their arrays are not.
+The figures need a checkpoint, which is too large to keep; these arrays are not. Each function takes
+the {name: array} that the figure's draw_... of portraits.py returns, and yields the table's cells,
+heading first.
 """
 import numpy as np
 
@@ -8,33 +10,31 @@ import runs
 from comparisons import mean_and_deviation
 
 
-def between(values, scale=1.0, digits=0):
-    """"46 (24 .. 76)": mean, smallest and largest."""
-    low, mean, high = (f"{scale * f(values):.{digits}f}" for f in (np.min, np.mean, np.max))
-    return f"{mean} ({low} .. {high})"
-
-
 def layers_of(numbers, end):
-    """Names of the layers that have an array "layer/end"."""
+    """Names of the layers that have an array "layer/end", in the figure's order."""
     return [key.removesuffix(f"/{end}") for key in numbers if key.endswith(f"/{end}")]
 
 
 def statistics(numbers):
-    """How often a layer's maps are active, all and by class."""
-    yield ("layer", "maps", "places active (%), of a map", "dead maps", "near-duplicate pairs",
-           "most / least active class, median of maps", "largest of them", "least active class",
-           "most active class")
+    """How often a layer's maps are active, in all images and by class; "layer/active" (classes + 1,
+    maps) is the share of places, the last row of all images. Dead maps are in no ratio."""
+    yield ("layer", "maps", "places active (%): mean of the maps (smallest .. largest)",
+           "dead maps", "near-duplicate pairs",
+           "most active class / least active: median of the maps", "largest",
+           "least active class", "most active class")
     for layer in layers_of(numbers, "active"):
-        *by_class, every = numbers[f"{layer}/active"]
-        ratio = np.max(by_class, 0) / np.maximum(np.min(by_class, 0), 1e-12)
-        order = np.array(numbers["classes"])[np.mean(by_class, 1).argsort()]
-        yield (layer, len(every), between(every, 100), len(numbers[f"{layer}/dead"]),
-               len(numbers[f"{layer}/near_duplicates"]), f"{np.median(ratio):.1f}",
-               f"{ratio.max():.1f}", order[0], order[-1])
+        active = 100 * numbers[f"{layer}/active"]
+        *by_class, every = active
+        least, most = np.min(by_class, 0), np.max(by_class, 0)
+        ratio = np.divide(most, least, out=np.full(len(every), np.inf), where=least > 0)[most > 0]
+        order = numbers["classes"][np.mean(by_class, 1).argsort()]
+        yield (layer, len(every), f"{every.mean():.0f} ({every.min():.0f} .. {every.max():.0f})",
+               len(numbers[f"{layer}/dead"]), len(numbers[f"{layer}/near_duplicates"]),
+               f"{np.median(ratio):.1f}", f"{ratio.max():.1f}", order[0], order[-1])
 
 
 def diagnose(numbers):
-    """Faults of the first layer's filters."""
+    """Faults of the first layer's filters; "norms" (filters,)."""
     norms = numbers["norms"] / np.median(numbers["norms"])
     yield ("filters", "dead", "near-duplicate pairs", "smallest norm / median",
            "largest norm / median")
@@ -43,59 +43,77 @@ def diagnose(numbers):
 
 
 def evolution(numbers):
-    """At which snapshots another image became a map's strongest."""
-    seen = ", ".join(f"{step:,}" for step in numbers["steps"])
-    yield "map", f"another image takes over at step, of {seen}"
+    """Which training image is each map's strongest: "image" (maps, snapshots)."""
+    yield "strongest image of", *(f"step {step:,}" for step in numbers["steps"])
     for m, images in zip(numbers["maps"], numbers["image"]):
-        steps = numbers["steps"][1:][np.diff(images) != 0]
-        yield m, ", ".join(f"{step:,}" for step in steps)
+        yield f"map {m}", *images
 
 
 def invariance(numbers):
-    """Distances of features, in units of that of two images; both directions together."""
+    """Distances of features, in units of that of two images; mean over images and directions.
+
+    "kind/amounts" (amounts,), "kind/distances" (2 layers, amounts, images), "kind/probability"
+    (amounts, images), "layer/usual".
+    """
     names = layers_of(numbers, "usual")
     yield ("image", *(f"{name}: distance / that of two images" for name in names),
            "probability of the true class")
     for kind, amounts, words in (
             ("shift", (1, 2, 3, 4, 10), "shifted up and down, {} px"),
-            ("scale", (2 ** 0.1, 2 ** 0.5, 2.0), "larger and smaller, {:.2g} times"),
+            ("scale", (2 ** 0.1, 2 ** 0.5, 2.0), "larger and smaller, {:.3g} times"),
             ("rotation", (10, 20, 90, 180), "rotated both ways, by {} degrees")):
         at = numbers[f"{kind}/amounts"]
         size = np.exp(np.abs(np.log(at))) if kind == "scale" else np.abs(at)
         for amount in amounts:
-            here = np.isclose(size, amount)
+            here = np.flatnonzero(np.isclose(size, amount))
+            if not len(here):
+                raise LookupError(f"{kind} by {amount} is not there")
             yield (words.format(amount),
                    *(f"{d[here].mean() / numbers[f'{name}/usual']:.2f}"
-                     for name, d in zip(names, numbers[f"{kind}/distances"])),
+                     for name, d in zip(names, numbers[f"{kind}/distances"], strict=True)),
                    f"{numbers[f'{kind}/probability'][here].mean():.2f}")
 
 
+def occlusion(numbers):
+    """At how many places of the square another class is the most probable: "predicted" (images,
+    rows, columns)."""
+    places = numbers["predicted"][0].size
+    yield ("class of the image", "its probability, nothing hidden",
+           f"another class the most probable, of {places:,} places of the square")
+    for label, whole, predicted in zip(numbers["labels"], numbers["untouched"],
+                                       numbers["predicted"]):
+        yield numbers["classes"][label], f"{whole:.2f}", (predicted != label).sum()
+
+
 def correspondence(numbers):
-    """Delta of fixed and of random parts, mean and standard deviation over groups of images."""
+    """Delta of fixed and of random parts, mean and standard deviation over groups of images:
+    "part" and "part, mixed" (groups, layers)."""
     yield "layer", *(f"{parts} parts, images of {whose}" for whose in ("one class", "all classes")
                      for parts in ("fixed", "random"))
+    cells = []  # (groups, layers) each
+    for mixed in (False, True):
+        own = {part: deltas for part, deltas in numbers.items() if part != "layers"
+               and part.endswith(", mixed") == mixed}
+        random = own.pop("random, mixed" if mixed else "random")
+        cells += [np.stack([*own.values()]).mean(0), random]
     for i, layer in enumerate(numbers["layers"]):
-        cells = []
-        for end in ("", ", mixed"):
-            fixed = [values for key, values in numbers.items() if key != "layers"
-                     and key.endswith(", mixed") == bool(end) and not key.startswith("random")]
-            random = numbers["random" + end].reshape(len(fixed[0]), -1, len(numbers["layers"]))
-            cells += [np.mean(fixed, 0)[:, i], random.mean(1)[:, i]]
-        yield layer, *(mean_and_deviation(cell, 3) for cell in cells)
+        yield layer, *(mean_and_deviation(deltas[:, i], 3) for deltas in cells)
 
 
 TABLES = {"statistics": statistics, "diagnose": diagnose, "evolution": evolution,
-          "invariance": invariance, "correspondence": correspondence}
+          "invariance": invariance, "occlusion": occlusion, "correspondence": correspondence}
 
 
 def tabulate(path):
     """The Markdown table of a figure's numbers; InputError if they are not of one of TABLES."""
     if path.suffix != ".npz" or path.stem not in TABLES:
         raise runs.InputError(f"{path}: findings are of {', '.join(f'{t}.npz' for t in TABLES)}")
+    numbers = runs.load_arrays(path)
     try:
-        header, first, *more = TABLES[path.stem](runs.load_arrays(path))
-    except (KeyError, ValueError, TypeError) as error:
-        raise runs.InputError(f"{path} is not what visualize.py wrote: {runs.first_line(error)}"
-                              ) from error
+        with np.errstate(all="raise"):
+            header, first, *more = TABLES[path.stem](numbers)
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        raise runs.InputError(f"{path} has not the arrays of this figure; draw it again "
+                              f"({type(error).__name__}: {runs.first_line(error)})") from error
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in (header, first, *more)]
     return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])

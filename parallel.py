@@ -19,7 +19,7 @@ def shares(batch, replicas):
 
 @tf.function(jit_compile=True)
 def scale_and_shift(x, scale, shift):
-    """x * scale + shift by channel, compiled to one pass over x."""
+    """x * scale + shift, compiled to one pass over x: (..., channels), (channels,), (channels,)."""
     return x * scale + shift
 
 
@@ -27,14 +27,14 @@ def scale_and_shift(x, scale, shift):
 def channel_moments(x):
     """Mean and variance of each channel of x (..., channels), each (channels,).
 
-    As Keras does: the mean of the squares less the square of the mean, which reads x less often
-    than squaring what the mean leaves, and loses digits only if the mean is far larger than the
+    The variance as the mean of the squares less the square of the mean, which reads x less often
+    than squaring what the mean leaves, and loses digits only where the mean is far larger than the
     deviation.  Backward, n values a channel:  dx = dmean / n + 2 (x - mean) dvariance / n.
     """
     axes = list(range(x.shape.rank - 1))
     count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
     mean = tf.reduce_mean(x, axes)
-    variance = tf.reduce_mean(tf.square(x), axes) - tf.square(mean)
+    variance = tf.maximum(tf.reduce_mean(tf.square(x), axes) - tf.square(mean), 0)
 
     def backward(dmean, dvariance):
         slope = 2 * dvariance / count
@@ -45,7 +45,8 @@ def channel_moments(x):
 def batch_norm(layer, parts, pool=tf.identity):
     """Training-mode batch norm over all parts of a batch together, then pooling if given.
 
-    Its statistics are of what is not pooled; pooling comes before its last step (see forward).
+    parts: [(images, height, width, channels)]. Its statistics are of what is not pooled; pooling
+    comes before its last step (see forward).
     """
     sizes = [tf.cast(tf.shape(x)[0], tf.float32) for x in parts]
     total = tf.add_n(sizes)
@@ -82,6 +83,7 @@ def dense(layer, parts):
 def forward(model, parts, seed):
     """Training-mode logits of each part of a batch: the layers in turn, each on all parts.
 
+    parts: [(images, height, width, channels)], logits [(images, classes)]; seed: two integers.
     Parts run on one core each. Batch norm and dropout see the batch as a whole, so that the number
     of parts changes nothing but rounding; the large dense layer does so for speed. Adding a bias
     and, without a scale of its own, batch norm are increasing: pooling before them gives what
@@ -111,8 +113,8 @@ def forward(model, parts, seed):
 
 
 def make_predict(model, mean, std, replicas):
-    """Function: uint8 images (n, height, width, channels) -> logits (n, classes), in evaluation
-    mode; `replicas` chunks of images at a time, one core each."""
+    """Function: uint8 images (n > 0, height, width, channels) -> logits (n, classes), in evaluation
+    mode; `replicas` chunks of at most `chunk` images at a time, one core each."""
     @tf.function(autograph=False)
     def predict(images):
         return model(prepare(images, mean, std), training=False)

@@ -149,7 +149,7 @@ def draw_occlusion(network, side=8, count=10):
         bar.ax.set_yticklabels([classes[c] for c in seen], fontsize=7)
     figure.suptitle(f"{network.name}: a {side}x{side} grey square centred at each pixel, layer "
                     f"{layer}\n{network.data.title}")
-    return figure, result
+    return figure, result | {"labels": labels, "untouched": whole, "classes": np.array(classes)}
 
 
 def draw_evolution(network, count=6):
@@ -264,8 +264,8 @@ def draw_diagnosis(network):
 def draw_correspondence(network, count=20, trials=5):
     """Does hiding the same part change the features of all images of a class alike? [table 1]
 
-    Delta of fixed parts against that of as large parts at random places, by layer; mean and
-    standard deviation over classes (fixed) or over classes and `trials` (random). A fixed part also
+    Delta of fixed parts against that of as large parts at random places (mean of `trials`), by
+    layer; mean and standard deviation over groups of images, one a class. A fixed part also
     hides the same weights of the network from every image, whatever it shows; so all of it again
     with groups of images drawn from all classes.
     """
@@ -290,7 +290,8 @@ def draw_correspondence(network, count=20, trials=5):
                          rng.integers(0, width - w + 1, len(images)))) for _ in range(trials)]
             parts = [[(slice(r, r + h), slice(c, c + w)) for r, c in place] for place in places]
             table = analyses.correspondence(network.model, names, images, parts, grey)
-            for part, row in zip([*fixed, *["random"] * trials], table):
+            rows = [*table[:len(fixed)], table[len(fixed):].mean(0)]
+            for part, row in zip([*fixed, "random"], rows):
                 deltas.setdefault(part + kind, []).append(row)
     figure, axis = plt.subplots(figsize=(9, 4.5), layout="constrained")
     x = np.arange(len(names))

@@ -324,11 +324,13 @@ def checkpoints(run):
 
 
 def load_arrays(file):
-    """{name: array} of an .npz file; InputError if it is damaged. Never unpickles."""
+    """{name: array} of an .npz file; InputError if missing or damaged. Never unpickles."""
     import numpy as np
     try:
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{file} is not there") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile,
             zipfile.zlib.error) as error:
         raise InputError(f"{file} is damaged ({type(error).__name__})") from error

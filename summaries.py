@@ -66,9 +66,10 @@ def norms_over_time(model, inputs, labels):
 
     inputs: network input (n, height, width, channels), labels (n,). Returns float arrays (steps,):
     "state" and "gradient", the mean over images of |h_t| and of |d loss / d h_t|, the loss being
-    each image's own; of an LSTM also "memory" and "memory_gradient", the same of c_t. A gradient
-    that shrinks towards the first step is vanishing, one that grows is exploding. Computed with
-    Keras's cells, step by step.
+    each image's own; of an LSTM also "memory" and "memory_gradient", the same of c_t. (Its h_t is
+    made of c_t, so that the gradient by way of c_(t+1) is in the memory's and not in the state's.)
+    A gradient that shrinks towards the first step is vanishing, one that grows is exploding.
+    Computed with Keras's cells, step by step.
     """
     last = [layer for layer in model.layers if isinstance(layer, Recurrent)][-1]
     cells = keras.layers
@@ -77,20 +78,19 @@ def norms_over_time(model, inputs, labels):
     sequence = tf.cast(keras.Model(model.input, last.input)(inputs, training=False), tf.float32)
     cell.build(sequence[:, 0].shape)
     cell.set_weights(last.get_weights())
-    states, after = (
-        [tf.zeros((len(sequence), last.units))] * len(tf.nest.flatten(cell.state_size)), [])
+    states = [tf.zeros((len(sequence), last.units))] * len(tf.nest.flatten(cell.state_size))
+    states_after = []
     with tf.GradientTape() as tape:
         for x in tf.unstack(sequence, axis=1):
             h, states = cell(x, states)
-            after.append(states)  # [h], or an LSTM's [h, c]
+            states_after.append(states)  # [h], or an LSTM's [h, c]
         logits = model.get_layer("logits")(h)
         loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-    of_each = list(zip(*after))
-    norms = {}
-    for name, values, slopes in zip(("state", "memory"), of_each, tape.gradient(loss, of_each)):
-        slope = "gradient" if name == "state" else f"{name}_gradient"
-        for key, vectors in ((name, values), (slope, slopes)):
-            norms[key] = np.float64([tf.reduce_mean(tf.norm(v, axis=1)) for v in vectors])
+    by_kind, norms = list(zip(*states_after)), {}
+    for names, *values in zip((("state", "gradient"), ("memory", "memory_gradient")), by_kind,
+                              tape.gradient(loss, by_kind)):
+        for name, vectors in zip(names, values):
+            norms[name] = np.float64([tf.reduce_mean(tf.norm(v, axis=1)) for v in vectors])
     return norms
 
 

@@ -6,8 +6,8 @@
     python visualize.py curves RUN...          losses and accuracies of one or many runs
     python visualize.py filters RUN...         the first layer's kernels, each on its own scale
                                                and on one
-    python visualize.py time RUN...            a recurrent net's state and gradient at each time
-                                               step
+    python visualize.py time RUN...            a recurrent net's state and gradient (and an LSTM's
+                                               memory) at each time step
 
     from a LeNet-5 checkpoint and its data
     python visualize.py activations RUN...     mean maps of each class, and statistics of all
@@ -21,10 +21,6 @@
                                                of an image
     python visualize.py correspondence RUN...  does hiding the same part do the same to all images?
 
-    python visualize.py findings FILE...       what these figures say, as a table: statistics.npz,
-                                               evolution.npz, invariance.npz, diagnose.npz or
-                                               correspondence.npz, which stand beside them
-
     from any checkpoint and its data
     python visualize.py projector RUN...       features of test images for TensorBoard's projector
 
@@ -37,6 +33,11 @@
                                                accuracy over two options of a sweep, and where
                                                the loss stopped being finite
     python visualize.py transfer RUN...        what each layer's features are worth on other images
+
+    python visualize.py findings FILE...       what a figure says, as a table, from the arrays
+                                               beside it: statistics.npz, evolution.npz,
+                                               invariance.npz, diagnose.npz, occlusion.npz or
+                                               correspondence.npz
 
     python visualize.py report [FILE...]       every table and figure of the README, the
                                                report and the benchmarks' own README anew,
@@ -92,7 +93,8 @@ def parse(words=None):
     if options.what == "report":
         options.runs = options.runs or [*map(pathlib.Path, DOCUMENTS)]
     if not options.runs:
-        parser.error(f"{options.what}: name at least one run's folder")
+        parser.error(f"{options.what}: name at least one "
+                     + ("file" if options.what == "findings" else "run's folder"))
     if options.points < 1:
         parser.error("--points must be at least 1")
     if options.what == "keep" and options.out == pathlib.Path("figures"):
@@ -188,8 +190,7 @@ def visualize(options):
             if figure:
                 write(*figure, options.out / options.what)
         elif options.what == "findings":
-            for file in options.runs:
-                print(findings.tabulate(file))
+            print("\n\n".join(findings.tabulate(file) for file in options.runs))
         elif options.what == "heat":
             for folder in options.runs:
                 figure = comparisons.plot_heat(read_results(folder, options), options.rows,

@@ -15,7 +15,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from throughput import arguments, in_process, spread  # noqa: E402
+from throughput import arguments, in_process, print_tables, spread  # noqa: E402
 
 COUNT, SECONDS = 1024, 2.0
 BASE = dict(batch=64, filters=(32, 64), units=1024, side=28, cores=2)
@@ -78,11 +78,11 @@ def main():
         print(json.dumps(measure(CASES[options.one])))
         return
     if options.read:
-        print(summarize(options.read))
+        print_tables(parser, lambda: summarize(options.read))
         return
     rounds = []
     for _ in range(options.rounds):
-        rounds.append({name: in_process(__file__, "--one", name) for name in CASES})
+        rounds.append({name: in_process(__file__, name) for name in CASES})
         if options.out:
             options.out.write_text(json.dumps(rounds, indent=1))
     print(summarize(rounds))

@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from throughput import arguments, in_process, spread  # noqa: E402
+from throughput import arguments, in_process, print_tables, spread  # noqa: E402
 
 SIDE = 8
 
@@ -179,13 +179,13 @@ def main():
         print(json.dumps(measure(*options.one)))
         return
     if options.read:
-        print(summarize(options.read))
+        print_tables(parser, lambda: summarize(options.read))
         return
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         files = {way: f"{folder}/{way}.npz" for way in ("ours", "captum")}
         for _ in range(options.rounds):
-            rounds.append({way: in_process(__file__, "--one", way, file)
+            rounds.append({way: in_process(__file__, way, file)
                            for way, file in files.items()})
         difference = same(*(np.load(file) for file in files.values()))
     found = {"rounds": rounds, "difference": difference}

@@ -155,6 +155,13 @@ def at_least_one(text):
     return int(text)
 
 
+def above_zero(text):
+    """Seconds, for argparse."""
+    if not 0 < float(text) < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return float(text)
+
+
 def arguments(description, rounds=5):
     """The parser of what all these benchmarks are told."""
     parser = argparse.ArgumentParser(description=description,
@@ -167,15 +174,23 @@ def arguments(description, rounds=5):
     return parser
 
 
-def in_process(script, *words):
-    """The JSON that a script prints last, in a process of its own; exits 2 with a line if it fails.
-    """
-    done = subprocess.run([sys.executable, script, *map(str, words)], capture_output=True,
-                          text=True)
+def print_tables(parser, summarize):
+    """Print what summarize() makes of a file that was read; one line if it is another script's."""
+    try:
+        print(summarize())
+    except (LookupError, TypeError, AttributeError) as error:
+        parser.error(f"--read: this script did not write that file ({type(error).__name__})")
+
+
+def in_process(script, what, *words):
+    """The JSON that `script --one what words...` prints last, in a process of its own; exits 2 with
+    a line if it fails."""
+    done = subprocess.run([sys.executable, script, "--one", *map(str, (what, *words))],
+                          capture_output=True, text=True)
     if done.returncode:
-        line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        what = "; pip install -r benchmarks/requirements.txt" * ("ModuleNotFoundError" in line)
-        print(f"{pathlib.Path(script).name}: {words[1]}: {line}{what}", file=sys.stderr)
+        line = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        hint = "; pip install -r benchmarks/requirements.txt" * ("ModuleNotFoundError" in line)
+        print(f"{pathlib.Path(script).name}: {what}: {line}{hint}", file=sys.stderr)
         sys.exit(2)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -186,7 +201,7 @@ def main():
     parser.add_argument("--only", default="", metavar="WORDS",
                         help="only cases whose description holds these words, like lstm")
     parser.add_argument("--ways", nargs="+", choices=peers.WAYS, default=list(peers.WAYS))
-    parser.add_argument("--seconds", type=float, default=3.0,
+    parser.add_argument("--seconds", type=above_zero, default=3.0,
                         help="of each timing, at least (default: 3)")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES),
                         help="what to print (default: all)")
@@ -201,11 +216,11 @@ def main():
         return
 
     if options.read:
-        print(summarize(options.read, options.tables))
+        print_tables(parser, lambda: summarize(options.read, options.tables))
         return
 
     def one(way, case):
-        return in_process(__file__, "--one", way, json.dumps(vars(case)),
+        return in_process(__file__, way, json.dumps(vars(case)),
                           "--seconds", options.seconds)
 
     cases, rounds = [case for group in options.groups for case in CASES[group]

@@ -20,7 +20,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from throughput import arguments, spread  # noqa: E402
+from throughput import arguments, in_process, print_tables, spread  # noqa: E402
 
 import charts  # noqa: E402
 
@@ -48,11 +48,11 @@ def first(events, tag):
 
 def reach(events, begin, accuracy):
     """(seconds since `begin`, steps) when the validation accuracy first was `accuracy`, linear
-    between evaluations."""
+    between evaluations; nan if it never was."""
     steps, times, values = first(events, ("validation", "evaluation/accuracy"))
     reached = np.flatnonzero(np.float64(values) >= accuracy)
     if not len(reached):
-        sys.exit(f"a run did not reach {accuracy:.2%} in its budget")
+        return float("nan"), float("nan")
     i = max(1, reached[0])
     return tuple(float(np.interp(accuracy, np.float64(values[i - 1:i + 1]), x[i - 1:i + 1]))
                  for x in (times - begin, steps))
@@ -86,13 +86,13 @@ def summarize(found):
 
 def main():
     parser = arguments(__doc__)
-    parser.add_argument("--starter", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.starter:
+    if options.one:
         print(json.dumps(starter()))
         return
     if options.read:
-        print(summarize(options.read))
+        print_tables(parser, lambda: summarize(options.read))
         return
     found = {}
     for i in range(options.rounds):
@@ -108,9 +108,7 @@ def main():
         _, events, begin = run("cifar_lenet5.py", "--recipe", "original-bn", "--seed", str(i))
         steps = reach(events, begin, TARGETS["cifar_lenet5.py"])[1]
         begin = time.time()
-        theirs = json.loads(subprocess.run(
-            [sys.executable, __file__, "--starter"], check=True, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL).stdout)
+        theirs = in_process(__file__, "starter")
         found.setdefault("the same, the starter-code way", {}).setdefault(
             "cifar_lenet5.py", []).append(theirs["first"] - begin + (steps - 1) / theirs["rate"])
         if options.out:

@@ -136,6 +136,9 @@ def test_batch_norm_by_hand():
                                tf.constant([[6.0]])])  # mean 3, var 14/3
     np.testing.assert_allclose(tf.concat(parts, 0)[:, 0],
                                np.array([-2, -1, 3]) / np.sqrt(14 / 3), 1e-5)
+    layer.epsilon = 1e-3  # a mean far above the deviation leaves no digits, but no NaN either
+    far = np.float32(300 + 0.01 * np.random.default_rng(0).normal(size=(1001, 1)))
+    assert np.isfinite(tf.concat(batch_norm(layer, [tf.constant(far)]), 0)).all()
 
 
 @pytest.mark.parametrize("replicas", [1, 3, 4])

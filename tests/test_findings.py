@@ -3,11 +3,18 @@ import numpy as np
 import pytest
 from conftest import assert_one_line, run
 
+from findings import tabulate
+from runs import InputError
+
 NUMBERS = {
-    # map 0 is active at 20 and 40 % of the places in the two classes, map 1 at 50 and 50 %
+    # map 0 is active at 20 and 40 % of the places in the two classes, map 1 at 50 and 50 %, map 2
+    # nowhere; of the second layer one map is silent in one class
     "statistics": {"classes": np.array(["cat", "dog"]),
-                   "relu1/active": np.array([[0.2, 0.5], [0.4, 0.5], [0.3, 0.5]]),
-                   "relu1/dead": np.array([], int), "relu1/near_duplicates": np.zeros((1, 3))},
+                   "relu1/active": np.array([[0.2, 0.5, 0], [0.4, 0.5, 0], [0.3, 0.5, 0]]),
+                   "relu2/active": np.array([[0.2], [0.0], [0.1]]),
+                   "relu2/dead": np.array([], int),
+                   "relu2/near_duplicates": np.zeros((0,)), "relu1/dead": np.array([2]),
+                   "relu1/near_duplicates": np.zeros((1, 3))},
     "diagnose": {"norms": np.array([1.0, 2.0, 5.0]), "dead": np.array([1]),
                  "near_duplicates": np.zeros((0,))},
     "evolution": {"maps": np.array([7, 3]), "steps": np.array([0, 10, 1000]),
@@ -18,19 +25,26 @@ NUMBERS = {
             ("rotation", np.arange(-180, 181, 10)))
         for name, values in (("amounts", at), ("probability", np.ones((len(at), 5))),
                              ("distances", np.stack([np.abs(at)[:, None] * np.ones(5)] * 2)))},
-    # two groups of images, five trials of one random part
+    # two groups of images
     "correspondence": {"layers": np.array(["relu1"]), "top": np.array([[0.1], [0.3]]),
                        "centre": np.array([[0.3], [0.5]]), "top, mixed": np.array([[0.5], [0.5]]),
                        "centre, mixed": np.array([[0.5], [0.5]]),
-                       "random": np.array([[0.4]] * 5 + [[0.6]] * 5),
-                       "random, mixed": np.full((10, 1), 0.7)}}
+                       "random": np.array([[0.4], [0.6]]), "random, mixed": np.full((2, 1), 0.7)},
+    "occlusion": {"classes": np.array(["cat", "dog"]), "labels": np.array([1, 0]),
+                  "untouched": np.array([0.9, 0.456]),
+                  "predicted": np.array([[[1, 1], [0, 1]], [[0, 0], [0, 0]]])}}
 LINES = {
-    "statistics": ["| relu1 | 2 | 40 (30 .. 50) | 0 | 1 | 1.5 | 2.0 | cat | dog |"],
+    "statistics": ["| relu1 | 3 | 27 (0 .. 50) | 1 | 1 | 1.5 | 2.0 | cat | dog |",
+                   "| relu2 | 1 | 10 (10 .. 10) | 0 | 0 | inf | inf | dog | cat |"],
     "diagnose": ["| 3 | 1 | 0 | 0.5 | 2.5 |"],
-    "evolution": ["step, of 0, 10, 1,000 |", "| 7 | 1,000 |", "| 3 |  |"],
+    "evolution": ["| strongest image of | step 0 | step 10 | step 1,000 |", "|---|---|---|---|",
+                  "| map 7 | 5 | 5 | 6 |", "| map 3 | 4 | 4 | 4 |"],
     "invariance": ["| shifted up and down, 4 px | 2.00 | 1.00 | 1.00 |",
                    "| larger and smaller, 2 times | 0.62 | 0.31 | 1.00 |",  # (2 + 0.5) / 2 of 2
                    "| rotated both ways, by 20 degrees | 10.00 | 5.00 | 1.00 |"],
+    "occlusion": ["| class of the image | its probability, nothing hidden | another class the most "
+                  "probable, of 4 places of the square |", "|---|---|---|",
+                  "| dog | 0.90 | 1 |", "| cat | 0.46 | 0 |"],
     "correspondence": [  # fixed: 0.2 and 0.4 in the two groups
         "| relu1 | 0.300 +- 0.141 | 0.500 +- 0.141 | 0.500 +- 0.000 | 0.700 +- 0.000 |"]}
 
@@ -38,16 +52,33 @@ LINES = {
 @pytest.mark.parametrize("name", NUMBERS)
 def test_tables_by_hand(name, tmp_path):
     np.savez(tmp_path / name, **NUMBERS[name])
-    status, out, err = run("visualize.py", "findings", tmp_path / f"{name}.npz")
-    assert (status, err) == (0, "")
-    for line in LINES[name]:
-        assert line in out, out
+    table = tabulate(tmp_path / f"{name}.npz").splitlines()
+    assert [line for line in table if line in LINES[name]] == LINES[name], table
+    if name in ("evolution", "occlusion"):
+        assert table == LINES[name]
 
 
-def test_other_numbers_are_one_line(tmp_path):
-    np.savez(tmp_path / "statistics", norms=np.ones(3))
-    np.savez(tmp_path / "diagnose", other=np.ones(3))
-    assert_one_line(run("visualize.py", "findings", tmp_path / "diagnose.npz"), "norms")
-    assert_one_line(run("visualize.py", "findings", tmp_path / "statistics.npz"), "is not what")
+@pytest.mark.parametrize("name, wrong", [
+    ("diagnose", {"other": np.ones(3)}),
+    ("diagnose", NUMBERS["diagnose"] | {"norms": np.zeros(3)}),
+    ("statistics", {"classes": np.array(["cat"])}),
+    ("statistics", NUMBERS["statistics"] | {"classes": np.array(["cat"])}),
+    ("invariance", NUMBERS["invariance"] | {"shift/amounts": np.arange(30)[::-1]}),
+    ("invariance", NUMBERS["invariance"] | {"shift/amounts": np.zeros(21)}),
+    ("occlusion", NUMBERS["occlusion"] | {"classes": np.array(["cat"])}),
+    ("correspondence", {"layers": np.array(["relu1"]), "random": np.zeros((2, 1))})])
+def test_other_arrays_are_refused(name, wrong, tmp_path):
+    np.savez(tmp_path / name, **wrong)
+    with pytest.raises(InputError, match=f"{name}.npz has not the arrays of this figure; draw it"):
+        tabulate(tmp_path / f"{name}.npz")
+
+
+def test_command(tmp_path):
+    """Tables of several files are apart; what is no such file is one line."""
+    for name in ("diagnose", "evolution"):
+        np.savez(tmp_path / name, **NUMBERS[name])
+    status, out, err = run("visualize.py", "findings", tmp_path / "diagnose.npz",
+                           tmp_path / "evolution.npz")
+    assert (status, err) == (0, "") and out.count("\n\n") == 1
     assert_one_line(run("visualize.py", "findings", tmp_path / "curves.npz"), "statistics.npz")
-    assert_one_line(run("visualize.py", "findings", tmp_path / "evolution.npz"), "damaged")
+    assert_one_line(run("visualize.py", "findings", tmp_path / "occlusion.npz"), "is not there")

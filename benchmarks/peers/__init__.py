@@ -1,10 +1,11 @@
 """The same training step in six ways, each as its own users would write it well.
 
-Every way's module has a function build(case) that returns (loss, train, predict): loss() is the
-training loss of the case's first batch with its given weights and no dropout, before any update;
-train(steps) updates; predict() computes the logits of all its images, CHUNK at a time.
-What differs between the ways is only who computes it: network, weights, images, batch, precision
-and optimizer (Adam, 1e-4) are the same.
+Every way's module, named with_... so as not to hide the library it imports, has a function
+build(case) that returns (loss, train, predict): loss() is the training loss of the case's first
+batch with its given weights and no dropout, before any update; train(steps) updates; predict()
+computes the logits of all the case's images, CHUNK at a time. A process imports one of them: `ours`
+sets TensorFlow's threads. What differs between the ways is only who computes it: network, weights,
+images, batch, precision and optimizer (Adam, 1e-4) are the same.
 """
 import dataclasses
 import importlib

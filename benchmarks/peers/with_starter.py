@@ -58,5 +58,6 @@ def build(case):
             summary, _ = session.run([merged, update], {x: batch, y: targets, keep: 0.5})
             writer.add_summary(summary, i)
             writer.flush()
+    train.summaries = folder  # deleted with it
     return loss, train, lambda: np.concatenate([session.run(
         logits, {x: images[i:i + CHUNK], keep: 1.0}) for i in range(0, case.count, CHUNK)])
