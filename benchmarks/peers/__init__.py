@@ -23,7 +23,7 @@ def build(way, case):
     """(loss, train, predict) of one of WAYS; imports what it needs."""
     if way == "keras_tuned":
         from peers import with_keras
-        return with_keras.build(case, steps_per_execution=50)
+        return with_keras.build(case, tuned=True)
     return importlib.import_module(f"peers.{'' if way == 'ours' else 'with_'}{way}").build(case)
 
 
