@@ -7,7 +7,7 @@ with respect to x, W, U, b. A step multiplies [x_t 1 h_(t-1)] with each gate's w
 [W; b; U], one matrix product for input, bias and state. The backward pass (Werbos 1990) goes
 through the steps in reverse; the gradients of a gate's W, b and U are then one product over all
 steps, [x 1 h]' da. Whatever is local to a step is done step by step, while it is still in the
-processor's cache, and gate by gate: joining and splitting gates would write each once more, to
+processor's cache, and gates are kept apart: to keep them joined would write each once more, to
 memory that is not. No clipping, no truncation.
 
 Notation: x W is a matrix product, x * y is element by element, s is the logistic function, [a b]
@@ -38,10 +38,9 @@ def _start(x, U):
 
 
 def _gates(W, b, U):
-    """Of each gate: [W; b; U] (features + 1 + units, units) and U' (units, units)."""
+    """[W; b; U] of each gate, (features + 1 + units, units), and U' (gates * units, units)."""
     gates = U.shape[1] // U.shape[0]
-    return (tf.split(tf.concat([W, b[None], U], axis=0), gates, axis=1),
-            [tf.transpose(gate) for gate in tf.split(U, gates, axis=1)])
+    return tf.split(tf.concat([W, b[None], U], axis=0), gates, axis=1), tf.transpose(U)
 
 
 def _sum(a, b):
@@ -50,8 +49,8 @@ def _sum(a, b):
 
 
 def _back(da, U_t, *others):
-    """d loss / d h_(t-1): of each gate da_t U', and what else reaches it."""
-    return tf.add_n([*others, *(tf.matmul(d, u) for d, u in zip(da, U_t))])
+    """d loss / d h_(t-1): da_t U' of all gates, and what else reaches it."""
+    return tf.add_n([*others, tf.matmul(tf.concat(da, axis=1), U_t)])
 
 
 def _by_gate(values):
@@ -190,7 +189,8 @@ def gru_reset_before(x, W, U, b):
     dr = q * h_(t-1) through s;  dh_(t-1) = (from the loss) + dh * z + q * r + [dz dr] Uzr'.
     """
     units = U.shape[0]
-    (M_z, M_r, M_n), (*U_zr, U_n) = _gates(W, b, U)
+    (M_z, M_r, M_n), U_t = _gates(W, b, U)
+    U_zr, U_n = U_t[:2 * units], U_t[2 * units:]
     (inputs, one), h, steps, joined, reset = _steps(x), [_start(x, U)], [], [], []
     for x_t in inputs:
         joined.append(tf.concat([x_t, one, h[-1]], axis=1))
