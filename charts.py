@@ -149,7 +149,7 @@ def plot_filters(events):
     rows, columns, chosen = -(-count // 8), 8, moments(len(kernels))
     figure = plt.figure(figsize=(12, 0.75 * rows + 0.35 * len(chosen) + 2), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[0.75 * rows + 1, 0.35 * len(chosen) + 1])
-    axes = top.subplots(1, 2)
+    axes = top.subplots(1, 2, gridspec_kw={"wspace": 0.1})
     for axis, scale, title in zip(axes, (None, limit), (
             "each on its own scale (blue - 0 + red)",
             f"all on one scale, {-limit:.2f} (blue) to {limit:.2f} (red)")):
