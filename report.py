@@ -70,7 +70,8 @@ def strays(text):
 
 
 def differing(made, kept):
-    """Figures whose numbers (.npz, to six digits) in folder `kept` are not those in `made`."""
+    """Figures whose numbers (.npz, to six digits) in folder `kept` are not those in `made`, by more
+    than 0.0005: on another processor a Gabor fit's r2 can end 0.0002 away."""
     different = []
     for file in sorted(made.rglob("*.npz")):
         other = kept / file.relative_to(made)
@@ -85,7 +86,8 @@ def differing(made, kept):
 def _same(a, b):
     if a.shape != b.shape or a.dtype.kind != b.dtype.kind:
         return False
-    return np.allclose(a, b, rtol=1e-6, equal_nan=True) if a.dtype.kind == "f" else (a == b).all()
+    return (np.allclose(a, b, rtol=1e-6, atol=5e-4, equal_nan=True) if a.dtype.kind == "f"
+            else (a == b).all())
 
 
 def keep(run, folder, points):

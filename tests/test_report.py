@@ -70,6 +70,15 @@ def test_strays_by_hand():
     assert report.strays(f"50.0\n+- 1.0 and 3 +- 1, ```4 +- 1```\n{block}") == ["3 +- 1"]
 
 
+@pytest.mark.parametrize("value, same", [(76.5, True), (76.5002, True), (76.501, False)])
+def test_figures_may_differ_by_what_another_processor_does(value, same, tmp_path):
+    for folder, number in (("made", value), ("kept", 76.5)):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "a.npz", x=np.array([number, np.nan]), name="a")
+    different = report.differing(tmp_path / "made", tmp_path / "kept")
+    assert different == ([] if same else [tmp_path / "kept" / "a.npz"])
+
+
 def test_report_refuses(logs):
     for text, said in (("<!-- python visualize.py table x -->\nprose", "no <!-- end -->"),
                        ("<!-- python visualize.py table 'x -->\n<!-- end -->", "quotation"),
