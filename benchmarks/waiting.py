@@ -20,7 +20,13 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from throughput import arguments, in_process, print_tables, spread  # noqa: E402
+from throughput import (  # noqa: E402
+    arguments,
+    at_least_one,
+    in_process,
+    print_tables,
+    spread,
+)
 
 import charts  # noqa: E402
 
@@ -34,8 +40,9 @@ def run(script, *words):
     """(seconds, events, seconds since 1970 when it began) of a script run to its end."""
     with tempfile.TemporaryDirectory() as logs:
         begin, start = time.time(), time.perf_counter()
-        subprocess.run([sys.executable, ROOT / script, *words, *(["--logs", logs] * ("--help" not in
-                        words))], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        where = [] if "--help" in words else ["--logs", logs]
+        subprocess.run([sys.executable, ROOT / script, *map(str, words), *where], check=True,
+                       stdout=subprocess.DEVNULL, cwd=ROOT)
         seconds = time.perf_counter() - start
         return seconds, charts.read_events(logs), begin
 
@@ -58,7 +65,7 @@ def reach(events, begin, accuracy):
                  for x in (times - begin, steps))
 
 
-def starter(steps=60):
+def starter(steps):
     """The starter-code way, batch norm and all, at batch 64: {"first": seconds since 1970 when its
     first step was done, "rate": steps a second}."""
     import peers
@@ -86,15 +93,17 @@ def summarize(found):
 
 def main():
     parser = arguments(__doc__)
+    parser.add_argument("--steps", type=at_least_one, help="cut every training to so many, to try "
+                        "this script: accuracies are then hardly reached (nan)")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(starter()))
+        print(json.dumps(starter(options.steps or 60)))
         return
     if options.read:
         print_tables(parser, lambda: summarize(options.read))
         return
-    found = {}
+    found, cut = {}, ("--steps", options.steps) if options.steps else ()
     for i in range(options.rounds):
         for script, target in TARGETS.items():
             seconds, _, _ = run(script, "--help")
@@ -102,13 +111,14 @@ def main():
             _, events, begin = run(script, "--steps", "1", "--evaluations", "1")
             times = first(events, ("train", "batch/loss"))[1]
             found.setdefault("first step done", {}).setdefault(script, []).append(times[0] - begin)
-            _, events, begin = run(script, *BUDGETS[script].split(), "--seed", str(i))
+            _, events, begin = run(script, *BUDGETS[script].split(), "--seed", i, *cut)
             found.setdefault("validation accuracy of the original's best", {}).setdefault(
                 script, []).append(reach(events, begin, target)[0])
-        _, events, begin = run("cifar_lenet5.py", "--recipe", "original-bn", "--seed", str(i))
+        _, events, begin = run("cifar_lenet5.py", "--recipe", "original-bn", "--seed", i,
+                               *cut)
         steps = reach(events, begin, TARGETS["cifar_lenet5.py"])[1]
         begin = time.time()
-        theirs = in_process(__file__, "starter")
+        theirs = in_process(__file__, "starter", *cut)
         found.setdefault("the same, the starter-code way", {}).setdefault(
             "cifar_lenet5.py", []).append(theirs["first"] - begin + (steps - 1) / theirs["rate"])
         if options.out:

@@ -1,5 +1,6 @@
 """Tables of the benchmarks from measured figures, by hand; nothing is timed here."""
 import json
+import re
 
 import pytest
 from conftest import ROOT, assert_one_line, run
@@ -48,3 +49,12 @@ def test_a_document_can_hold_them(tmp_path):
     assert "| recipe original | 3,274,634 |" in document.read_text()
     (tmp_path / "x.json").unlink()
     assert_one_line(run("visualize.py", "report", document, cwd=ROOT), "cost.py", "x.json")
+
+
+def test_waiting_at_a_small_budget(real_data):
+    """A number for what three steps reach, nan for the accuracies, which they do not."""
+    status, out, err = run("benchmarks/waiting.py", "--rounds", 1, "--steps", 3,
+                           DATA_DIR=str(real_data))
+    assert (status, err) == (0, "")
+    assert len(re.findall(r"^\| (?:--help|first step done) \| \d.* \| \d", out, re.M)) == 2
+    assert out.count("nan (nan .. nan)") == 4

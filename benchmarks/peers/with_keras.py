@@ -60,20 +60,16 @@ def build(case, tuned=False):
         model, first = build_model(case, 0.0, 1), slice(case.batch)
         return float(model.loss(labels[first], model(images[first], training=True)))
     model = build_model(case, 0.5, 50 if tuned else 1)
-    x, y = tf.constant(images), tf.constant(labels)
-    pairs = batches(case.count, case.batch, lambda i: (tf.gather(x, i), tf.gather(y, i)), True)
-    chunks = batches(case.count, CHUNK, lambda i: tf.gather(x, i))
+    training = dict(x=images, y=labels, batch_size=case.batch)
+    prediction = dict(x=images, batch_size=CHUNK)
+    if tuned:
+        x, y = tf.constant(images), tf.constant(labels)
+        training = dict(x=batches(case.count, case.batch,
+                                  lambda i: (tf.gather(x, i), tf.gather(y, i)), shuffle=True))
+        prediction = dict(x=batches(case.count, CHUNK, lambda i: tf.gather(x, i)))
 
     def train(steps):
         epochs, rest = divmod(steps * case.batch, case.count)
         assert not rest, "whole epochs"
-        if tuned:
-            model.fit(pairs, epochs=epochs, verbose=0)
-        else:
-            model.fit(images, labels, batch_size=case.batch, epochs=epochs, verbose=0)
-
-    def predict():
-        if tuned:
-            return model.predict(chunks, verbose=0)
-        return model.predict(images, batch_size=CHUNK, verbose=0)
-    return loss, train, predict
+        model.fit(**training, epochs=epochs, verbose=0)
+    return loss, train, lambda: model.predict(**prediction, verbose=0)
