@@ -50,7 +50,8 @@ def _sum(a, b):
 
 def _back(da, U_t, *others):
     """d loss / d h_(t-1): da_t U' of all gates, and what else reaches it."""
-    return tf.add_n([*others, tf.matmul(tf.concat(da, axis=1), U_t)])
+    back = tf.matmul(tf.concat(da, axis=1) if da[1:] else da[0], U_t)
+    return tf.add_n([*others, back]) if others else back
 
 
 def _by_gate(values):

@@ -112,7 +112,7 @@ from tqdm import tqdm  # noqa: E402
 
 import utils  # noqa: E402
 from optimizers import apply_gradients, create_slots  # noqa: E402
-from parallel import forward, make_predict, shares  # noqa: E402
+from parallel import draw_dropout, loss_and_gradients, make_predict, shares  # noqa: E402
 from preprocessing import augment, moments, prepare  # noqa: E402
 from summaries import log_features  # noqa: E402
 
@@ -195,16 +195,13 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
     targets = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
     parts = tf.split(tf.cast(tf.gather(images, indices), tf.float32), sizes)
     parts = augment(parts, seeds, config, mean, std)
-    variables = [v.value for v in model.trainable_variables]
-    with tf.GradientTape() as tape:
-        logits = forward(model, parts, seeds["dropout"])
-        loss = tf.add_n([tf.reduce_sum(cross_entropy(t, z, config.loss))
-                         for t, z in zip(tf.split(targets, sizes), logits)]) / batch
-    gradients = tape.gradient(loss, variables)
+    loss, gradients = loss_and_gradients(
+        model, parts, tf.split(targets, sizes), draw_dropout(model, sizes, seeds["dropout"]),
+        lambda targets, logits: cross_entropy(targets, logits, config.loss))
     if config.clip:
         gradients, _ = tf.clip_by_global_norm(gradients, config.clip)
-    apply_gradients(config.optimizer, variables, slots, gradients, step, rate,
-                    config.momentum, config.nesterov, config.weight_decay)
+    apply_gradients(config.optimizer, [v.value for v in model.trainable_variables], slots,
+                    gradients, step, rate, config.momentum, config.nesterov, config.weight_decay)
     return loss
 
 

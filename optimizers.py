@@ -29,7 +29,8 @@ def apply_gradients(method, variables, slots, gradients, step, rate,
     L2 term weight_decay w added to the gradient.
     """
     ops = tf.raw_ops
-    power = tf.cast(step + 1, tf.float32)
+    updates = tf.cast(step + 1, tf.float32)
+    beta1_power, beta2_power = 0.9 ** updates, 0.999 ** updates
     for index, (w, g) in enumerate(zip(variables, gradients, strict=True)):
         decay = weight_decay if w.shape.rank > 1 else 0.0
         state = [slots[name][index].handle for name in SLOTS[method]]
@@ -45,5 +46,5 @@ def apply_gradients(method, variables, slots, gradients, step, rate,
                                      momentum=momentum, epsilon=1e-7, grad=g)
         else:
             ops.ResourceApplyAdam(var=w.handle, m=state[0], v=state[1], grad=g, lr=rate, beta1=0.9,
-                                  beta2=0.999, epsilon=1e-8, beta1_power=0.9 ** power,
-                                  beta2_power=0.999 ** power)
+                                  beta2=0.999, epsilon=1e-8, beta1_power=beta1_power,
+                                  beta2_power=beta2_power)

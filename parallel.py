@@ -1,7 +1,8 @@
 """A network on several cores: training mode on parts of a batch, evaluation on chunks of images.
 
 Each part or chunk is computed by one thread. The training pass is for functional Keras models that
-are a chain of layers, each convolution followed by pooling, with batch norm before or after it.
+are a chain of layers, each convolution followed by pooling, with batch norm before or after it, at
+most one of them dropout.
 """
 from concurrent.futures import ThreadPoolExecutor
 
@@ -80,16 +81,26 @@ def dense(layer, parts):
     return tf.split(product(x, kernel) + bias, [part.shape[0] for part in parts])
 
 
-def forward(model, parts, seed):
+def draw_dropout(model, sizes, seed):
+    """What dropout keeps of each part of a batch, drawn for the batch as a whole: for each of
+    `sizes` a mask, bool (images, features), or None without dropout. seed: two integers."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout) and layer.rate:
+            shape = sum(sizes), layer.output.shape[1]
+            return tf.split(tf.random.stateless_uniform(shape, seed) >= layer.rate, sizes)
+    return [None] * len(sizes)
+
+
+def forward(model, parts, masks):
     """Training-mode logits of each part of a batch: the layers in turn, each on all parts.
 
-    parts: [(images, height, width, channels)], logits [(images, classes)]; seed: two integers.
-    Parts run on one core each. Batch norm and dropout see the batch as a whole, so that the number
-    of parts changes nothing but rounding; the large dense layer does so for speed. Adding a bias
-    and, without a scale of its own, batch norm are increasing: pooling before them gives what
-    pooling after them gives, at a quarter of the work.
+    parts: [(images, height, width, channels)], logits [(images, classes)]; masks: of draw_dropout.
+    Parts run on one core each. Batch norm sees the batch as a whole, so that the number of parts
+    changes nothing but rounding; the large dense layer does so for speed. Adding a bias and,
+    without a scale of its own, batch norm are increasing: pooling before them gives what pooling
+    after them gives, at a quarter of the work.
     """
-    sizes, layers = [x.shape[0] for x in parts], model.layers[1:]
+    layers = model.layers[1:]
     while layers:
         layer = layers.pop(0)
         if isinstance(layer, keras.layers.Conv2D):
@@ -104,12 +115,38 @@ def forward(model, parts, seed):
         elif layer.name == "hidden":
             parts = dense(layer, parts)
         elif isinstance(layer, keras.layers.Dropout):
-            kept = tf.random.stateless_uniform((sum(sizes), parts[0].shape[1]), seed) >= layer.rate
-            parts = [tf.where(k, x / (1 - layer.rate), tf.zeros([], x.dtype))
-                     for x, k in zip(parts, tf.split(kept, sizes))]
+            parts = [x if kept is None else
+                     tf.where(kept, x / (1 - layer.rate), tf.zeros([], x.dtype))
+                     for x, kept in zip(parts, masks)]
         else:
             parts = [layer(x, training=True) for x in parts]
     return parts
+
+
+def loss_and_gradients(model, parts, targets, masks, cross_entropy):
+    """Mean loss of a batch and its gradients with respect to the model's trainable variables.
+
+    parts, targets, masks: of each part of the batch; cross_entropy: (targets, logits) -> (images,).
+    Where no layer sees the batch as a whole, each part is a function that one thread runs from
+    input to gradients: what it writes and reads again stays with that core. (In there no layer may
+    call a graph of its own, which would wait for a thread that waits for it.)
+    """
+    variables = [v.value for v in model.trainable_variables]
+    images = sum(x.shape[0] for x in parts)
+
+    def compute(parts, targets, masks):
+        with tf.GradientTape() as tape:
+            logits = forward(model, parts, masks)
+            loss = tf.add_n([tf.reduce_sum(cross_entropy(t, z))
+                             for t, z in zip(targets, logits)]) / images
+        return loss, tape.gradient(loss, variables)
+    if any(isinstance(layer, keras.layers.Conv2D) for layer in model.layers):
+        return compute(parts, targets, masks)
+    alone = tf.function(compute, autograph=False, experimental_attributes={"_noinline": True})
+    with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR"):
+        losses, gradients = zip(*(alone([x], [t], [mask])
+                                  for x, t, mask in zip(parts, targets, masks)))
+    return tf.add_n(losses), [tf.add_n(shares) for shares in zip(*gradients)]
 
 
 def make_predict(model, mean, std, replicas):

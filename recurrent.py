@@ -37,16 +37,17 @@ class Recurrent(keras.layers.Layer):
                 [keras.ops.zeros_like(one), one, keras.ops.zeros(2 * self.units, dtype)])
         self.bias = self.add_weight(shape=(2, width) if self.cell == "gru" else (width,),
                                     name="bias", initializer=bias)
-        # one graph for all shares of a batch and for evaluation: unrolling takes a second
         shapes = [(None, *input_shape[1:]), *(w.shape for w in self.weights)]
-        function = (all_states if self.return_sequences else last_state)(self.cell)
-        self.function = tf.function(function, autograph=False, input_signature=[
+        self.in_training = (all_states if self.return_sequences else last_state)(self.cell)
+        # one graph for chunks of any size: unrolling takes a second
+        self.in_evaluation = tf.function(self.in_training, autograph=False, input_signature=[
             tf.TensorSpec(shape, self.compute_dtype) for shape in shapes])
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
         x = tf.reverse(inputs, [1]) if self.reverse else inputs
-        h = self.function(x, *(tf.cast(tf.convert_to_tensor(w.value), inputs.dtype)
-                               for w in self.weights))
+        function = self.in_training if training else self.in_evaluation
+        h = function(x, *(tf.cast(tf.convert_to_tensor(w.value), inputs.dtype)
+                          for w in self.weights))
         if not self.return_sequences:
             return h
         return tf.stack(h[::-1] if self.reverse else h, axis=1)

@@ -20,7 +20,7 @@ from cifar_lenet5 import (
 )
 from optimizers import create_slots
 from options import parse
-from parallel import batch_norm, dense, forward, make_predict, shares
+from parallel import batch_norm, dense, draw_dropout, forward, make_predict, shares
 from preprocessing import (
     augment,
     displace,
@@ -89,7 +89,7 @@ def test_forward_is_keras_in_training_mode(place, precision):
     config = dataclasses.replace(TINY, batch_norm=place, dropout=0.0, precision=precision)
     model = build_model((7, 8, 1), 3, config)
     x, results = prepare(images(7)[:, :7], 0.5, 0.25), []
-    for network in (lambda: tf.concat(forward(model, tf.split(x, [4, 2, 1]), [0, 0]), 0),
+    for network in (lambda: tf.concat(forward(model, tf.split(x, [4, 2, 1]), [None] * 3), 0),
                     lambda: model(x, training=True)):
         with tf.GradientTape() as tape:
             logits = network()
@@ -164,13 +164,16 @@ def test_replicas_change_rounding_only(replicas):
 def test_dropout_drops_its_share_and_keeps_the_mean():
     x = keras.Input((1000,))
     model = keras.Model(x, keras.layers.Dropout(0.3)(x))
-    out = tf.concat(forward(model, [tf.ones((60, 1000)), tf.ones((40, 1000))], [1, 2]), 0).numpy()
+
+    def forward_dropping(sizes, seed):
+        return tf.concat(forward(model, [tf.ones((n, 1000)) for n in sizes],
+                                 draw_dropout(model, sizes, seed)), 0).numpy()
+    out = forward_dropping([60, 40], [1, 2])
     assert (np.mean(out == 0) == pytest.approx(0.3, abs=0.01)
             and out.mean() == pytest.approx(1, abs=0.01))
     assert set(np.unique(out)) == {0.0, np.float32(1 / 0.7)}
-    again = tf.concat(forward(model, [tf.ones((100, 1000))], [1, 2]), 0).numpy()
-    np.testing.assert_array_equal(out, again)
-    assert np.any(out != tf.concat(forward(model, [tf.ones((100, 1000))], [1, 3]), 0).numpy())
+    np.testing.assert_array_equal(out, forward_dropping([100], [1, 2]))
+    assert np.any(out != forward_dropping([100], [1, 3]))
 
 
 def test_cross_entropy_by_hand_and_where_the_original_breaks():

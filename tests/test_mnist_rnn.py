@@ -11,6 +11,7 @@ import runs
 from cells import CELLS, all_states, gate_activations
 from mnist_rnn import RECIPES, Config, build_model
 from options import parse
+from parallel import draw_dropout, loss_and_gradients
 from preprocessing import prepare
 from summaries import norms_over_time
 
@@ -90,6 +91,34 @@ def test_norms_over_time(cell):
         assert norms.pop("memory_gradient")[6] == pytest.approx(
             np.linalg.norm(last, axis=1).mean(), rel=1e-4)
     assert not norms
+
+
+@pytest.mark.parametrize("options", [dict(layers=2), dict(cell="lstm", order="columns"),
+                                     dict(cell="rnn"), dict(order="sweeps"), dict(dropout=0.5)])
+def test_gradients_of_parts_add_up(options):
+    """Whatever the parts: the gradients that TensorFlow finds for the batch as a whole."""
+    model = build_model((8, 6, 1), 10, dataclasses.replace(SMALL, **options))
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(7, 8, 6, 1)), tf.float32)
+    targets = tf.one_hot(rng.integers(0, 10, 7), 10)
+
+    @tf.function
+    def of_parts(sizes):
+        return loss_and_gradients(model, tf.split(x, sizes), tf.split(targets, sizes),
+                                  draw_dropout(model, sizes, [1, 2]),
+                                  tf.nn.softmax_cross_entropy_with_logits)
+    loss, gradients = of_parts([7])
+    if "dropout" not in options:
+        with tf.GradientTape() as tape:
+            whole = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, model(x)))
+        np.testing.assert_allclose(loss, whole, rtol=1e-5)
+        for a, b in zip(gradients, tape.gradient(whole, model.trainable_variables), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    for sizes in ([4, 3], [3, 3, 1]):
+        other, theirs = of_parts(sizes)
+        np.testing.assert_allclose(loss, other, rtol=1e-5)
+        for a, b in zip(gradients, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_gates_rebuild_the_states():

@@ -42,7 +42,7 @@ def test_a_layer_is_unrolled_once(cell, every):
     for found in gradients(layer), tf.function(lambda: gradients(layer))():
         for a, b in zip(found, plain, strict=True):
             np.testing.assert_allclose(a, b, 1e-5, 1e-6)
-    assert layer.function.experimental_get_tracing_count() == 1
+    assert layer.in_evaluation.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize("cell", CELLS)
