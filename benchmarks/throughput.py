@@ -5,8 +5,8 @@
 Every way (peers/) is first checked to compute the same loss from the same weights. Then each runs
 in a process of its own, in turn, round after round; a figure is the median over the rounds, a ratio
 the median of the rounds' own ratios, with the smallest and the largest. The machine's own speed
-at a large matrix product is measured in every round too, and the table says what share of it ours
-reaches. JAX and the starter-code way, which are many times slower at LeNet-5, run it in the
+at a large matrix product is measured in every round too, and the tables say what share of it each
+way reaches. JAX and the starter-code way, which are many times slower at LeNet-5, run it in the
 first round only.
 """
 import argparse
@@ -94,37 +94,40 @@ def spread(values, digits=2):
             f"({min(values):,.{digits}f} .. {max(values):,.{digits}f})")
 
 
-def middle(rounds, name, way, key):
-    """"1,234": the median over the rounds that have this way of a case; "" if none has."""
-    values = [r[name][way][key] for r in rounds if way in r[name]]
-    return f"{statistics.median(values):,.0f}" if values else ""
+def speeds(case, ways, rounds, key):
+    """["1,234 (56 %)"], a cell for each of ways: the median of its images/s, `key` "rate" or
+    "evaluation", and their share of a large product's speed; "" if no round has it."""
+    cells, name, flops = [], describe(case), case.flops(training=key == "rate")
+    for way in ways:
+        found = [(r[name][way][key], r["ceiling"][case.precision])
+                 for r in rounds if way in r[name]]
+        rate = statistics.median(rate for rate, _ in found) if found else 0
+        share = statistics.median(rate * flops / 1e7 / large for rate, large in found or [(0, 1)])
+        cells.append(f"{rate:,.0f} ({share:.0f} %)" if found else "")
+    return cells
 
 
 def training(cases, ways, rounds):
     """Markdown table of the training speeds."""
-    others = [way for way in ways if way != "ours"]
-    rows = ["| case | " + " | ".join(f"{way}, images/s" for way in ways)
-            + " | ours / the fastest other | ours, share of a large product's speed |",
-            "|---|" + "---|" * (len(ways) + 2)]
+    rows = [f"| training | {' | '.join(ways)} | ours / the fastest other |",
+            "|---|" + "---|" * (len(ways) + 1)]
     for case in cases:
-        name = describe(case)
-        cells = [middle(rounds, name, w, "rate") for w in ways]
-        ratios = [r[name]["ours"]["rate"] / max(r[name][w]["rate"] for w in others if w in r[name])
-                  for r in rounds]
-        share = [100 * r[name]["ours"]["rate"] * case.flops / 1e9 / r["ceiling"][case.precision]
-                 for r in rounds]
-        rows.append(f"| {name} | {' | '.join(cells)} | {spread(ratios)} | {spread(share, 0)} % |")
+        found = [{way: values["rate"] for way, values in r[describe(case)].items()} for r in rounds]
+        ratios = [r.pop("ours") / max(r.values()) for r in found]
+        rows.append(f"| {describe(case)} | {' | '.join(speeds(case, ways, rounds, 'rate'))} | "
+                    f"{spread(ratios)} |")
     return "\n".join(rows)
 
 
 def evaluation(cases, ways, rounds):
     """Markdown table of evaluation speeds and peak memory."""
-    rows = ["| case | " + " | ".join(f"{way}: evaluation, images/s; memory, MiB"
-                                     for way in ways) + " |", "|---|" + "---|" * len(ways)]
-    for name in map(describe, cases):
-        cells = ["; ".join(filter(None, (middle(rounds, name, w, key)
-                                         for key in ("evaluation", "memory")))) for w in ways]
-        rows.append(f"| {name} | {' | '.join(cells)} |")
+    rows = [f"| evaluation; peak memory | {' | '.join(ways)} |", "|---|" + "---|" * len(ways)]
+    for case in cases:
+        memory = [[r[describe(case)][way]["memory"] for r in rounds if way in r[describe(case)]]
+                  for way in ways]
+        cells = [speed and f"{speed}; {statistics.median(mebibytes):,.0f} MiB" for speed, mebibytes
+                 in zip(speeds(case, ways, rounds, "evaluation"), memory)]
+        rows.append(f"| {describe(case)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -140,7 +143,8 @@ def summarize(rounds, tables):
     ways = [w for w in peers.WAYS if any(w in rounds[0][describe(case)] for case in cases)]
     head = (f"{len(rounds)} rounds; {f'{machine}; ' if machine else ''}large products: "
             + ", ".join(f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
-                        for p in ("float32", "bfloat16")))
+                        for p in ("float32", "bfloat16"))
+            + "; images/s (share of a large product's speed)")
     return "\n\n".join([head, *(TABLES[table](cases, ways, rounds) for table in tables)])
 
 

@@ -38,19 +38,19 @@ class Case:
     precision: str = "float32"
     count: int = 6400  # images
 
-    @property
-    def flops(self):
-        """Multiplications and additions of the matrix products of training on one image: forward,
-        and backward twice that, without the first layer's input gradient."""
+    def flops(self, training=True):
+        """Multiplications and additions of the matrix products for one image: forward and, in
+        training, backward twice that, without the first layer's input gradient."""
         height, width, channels = self.shape
         if self.network == "lenet5":
-            conv1 = height * width * 25 * channels * 32
-            conv2 = (height // 2) * (width // 2) * 25 * 32 * 64
-            dense = (height // 4) * (width // 4) * 64 * 1024 + 1024 * 10
-            return 2 * (2 * conv1 + 3 * (conv2 + dense))
-        gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.network]
-        inputs = width * channels * gates * self.units
-        return 2 * (height * (2 * inputs + 3 * gates * self.units ** 2) + 3 * self.units * 10)
+            first = height * width * 25 * channels * 32
+            rest = (height // 2) * (width // 2) * 25 * 32 * 64
+            rest += (height // 4) * (width // 4) * 64 * 1024 + 1024 * 10
+        else:
+            wide = {"rnn": 1, "gru": 3, "lstm": 4}[self.network] * self.units
+            first = height * width * channels * wide
+            rest = height * self.units * wide + self.units * 10
+        return 2 * (2 * first + 3 * rest if training else first + rest)
 
     def images(self):
         """Random images uint8 (count, height, width, channels) and labels int32 (count,)."""
