@@ -50,8 +50,7 @@ def _sum(a, b):
 
 def _back(da, U_t, *others):
     """d loss / d h_(t-1): da_t U' of all gates, and what else reaches it."""
-    back = tf.matmul(tf.concat(da, axis=1) if da[1:] else da[0], U_t)
-    return tf.add_n([*others, back]) if others else back
+    return tf.add_n([*others, tf.matmul(tf.concat(da, axis=1), U_t)])
 
 
 def _by_gate(values):
@@ -119,12 +118,12 @@ def lstm(x, W, U, b):
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         c.append(f * c[-1] + i * g)
         h.append(o * tf.tanh(c[-1]))
-        steps.append((i, f, g, o, c[-1], c[-2]))
+        steps.append((i, f, g, o))
 
     def backward(*dh):
         da, carried, dc = [], None, None
-        for (i, f, g, o, now, before), d in reversed(list(zip(steps, dh))):
-            d, tanh_c = _sum(d, carried), tf.tanh(now)
+        for (i, f, g, o), before, now, d in reversed(list(zip(steps, c, c[1:], dh))):
+            d, tanh_c = _sum(d, carried), tf.tanh(now)  # sooner computed again than fetched
             dc = _sum(dc, through_tanh(tanh_c, d * o))
             da.insert(0, (through_sigmoid(i, dc * g), through_sigmoid(f, dc * before),
                           through_tanh(g, dc * i), through_sigmoid(o, d * tanh_c)))

@@ -5,6 +5,7 @@
     python cifar_lenet5.py --data cifar10        all of CIFAR-10, in colour
 """
 import dataclasses
+import functools
 import math
 import sys
 import time
@@ -118,6 +119,7 @@ from summaries import log_features  # noqa: E402
 
 # TensorFlow's optimisation of graphs gains nothing here and delays the first step
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+tf.config.set_visible_devices([], "GPU")  # parts of a batch are for the cores of a processor
 
 BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
 
@@ -187,21 +189,22 @@ def cross_entropy(targets, logits, kind="logits"):
 def train_step(model, slots, config, mean, std, images, labels, indices, rate, step):
     """One update on images[indices]; returns its mean loss. Everything random is drawn from `step`.
     """
-    batch = indices.shape[0]
-    sizes = shares(batch, config.replicas)
+    sizes = shares(indices.shape[0], config.replicas)
     seeds = {stream: tf.stack([runs.stream_seed(config.seed, stream), step])
              for stream in ("transforms", "elastic", "holes", "dropout")}
     targets = tf.one_hot(tf.gather(labels, indices), model.output.shape[1])
     targets = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
     parts = tf.split(tf.cast(tf.gather(images, indices), tf.float32), sizes)
     parts = augment(parts, seeds, config, mean, std)
+    variables = [v.value for v in model.trainable_variables]
     loss, gradients = loss_and_gradients(
-        model, parts, tf.split(targets, sizes), draw_dropout(model, sizes, seeds["dropout"]),
-        lambda targets, logits: cross_entropy(targets, logits, config.loss))
+        model, variables, parts, tf.split(targets, sizes),
+        draw_dropout(model, sizes, seeds["dropout"]),
+        functools.partial(cross_entropy, kind=config.loss))
     if config.clip:
         gradients, _ = tf.clip_by_global_norm(gradients, config.clip)
-    apply_gradients(config.optimizer, [v.value for v in model.trainable_variables], slots,
-                    gradients, step, rate, config.momentum, config.nesterov, config.weight_decay)
+    apply_gradients(config.optimizer, variables, slots, gradients, step, rate,
+                    config.momentum, config.nesterov, config.weight_decay)
     return loss
 
 

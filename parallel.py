@@ -1,8 +1,8 @@
 """A network on several cores: training mode on parts of a batch, evaluation on chunks of images.
 
-Each part or chunk is computed by one thread. The training pass is for functional Keras models that
-are a chain of layers, each convolution followed by pooling, with batch norm before or after it, at
-most one of them dropout.
+Each operation on a part or chunk is computed by one thread. The training pass is for functional
+Keras models that are a chain of layers, each convolution followed by pooling, with batch norm
+before or after it, at most one of them dropout.
 """
 from concurrent.futures import ThreadPoolExecutor
 
@@ -95,8 +95,8 @@ def forward(model, parts, masks):
     """Training-mode logits of each part of a batch: the layers in turn, each on all parts.
 
     parts: [(images, height, width, channels)], logits [(images, classes)]; masks: of draw_dropout.
-    Parts run on one core each. Batch norm sees the batch as a whole, so that the number of parts
-    changes nothing but rounding; the large dense layer does so for speed. Adding a bias and,
+    As many cores as parts are busy. Batch norm sees the batch as a whole, so that the number of
+    parts changes nothing but rounding; the large dense layer does so for speed. Adding a bias and,
     without a scale of its own, batch norm are increasing: pooling before them gives what pooling
     after them gives, at a quarter of the work.
     """
@@ -114,39 +114,38 @@ def forward(model, parts, masks):
             parts = batch_norm(layer, parts, layers.pop(0) if pooled else tf.identity)
         elif layer.name == "hidden":
             parts = dense(layer, parts)
-        elif isinstance(layer, keras.layers.Dropout):
-            parts = [x if kept is None else
-                     tf.where(kept, x / (1 - layer.rate), tf.zeros([], x.dtype))
+        elif isinstance(layer, keras.layers.Dropout) and layer.rate:
+            parts = [tf.where(kept, x / (1 - layer.rate), tf.zeros([], x.dtype))
                      for x, kept in zip(parts, masks)]
         else:
             parts = [layer(x, training=True) for x in parts]
     return parts
 
 
-def loss_and_gradients(model, parts, targets, masks, cross_entropy):
-    """Mean loss of a batch and its gradients with respect to the model's trainable variables.
+def loss_and_gradients(model, variables, parts, targets, masks, cross_entropy):
+    """Mean loss of a batch and its gradients with respect to `variables`; for use within a graph.
 
     parts, targets, masks: of each part of the batch; cross_entropy: (targets, logits) -> (images,).
     Where no layer sees the batch as a whole, each part is a function that one thread runs from
     input to gradients: what it writes and reads again stays with that core. (In there no layer may
-    call a graph of its own, which would wait for a thread that waits for it.)
+    call a graph of its own, which would wait for the thread that waits for it.)
     """
-    variables = [v.value for v in model.trainable_variables]
     images = sum(x.shape[0] for x in parts)
 
-    def compute(parts, targets, masks):
+    def compute(xs, labels, kept):
         with tf.GradientTape() as tape:
-            logits = forward(model, parts, masks)
+            logits = forward(model, xs, kept)
             loss = tf.add_n([tf.reduce_sum(cross_entropy(t, z))
-                             for t, z in zip(targets, logits)]) / images
+                             for t, z in zip(labels, logits)]) / images
         return loss, tape.gradient(loss, variables)
-    if any(isinstance(layer, keras.layers.Conv2D) for layer in model.layers):
+    if any(isinstance(layer, keras.layers.BatchNormalization) or layer.name == "hidden"
+           for layer in model.layers):
         return compute(parts, targets, masks)
     alone = tf.function(compute, autograph=False, experimental_attributes={"_noinline": True})
     with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR"):
-        losses, gradients = zip(*(alone([x], [t], [mask])
-                                  for x, t, mask in zip(parts, targets, masks)))
-    return tf.add_n(losses), [tf.add_n(shares) for shares in zip(*gradients)]
+        losses, gradients = zip(*(alone([x], [t], [kept])
+                                  for x, t, kept in zip(parts, targets, masks)))
+    return tf.add_n(losses), [tf.add_n(of_parts) for of_parts in zip(*gradients)]
 
 
 def make_predict(model, mean, std, replicas):

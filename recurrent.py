@@ -38,6 +38,7 @@ class Recurrent(keras.layers.Layer):
         self.bias = self.add_weight(shape=(2, width) if self.cell == "gru" else (width,),
                                     name="bias", initializer=bias)
         shapes = [(None, *input_shape[1:]), *(w.shape for w in self.weights)]
+        # within the graph of loss_and_gradients, where no layer may call another
         self.in_training = (all_states if self.return_sequences else last_state)(self.cell)
         # one graph for chunks of any size: unrolling takes a second
         self.in_evaluation = tf.function(self.in_training, autograph=False, input_signature=[
@@ -87,13 +88,13 @@ class Sweeps(keras.layers.Layer):
         x = tf.reshape(maps, (-1, height // 2, 2, width // 2, 2, channels))
         return tf.reshape(tf.transpose(x, (0, 3, 1, 2, 4, 5)), (-1, height // 2, 4 * channels))
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
         _, height, width, features = self.compute_output_shape(inputs.shape)
         x = self.columns(inputs)
-        x = tf.concat([self.down(x), self.up(x)], axis=-1)
+        x = tf.concat([layer(x, training=training) for layer in (self.down, self.up)], axis=-1)
         x = tf.transpose(tf.reshape(x, (-1, width, height, features)), (0, 2, 1, 3))
         x = tf.reshape(x, (-1, width, features))  # by rows
-        x = tf.concat([self.right(x), self.left(x)], axis=-1)
+        x = tf.concat([layer(x, training=training) for layer in (self.right, self.left)], axis=-1)
         return tf.reshape(x, (-1, height, width, features))
 
     def compute_output_shape(self, input_shape):

@@ -95,16 +95,18 @@ def spread(values, digits=2):
 
 
 def speeds(case, ways, rounds, key):
-    """["1,234 (56 %)"], a cell for each of ways: the median of its images/s, `key` "rate" or
-    "evaluation", and their share of a large product's speed; "" if no round has it."""
-    cells, name, flops = [], describe(case), case.flops(training=key == "rate")
-    for way in ways:
+    """["1,234 (56 %)"], a cell for each of ways: the medians of its images/s, `key` "rate" or
+    "evaluation", and of their share of a large product's speed; "" if no round has it."""
+    name, flops = describe(case), case.flops(training=key == "rate")
+
+    def cell(way):
         found = [(r[name][way][key], r["ceiling"][case.precision])
                  for r in rounds if way in r[name]]
-        rate = statistics.median(rate for rate, _ in found) if found else 0
-        share = statistics.median(rate * flops / 1e7 / large for rate, large in found or [(0, 1)])
-        cells.append(f"{rate:,.0f} ({share:.0f} %)" if found else "")
-    return cells
+        if not found:
+            return ""
+        share = statistics.median(100 * rate * flops / (1e9 * large) for rate, large in found)
+        return f"{statistics.median(rate for rate, _ in found):,.0f} ({share:.0f} %)"
+    return map(cell, ways)
 
 
 def training(cases, ways, rounds):
@@ -113,9 +115,10 @@ def training(cases, ways, rounds):
             "|---|" + "---|" * (len(ways) + 1)]
     for case in cases:
         found = [{way: values["rate"] for way, values in r[describe(case)].items()} for r in rounds]
-        ratios = [r.pop("ours") / max(r.values()) for r in found]
+        ratios = [r["ours"] / max(r[way] for way in r if way != "ours")
+                  for r in found if len(r) > 1]
         rows.append(f"| {describe(case)} | {' | '.join(speeds(case, ways, rounds, 'rate'))} | "
-                    f"{spread(ratios)} |")
+                    f"{spread(ratios) if ratios else ''} |")
     return "\n".join(rows)
 
 

@@ -93,10 +93,11 @@ def test_norms_over_time(cell):
     assert not norms
 
 
-@pytest.mark.parametrize("options", [dict(layers=2), dict(cell="lstm", order="columns"),
-                                     dict(cell="rnn"), dict(order="sweeps"), dict(dropout=0.5)])
+@pytest.mark.parametrize("options", [
+    dict(layers=2), dict(cell="lstm", order="columns"), dict(cell="rnn"), dict(cell="gru-before"),
+    dict(order="sweeps"), dict(dropout=0.5), dict(cell="cnn", units=0, filters=(2, 3))])
 def test_gradients_of_parts_add_up(options):
-    """Whatever the parts: the gradients that TensorFlow finds for the batch as a whole."""
+    """Whatever the parts: the gradients of the batch as a whole. A part calls no other graph."""
     model = build_model((8, 6, 1), 10, dataclasses.replace(SMALL, **options))
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(7, 8, 6, 1)), tf.float32)
@@ -104,7 +105,8 @@ def test_gradients_of_parts_add_up(options):
 
     @tf.function
     def of_parts(sizes):
-        return loss_and_gradients(model, tf.split(x, sizes), tf.split(targets, sizes),
+        return loss_and_gradients(model, [v.value for v in model.trainable_variables],
+                                  tf.split(x, sizes), tf.split(targets, sizes),
                                   draw_dropout(model, sizes, [1, 2]),
                                   tf.nn.softmax_cross_entropy_with_logits)
     loss, gradients = of_parts([7])
@@ -119,6 +121,10 @@ def test_gradients_of_parts_add_up(options):
         np.testing.assert_allclose(loss, other, rtol=1e-5)
         for a, b in zip(gradients, theirs, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    graph = of_parts.get_concrete_function([3, 3, 1]).graph.as_graph_def()
+    alone = [f for f in graph.library.function if f.attr["_noinline"].b]
+    assert len(alone) == 2  # for parts of 3 and of 1
+    assert not any("PartitionedCall" in node.op for f in alone for node in f.node_def)
 
 
 def test_gates_rebuild_the_states():

@@ -39,7 +39,7 @@ class Case:
     count: int = 6400  # images
 
     def flops(self, training=True):
-        """Multiplications and additions of the matrix products for one image: forward and, in
+        """Multiplications and additions of one image's convolutions and products: forward and, in
         training, backward twice that, without the first layer's input gradient."""
         height, width, channels = self.shape
         if self.network == "lenet5":
