@@ -117,13 +117,14 @@ def lstm(x, W, U, b):
         i, f, g, o = (tf.matmul(z[-1], m) for m in M)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         c.append(f * c[-1] + i * g)
-        h.append(o * tf.tanh(c[-1]))
-        steps.append((i, f, g, o))
+        tanh_c = tf.tanh(c[-1])
+        h.append(o * tanh_c)
+        steps.append((i, f, g, o, tanh_c, c[-2]))
 
     def backward(*dh):
         da, carried, dc = [], None, None
-        for (i, f, g, o), before, now, d in reversed(list(zip(steps, c, c[1:], dh))):
-            d, tanh_c = _sum(d, carried), tf.tanh(now)  # sooner computed again than fetched
+        for (i, f, g, o, tanh_c, before), d in reversed(list(zip(steps, dh))):
+            d = _sum(d, carried)
             dc = _sum(dc, through_tanh(tanh_c, d * o))
             da.insert(0, (through_sigmoid(i, dc * g), through_sigmoid(f, dc * before),
                           through_tanh(g, dc * i), through_sigmoid(o, d * tanh_c)))
