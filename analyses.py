@@ -9,15 +9,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import graph
 from deconvnet import one_unit, project, receptive_field
 
 
-def outputs(model, names, images, batch=500):
-    """What the named layers give for many images, in evaluation mode: a list of float32 arrays."""
-    submodel = tf.function(keras.Model(model.input, [model.get_layer(n).output for n in names]))
+def outputs(model, tensors, images, batch=500):
+    """The values of Keras tensors of a model for many images, in evaluation mode: a list of float32
+    arrays."""
+    submodel = tf.function(keras.Model(model.input, list(tensors)))
     parts = [tf.nest.flatten(submodel(tf.constant(images[i:i + batch], tf.float32), training=False))
              for i in range(0, len(images), batch)]
-    return [np.concatenate([np.float32(part[k]) for part in parts]) for k in range(len(names))]
+    return [np.concatenate([np.float32(part[k]) for part in parts]) for k in range(len(parts[0]))]
+
+
+def output(model, name, images):
+    """What the node `name` (graph.named_nodes) gives for many images, in evaluation mode."""
+    return outputs(model, graph.named_nodes(model)[name].outputs[:1], images)[0]
 
 
 def activation_statistics(activations, labels, classes):
@@ -62,7 +69,7 @@ def project_strongest(model, name, images, count=9):
     Returns strongest(...) and, each a list over maps of lists over units, the image patches under
     the units' receptive fields and the projections there (height, width, channels).
     """
-    activations, = outputs(model, [name], images)
+    activations = output(model, name, images)
     image, row, column, value = strongest(activations, count)
     chosen = image.ravel()
     unit = row.ravel(), column.ravel(), np.repeat(np.arange(len(image)), image.shape[1])
@@ -109,7 +116,8 @@ def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=204
     `chunk` images at a time: no influence on the result.
     """
     submodel = tf.function(keras.Model(
-        model.input, [model.get_layer(name).output, model.output]), reduce_retracing=True)
+        model.input, [graph.named_nodes(model)[name].outputs[0], model.output]),
+        reduce_retracing=True)
     whole = submodel(tf.constant(images, tf.float32), training=False)[0].numpy()
     followed = whole.max((1, 2)).argmax(1)
     rows, columns, positions = occlude(images, side, stride, grey)
@@ -133,12 +141,14 @@ def transform(images, kind, amount):
 
     kind: "shift", "scale" or "rotation"; about the centre; the border's pixels go on outside.
     """
+    if kind not in ("shift", "scale", "rotation"):
+        raise ValueError(f"no transformation {kind!r}: shift, scale or rotation")
     height, width = images.shape[1:3]
     x, y = (width - 1) / 2, (height - 1) / 2
     angle = np.radians(amount) if kind == "rotation" else 0.0
     zoom = 1 / amount if kind == "scale" else 1.0
-    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
     shift = amount if kind == "shift" else 0.0
+    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
     row = [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y - shift, 0, 0]
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.constant(images, tf.float32), transforms=tf.constant([row], tf.float32),
@@ -146,18 +156,18 @@ def transform(images, kind, amount):
         fill_mode="NEAREST").numpy()
 
 
-def invariance(model, names, images, labels, kind, amounts):
+def invariance(model, tensors, images, labels, kind, amounts):
     """How features follow a transformation of the image [fig. 5].
 
-    names: two layers. Returns (distances, probabilities): Euclidean distance of the feature vectors
+    tensors: of two layers. Returns (distances, probabilities): Euclidean distance of the feature vectors
     of original and transformed image, (layers, amounts, images), and probability of the true class,
     (amounts, images).
     """
-    names = [*names, model.layers[-1].name]
-    original = outputs(model, names, images)
+    tensors = [*tensors, model.output]
+    original = outputs(model, tensors, images)
     distances, probabilities = [], []
     for amount in amounts:
-        moved = outputs(model, names, transform(images, kind, amount))
+        moved = outputs(model, tensors, transform(images, kind, amount))
         distances.append([np.linalg.norm((a - b).reshape(len(images), -1), axis=1)
                           for a, b in zip(original[:-1], moved)])
         p = tf.nn.softmax(moved[-1]).numpy()
@@ -177,18 +187,18 @@ def sign_distance(differences):
     return float(np.mean([(signs[i] != signs[j]).mean() for i, j in pairs]))
 
 
-def correspondence(model, names, images, parts, grey=0.0):
+def correspondence(model, tensors, images, parts, grey=0.0):
     """sign_distance of each layer for each part: (parts, layers).
 
     parts: list over parts of a list over images of (row slice, column slice), what is hidden.
     """
-    original = outputs(model, names, images)
+    original = outputs(model, tensors, images)
     table = []
     for part in parts:
         hidden = images.copy()
         for image, (rows, columns) in zip(hidden, part):
             image[rows, columns] = grey
-        changed = outputs(model, names, hidden)
+        changed = outputs(model, tensors, hidden)
         table.append([sign_distance((a - b).reshape(len(images), -1))
                       for a, b in zip(original, changed)])
     return np.array(table)

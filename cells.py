@@ -14,6 +14,9 @@ Notation: x W is a matrix product, x * y is element by element, s is the logisti
 joins along the last axis, U' is the transpose. Weights have Keras's names, shapes and gate order:
 kernel W (features, gates * units), recurrent kernel U (units, gates * units), bias b.
 """
+import dataclasses
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
@@ -218,34 +221,50 @@ def gru_reset_before(x, W, U, b):
 
 def all_states(cell):
     """A cell's function x, W, U, b -> its states, with its own gradient."""
-    return tf.custom_gradient(CELLS[cell][0])
+    return tf.custom_gradient(CELLS[cell].states)
 
 
 def last_state(cell):
-    """The same, the last state alone: no gradient comes to the others but by way of it."""
+    """A cell's function x, W, U, b -> its last state, through which alone the others get gradient.
+    """
     @tf.custom_gradient
     def function(x, W, U, b):
-        h, backward = CELLS[cell][0](x, W, U, b)
+        h, backward = CELLS[cell].states(x, W, U, b)
         return h[-1], lambda dh: backward(*[None] * (len(h) - 1), dh)
     return function
 
 
+def _lstm_gates(x, before, W, U, b):
+    i, f, g, o = tf.split(tf.matmul(x, W) + tf.matmul(before, U) + b, 4, axis=-1)
+    return {"input": tf.sigmoid(i), "forget": tf.sigmoid(f), "candidate": tf.tanh(g),
+            "output": tf.sigmoid(o)}
+
+
+def _gru_gates(x, before, W, U, b):
+    z, r, _ = tf.split(tf.matmul(x, W) + tf.matmul(before, U) + tf.reduce_sum(
+        tf.reshape(b, (-1, W.shape[1])), axis=0), 3, axis=-1)
+    return {"update": tf.sigmoid(z), "reset": tf.sigmoid(r)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What a recurrent layer must know of a cell."""
+    states: Callable           # x, W, U, b -> (tuple of hidden states, backward)
+    gates: int                 # W is (features, gates * units), U (units, gates * units)
+    biases: int = 1            # b is (gates * units,), or (2, gates * units)
+    starts_at_one: int = -1    # number of the gate whose bias starts at 1, if any
+    gate_values: Callable | None = None  # x, states before, W, U, b -> {gate: (n, steps, units)}
+
+
+CELLS = {"rnn": Cell(rnn, 1), "lstm": Cell(lstm, 4, starts_at_one=1, gate_values=_lstm_gates),
+         "gru": Cell(gru, 3, biases=2, gate_values=_gru_gates),
+         "gru-before": Cell(gru_reset_before, 3, gate_values=_gru_gates)}
+
+
 def gate_activations(cell, x, W, U, b):
-    """{gate: values (steps, batch, units)} of a layer over a sequence; arguments as for the layers.
-    """
-    h = tf.stack(CELLS[cell][0](x, W, U, b)[0], axis=1)
+    """{gate: values (batch, steps, units)} of a layer over a sequence, or its states if the cell
+    has no gates; arguments as for the layers."""
+    h = tf.stack(CELLS[cell].states(x, W, U, b)[0], axis=1)
     before = tf.concat([tf.zeros_like(h[:, :1]), h[:, :-1]], axis=1)
-    units = U.shape[0]
-    if cell == "rnn":
-        return {"state": h}
-    if cell == "lstm":
-        names = ("input", "forget", "candidate", "output")
-        parts = tf.split(tf.matmul(x, W) + tf.matmul(before, U) + b, 4, axis=-1)
-        return {name: (tf.tanh if name == "candidate" else tf.sigmoid)(part)
-                for name, part in zip(names, parts)}
-    gates = tf.matmul(x, W) + tf.matmul(before, U) + (b[0] + b[1] if cell == "gru" else b)
-    return {"update": tf.sigmoid(gates[..., :units]),
-            "reset": tf.sigmoid(gates[..., units:2 * units])}
-
-
-CELLS = {"rnn": (rnn, 1), "lstm": (lstm, 4), "gru": (gru, 3), "gru-before": (gru_reset_before, 3)}
+    gates = CELLS[cell].gate_values
+    return gates(x, before, W, U, b) if gates else {"state": h}

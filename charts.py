@@ -2,6 +2,7 @@
 
 Each plot_... returns (figure, numbers): the numbers are what the figure shows.
 """
+import fnmatch
 import pathlib
 import re
 
@@ -12,7 +13,7 @@ from tensorboard.util import tensor_util
 
 import gabor
 import machine
-from drawing import as_signed, mosaic, show
+from drawing import NotDrawn, as_signed, mosaic, show
 
 
 def read_events(folder):
@@ -20,17 +21,27 @@ def read_events(folder):
 
     `part` is the subfolder ("" for the folder itself). Events come in order of their step; where a
     step was written twice the later one counts; if none has a step, they count from 0 in the order
-    they were written. A file cut off at its end gives what it holds.
+    they were written. A file that goes on from an earlier step than the file before it ended at
+    replaces what that says of later steps, as in TensorBoard; where it begins anew, the earlier one
+    becomes a part of its own, "earlier 1". A file cut off at its end gives what it holds.
     """
     with machine.quiet_import():
         import tensorflow  # noqa: F401  TensorBoard reads with it, and would load it noisily
     series = {}
     for file in sorted(pathlib.Path(folder).rglob("events.out.tfevents.*")):
-        part = file.parent.relative_to(folder).as_posix().removeprefix(".")
+        part, own = file.parent.relative_to(folder).as_posix().removeprefix("."), {}
         for event in event_file_loader.EventFileLoader(str(file)).Load():
             for value in event.summary.value:
-                series.setdefault((part, value.tag), []).append(
+                own.setdefault((part, value.tag), []).append(
                     (event.step, event.wall_time, tensor_util.make_ndarray(value.tensor)))
+        for key, points in own.items():
+            first, before = min(step for step, _, _ in points), series.get(key, [])
+            kept = [point for point in before if point[0] < first]
+            if before and not kept:
+                earlier = sum(other[0].startswith(f"{part} earlier ".lstrip()) for other in series
+                              if other[1] == key[1])
+                series[f"{part} earlier {earlier + 1}".lstrip(), key[1]] = before
+            series[key] = kept + points
     result = {}
     for key, points in series.items():
         if len(points) > 1 and not any(step for step, _, _ in points):
@@ -50,84 +61,154 @@ def smooth(values, width):
 
 
 def over_seeds(curves):
-    """Several (x, y) as one: (x of the first, mean, sample standard deviation) there, by linear
-    interpolation; a single curve has deviation 0."""
+    """Several (x, y) as one: (x of the first as far as all reach, mean, sample standard deviation)
+    there, by linear interpolation; a single curve has deviation 0."""
     x = curves[0][0]
+    x = x[x <= min(other[-1] for other, _ in curves)]
     values = np.stack([np.interp(x, *curve) for curve in curves])
     return x, values.mean(0), values.std(0, ddof=1) if len(curves) > 1 else np.zeros(len(x))
 
 
-def plot_curves(events, by="step", batch=None):
-    """Figure of training loss and accuracies; seeds of one configuration as mean and std band.
+OWN = {("train", "batch/loss"): "loss", **{(part, "evaluation/accuracy"): "accuracy"
+                                          for part in ("train", "validation", "test")}}
+PARTS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
+         "validation": "validation", "dev": "validation", "test": "test", "testing": "test"}
+
+
+def scalars(series, tags=None):
+    """{(part, tag): (panel, unit of the steps, kind of data)} of the curves to draw of a run.
+
+    Of our own runs the loss and the accuracies, of others' all scalars, or those whose tag matches
+    the pattern `tags`. panel: "loss", "accuracy" or the tag itself; unit: "step" or "epoch"; kind:
+    "train", "validation", "test" or "", by the words of folder and tag.
+    """
+    found, own = {}, ("train", "batch/loss") in series
+    for key, (_, _, values) in series.items():
+        if np.ndim(values[0]) or not np.issubdtype(np.asarray(values[0]).dtype, np.number) or (
+                key not in OWN if own and tags is None
+                else not fnmatch.fnmatchcase(key[1], tags or "*")):
+            continue
+        words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", "/".join(key)).lower())
+        kind = next((PARTS[word] for word in words if word in PARTS), "")
+        named = [panel for panel, names in (("loss", {"loss", "losses", "xent", "nll"}), (
+            "accuracy", {"acc", "accuracy", "accuracies"})) if names & set(words)]
+        panel = named[0] if named and not {"scale", "scaler", "weight"} & set(words) else key[1]
+        found[key] = panel, "epoch" if "epoch" in words else "step", kind
+    return found
+
+
+def plot_curves(events, by="step", batch=None, tags=None):
+    """Figure of training loss and accuracies, and of all other scalars of others' runs; seeds of
+    one configuration as mean and std band; where a value is not finite, a cross.
 
     events: {run name: read_events(run)}; names that differ in "-seed<k>" only are one
     configuration.
     by: "step", "sample" (steps times batch {run name: images a step}) or "time" (since the first
-    event, minutes).
+    event, minutes). tags: pattern of the tags to draw, like "evaluation/*".
+    Raises NotDrawn, naming it, if a run has nothing to draw.
     """
-    groups = {}
+    groups, panels = {}, {}  # {(panel, unit): [(group, names, key, kind)]}
     for name in events:
         groups.setdefault(re.sub(r"-seed\d+$", "", name), []).append(name)
+    for group, names in groups.items():
+        chosen = {}
+        for name in names:
+            own = scalars(events[name], tags)
+            if not own:
+                raise NotDrawn(f"{name} has no scalars" + (f" whose tag matches {tags}" if tags else
+                                                          " to draw"))
+            chosen |= own
+        for key, (panel, unit, kind) in chosen.items():
+            panels.setdefault((panel, unit), []).append((group, names, key, kind))
+    order = {"loss": 0, "accuracy": 1}
+    panels = dict(sorted(panels.items(), key=lambda item: (
+        item[0][0] not in order, item[0][1] != "step" if item[0][0] in order else 0,
+        order.get(item[0][0], 2))))
+    columns = min(len(panels), 2 if len(panels) <= 4 else 4)
+    rows = -(-len(panels) // columns)
+    size = (11, 4 * rows) if columns < 4 else (16, 2.8 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    colours = dict(zip(groups, plt.rcParams["axes.prop_cycle"].by_key()["color"] * 99))
+    numbers = {}
+    for axis, ((panel, unit), curves) in zip(axes.flat, panels.items()):
+        numbers |= draw_panel(axis, panel, curves, events, colours, by, batch)
+        label = {"sample": "training images seen", "time": "wall time (minutes)"}.get(by, unit)
+        axis.set_xlabel(label)
+    for axis in axes.flat[len(panels):]:
+        axis.remove()
+    if any(panel not in order for panel, _ in panels):  # these have no legend
+        figure.suptitle(", ".join(groups).replace("$", r"\$"))
+    return figure, numbers
 
-    def curve(name, key, width=1):
+
+def draw_panel(axis, panel, curves, events, colours, by, batch):
+    """Draw the curves (group, names, key, kind) of a panel; returns {curve: (points, 3)}: x, mean,
+    deviation. Their scale: accuracies are shares unless one is above 1.5, which is per cent."""
+    own = all(key in OWN for _, _, key, _ in curves)
+    numbers, halfway, styles = {}, [], {}  # error rates (%) in the middle of each accuracy's curve
+
+    def curve(name, key):
+        """(x, values, x where they are not finite) of a run."""
         steps, seconds, values = events[name][key]
         x = {"step": lambda: steps, "sample": lambda: steps * batch[name],
              "time": lambda: (seconds - seconds[0]) / 60}[by]()
-        return x, smooth(np.float64(values), width)
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    numbers, halfway = {}, []  # error rates (%) in the middle of each accuracy's curve
-
-    def draw(axis, group, names, key, style, colour, label, scale=1):
-        names = [name for name in names if key in events[name]]
-        if not names:
-            return
-        width = len(events[names[0]][key][0]) // 50 if axis is left else 1
-        x, mean, deviation = over_seeds([curve(name, key, width) for name in names])
-        axis.plot(x, scale * mean, style, color=colour, label=label)
-        if axis is right and len(x) > 1:
-            halfway.append(100 - scale * mean[len(x) // 2])
-        if len(names) > 1:
-            low = np.maximum(mean - deviation, 0.1 * mean)  # a logarithmic axis has no 0
-            axis.fill_between(x, scale * low, scale * (mean + deviation),
-                              color=colour, alpha=0.2, linewidth=0)
+        values = np.float64(values)
+        finite = np.isfinite(values)
+        width = len(values) // 50 if panel == "loss" else 1
+        return x[finite], smooth(values[finite], width) if finite.any() else values[finite], (
+            x[~finite])
+    for group, names, key, kind in curves:
+        drawn = [curve(name, key) for name in names if key in events[name]]
+        colour, what = colours[group], kind if own else "/".join(filter(None, key))
+        label = f"{group} (n = {len(names)})" + (f", {what}" if not own or panel != "loss" else "")
+        if own and panel == "accuracy" and len(colours) > 1:  # colours stand in the loss's legend
+            label = what if group == next(iter(colours)) else "_"
+        label = label.replace("$", r"\$")
+        lost = np.unique(np.concatenate([x for *_, x in drawn]))
+        whole = [(x, y) for x, y, _ in drawn if len(x)]
+        if len(lost):
+            axis.plot(lost, np.full(len(lost), 0.03), "x", color=colour, clip_on=False,
+                      transform=axis.get_xaxis_transform(), label=f"{label}: not finite")
+        if not whole:
+            continue
+        x, mean, deviation = over_seeds(whole)
         numbers["/".join((group, *key))] = np.column_stack([x, mean, deviation])
-
-    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"] * 99
-    own = any(("train", "batch/loss") in series for series in events.values())
-    for colour, (group, names) in zip(colours, groups.items()):
-        label = f"{group} (n = {len(names)})"
-        losses, accuracies = [("train", "batch/loss")], [
-            (part, "evaluation/accuracy") for part in ("train", "validation", "test")]
-        if not own:
-            scalars = [key for key, (_, _, values) in events[names[0]].items()
-                       if np.ndim(values[0]) == 0 and np.issubdtype(values[0].dtype, np.floating)]
-            losses, accuracies = ([key for key in scalars if word in key[1].lower()]
-                                  for word in ("loss", "acc"))
-        for axis, keys, scale in ((left, losses, 1), (right, accuracies, 100)):
-            for i, key in enumerate(keys):
-                style = {"train": ":", "test": "o"}.get(key[0], "-") if axis is right else (
-                    "-", "--", ":", "-.")[i % 4]
-                what = key[0] if own else "/".join(key)
-                if own and len(groups) > 1 and axis is right:  # colours stand in the other legend
-                    said = what if group == next(iter(groups)) else "_"
-                else:
-                    said = label if own and axis is left else f"{label}, {what}"
-                draw(axis, group, names, key, style, colour, said, scale)
-    label = {"step": "step", "sample": "training images seen", "time": "wall time (minutes)"}[by]
-    left.set(xlabel=label, ylabel="training loss (nats)" if own else "loss",
-             yscale="log" if own else "linear",
-             title=f"{'Training loss' if own else 'Loss'}, running mean over 2 % of the steps")
-    right.set(xlabel=label, ylabel="accuracy (%)", title="Accuracy"
-              + (", mean and std over n seeds" if len(groups) < len(events) else ""))
-    if own and halfway:  # what comes after the first steep rise fills the picture
-        height = min(100, max(1, 2 * max(halfway)))
-        right.set_ylim(100 - height, min(100 + 0.03 * height, right.get_ylim()[1]))
-    for axis in (left, right):
-        axis.xaxis.set_major_formatter("{x:,g}")
-        if axis.lines:
-            axis.legend(fontsize=8)
-    return figure, numbers
+        largest = max(np.abs(y).max() for _, y in whole)
+        scale = 100 if panel == "accuracy" and largest <= 1.5 else 1
+        turn = styles[group, kind] = styles.get((group, kind), -1) + 1
+        if panel == "loss" and own:
+            style = "-"
+        elif len(x) == 1 or kind == "test" and own:
+            style = "o"
+        else:
+            style = {"train": ":", "test": "-."}.get(kind, "-") if not turn else (
+                (0, (1 + 2 * turn, 1, 1, 1)))
+        look = dict(marker="o", linestyle="none") if style == "o" else dict(linestyle=style)
+        axis.plot(x, scale * mean, color=colour, label=label, **look)
+        if panel == "accuracy" and len(x) > 1:
+            halfway.append(100 - scale * mean[len(x) // 2])
+        if len(whole) > 1:
+            low = mean - deviation
+            if panel == "loss" and own:  # a logarithmic axis has no 0
+                low = np.maximum(low, 0.1 * mean)
+            axis.fill_between(x, scale * low, scale * (mean + deviation), color=colour, alpha=0.2,
+                              linewidth=0)
+    several = any(len(names) > 1 for _, names, _, _ in curves)
+    if panel == "loss":
+        axis.set(ylabel="training loss (nats)" if own else "loss", yscale="log" if own else "linear",
+                 title=f"{'Training loss' if own else 'Loss'}, running mean over 2 % of the steps")
+    elif panel == "accuracy":
+        axis.set(ylabel="accuracy (%)", title="Accuracy" + (
+            ", mean and std over n seeds" if several else ""))
+        if own and halfway:  # what comes after the first steep rise fills the picture
+            height = min(100, max(1, 2 * max(halfway)))
+            axis.set_ylim(100 - height, min(100 + 0.03 * height, axis.get_ylim()[1]))
+    else:
+        axis.set_title(panel.replace("$", r"\$"), fontsize=9)
+    axis.xaxis.set_major_formatter("{x:,g}")
+    if len(axis.lines) > 1 or panel in ("loss", "accuracy") and axis.lines:
+        axis.legend(fontsize=8)
+    return numbers
 
 
 def moments(count):

@@ -66,11 +66,11 @@ class Config:
     optimizer: str = option("adam", "method", ("adam", "adamw", "sgd", "rmsprop"))
     rate: float = option(1e-4, "learning rate, before decay", low=0)
     schedule: str = option("exponential", "decay of the rate",
-                           ("constant", "exponential", "step", "inverse-time", "cosine"))
-    decay_factor: float = option(0.97, "exponential, step, inverse-time: factor", low=0)
+                           ("constant", "exponential", "inverse-time", "cosine"))
+    decay_factor: float = option(0.97, "exponential, inverse-time: factor", low=0)
     staircase: bool = option(True, "exponential: decay in steps, not continuously")
-    decay_every: int = option(250, "exponential, step, inverse-time: steps per factor", low=1)
-    warmup: float = option(0.0, "cosine: share of the steps in which the rate rises", low=0, high=1)
+    decay_every: int = option(250, "exponential, inverse-time: steps per factor", low=1)
+    warmup: float = option(0.0, "share of the steps in which the rate rises from 0", low=0, high=1)
     momentum: float = option(0.9, "sgd, rmsprop: momentum", low=0, high=1)
     nesterov: bool = option(True, "sgd: Nesterov's momentum")
     weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else their L2 term",
@@ -88,7 +88,8 @@ class Config:
     zoom: float = option(0.0, "scale at random by up to this share", low=0, high=0.9)
     elastic: float = option(0.0, "distort smoothly at random, by this standard deviation in pixels",
                             low=0)
-    cutout: int = option(0, "side of a random square set to the mean, pixels", low=0)
+    cutout: int = option(0, "side of a random square set to the training pixels' mean, "
+                         "pixels", low=0)
     # machine and records
     precision: str = option("float32", "of convolutions and products; weights stay float32",
                             ("float32", "bfloat16"))
@@ -107,15 +108,24 @@ if __name__ == "__main__":  # --help and wrong options answer before the slow im
 with machine.quiet_import():
     import keras
     import tensorflow as tf
+    from keras.src.utils import naming
 
 import numpy as np  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
+import graph  # noqa: E402
 import utils  # noqa: E402
-from optimizers import apply_gradients, create_slots  # noqa: E402
-from parallel import draw_dropout, loss_and_gradients, make_predict, shares  # noqa: E402
+from optimizers import apply_gradients, create_slots, is_decayed  # noqa: E402
+from layers import BatchNormalization, Bias  # noqa: E402
+from parallel import (  # noqa: E402
+    check,
+    loss_and_gradients,
+    make_predict,
+    measure_statistics,
+    shares,
+)
 from preprocessing import augment, moments, prepare  # noqa: E402
-from summaries import log_features  # noqa: E402
+from summaries import log_inside, log_norms_over_time  # noqa: E402
 
 # TensorFlow's optimisation of graphs gains nothing here and delays the first step
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -127,44 +137,47 @@ BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a s
 # ------------------------------------------------------------------------------------ network
 
 def build_model(input_shape, classes, config):
-    """LeNet-5: [conv -> (norm) -> max-pool -> (norm) -> rectifier] twice, dense, dropout, dense.
+    """LeNet-5: [conv -> max-pool -> bias or batch norm -> rectifier] twice, dense, dropout, dense.
 
     input_shape: (height, width, channels); output: logits (batch, classes), float32.
-    Pooling before the rectifier gives what pooling after it gives, both being monotonic, at a
-    quarter of the work. Batch norm has no scale, which the next layer's weights make redundant; its
-    shift stands for the convolution's bias, 0.1 at first like all biases (design of the original).
+    Adding a bias, the rectifier and batch norm without a scale are increasing, so pooling before
+    them gives what pooling after them gives, at a quarter of the work. With --batch-norm before,
+    the moments are of the maps before pooling. Batch norm has no scale, which the next layer's
+    weights make redundant; its shift stands for the convolution's bias, 0.1 at first like all
+    biases (design of the original).
     """
-    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[config.precision]
+    kinds, policy = keras.layers, {"float32": "float32", "bfloat16": "mixed_bfloat16"}[
+        config.precision]
     seeds = np.random.default_rng(runs.stream_seed(config.seed, "initialisation"))
+    bias = keras.initializers.Constant(0.1)
 
-    def start():  # Xavier / Glorot, uniform
-        return dict(dtype=policy, kernel_initializer=keras.initializers.GlorotUniform(
-            seed=int(seeds.integers(2 ** 31))), bias_initializer=keras.initializers.Constant(0.1))
+    def kernel():  # Xavier / Glorot, uniform
+        return keras.initializers.GlorotUniform(seed=int(seeds.integers(2 ** 31)))
+
+    def shift(maps, pooled, i):
+        norm = BatchNormalization(scale=False, beta_initializer=bias, dtype=policy, name=f"norm{i}")
+        return {"none": lambda: Bias(bias, dtype=policy, name=f"bias{i}")(pooled),
+                "before": lambda: norm(pooled, of=maps),
+                "after": lambda: norm(pooled)}[config.batch_norm]()
 
     def rectifier(name):
-        slope = config.alpha if config.activation == "leaky" else 0.0
-        return keras.layers.ReLU(negative_slope=slope, dtype=policy, name=name)
+        slope = {"relu": 0.0, "leaky": config.alpha}[config.activation]
+        return kinds.ReLU(negative_slope=slope, dtype=policy, name=name)
 
     x = images = keras.Input(input_shape, name="images")
-    def normalize(x, i):
-        return keras.layers.BatchNormalization(
-            scale=False, beta_initializer=keras.initializers.Constant(0.1), dtype=policy,
-            name=f"norm{i}")(x)
-
     for i, filters in enumerate(config.filters, 1):
-        x = keras.layers.Conv2D(filters, config.kernel_size, padding="same", name=f"conv{i}",
-                                use_bias=config.batch_norm == "none", **start())(x)
-        if config.batch_norm == "before":
-            x = normalize(x, i)
-        x = keras.layers.MaxPooling2D(2, padding="same", dtype=policy, name=f"pool{i}")(x)
-        if config.batch_norm == "after":
-            x = normalize(x, i)
-        x = rectifier(f"relu{i}")(x)
-    x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
+        maps = kinds.Conv2D(filters, config.kernel_size, padding="same", use_bias=False,
+                            kernel_initializer=kernel(), dtype=policy, name=f"conv{i}")(x)
+        pooled = kinds.MaxPooling2D(2, padding="same", dtype=policy, name=f"pool{i}")(maps)
+        x = rectifier(f"relu{i}")(shift(maps, pooled, i))
+    x = kinds.Flatten(dtype=policy, name="flatten")(x)
     if config.units:
-        x = rectifier("relu_hidden")(keras.layers.Dense(config.units, name="hidden", **start())(x))
-    x = keras.layers.Dropout(config.dropout, dtype=policy, name="dropout")(x)
-    logits = keras.layers.Dense(classes, name="logits", **start() | {"dtype": "float32"})(x)
+        x = kinds.Dense(config.units, kernel_initializer=kernel(), bias_initializer=bias,
+                        dtype=policy, name="hidden")(x)
+        x = rectifier("relu_hidden")(x)
+    x = kinds.Dropout(config.dropout, dtype=policy, name="dropout")(x)
+    logits = kinds.Dense(classes, kernel_initializer=kernel(), bias_initializer=bias,
+                         dtype="float32", name="logits")(x)
     model = keras.Model(images, logits, name="lenet5")
     if (input_shape, classes, config.kernel_size, config.filters, config.units,
             config.batch_norm) == ((28, 28, 1), 10, 5, (32, 64), 1024, "none"):
@@ -174,20 +187,39 @@ def build_model(input_shape, classes, config):
 
 # ----------------------------------------------------------------------------------- training
 
+def make_model(build_model, input_shape, classes, config):
+    """What build_model returns, if it can be trained; else InputError says why not.
+
+    Initial weights are a function of --seed even where a layer has no seed of its own, and layers
+    without a name are numbered from 1 each time.
+    """
+    naming.reset_uids()
+    keras.utils.set_random_seed(runs.stream_seed(config.seed, "layers"))
+    model = build_model(input_shape, classes, config)
+    check(model, classes)
+    return model
+
+
+LOSSES = {
+    "logits": lambda targets, logits: tf.nn.softmax_cross_entropy_with_logits(targets, logits),
+    "unclamped": lambda targets, logits: -tf.reduce_sum(
+        targets * tf.math.log(tf.nn.softmax(logits)), axis=1)}
+
+
 def cross_entropy(targets, logits, kind="logits"):
     """Cross-entropy of each image, (batch,), from target probabilities and logits (batch, classes).
 
     "unclamped" is log(softmax(logits)) as the original wrote it: a probability that underflows to 0
     makes it NaN.
     """
-    if kind == "unclamped":
-        return -tf.reduce_sum(targets * tf.math.log(tf.nn.softmax(logits)), axis=1)
-    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+    return LOSSES[kind](targets, tf.cast(logits, tf.float32))
 
 
 @tf.autograph.experimental.do_not_convert  # looking for what to convert is slow
-def train_step(model, slots, config, mean, std, images, labels, indices, rate, step):
+def train_step(model, slots, config, mean, std, images, labels, indices, rate, step, fill=0.0):
     """One update on images[indices]; returns its mean loss. Everything random is drawn from `step`.
+
+    fill: what is seen in the holes of --cutout, as network input.
     """
     sizes = shares(indices.shape[0], config.replicas)
     seeds = {stream: tf.stack([runs.stream_seed(config.seed, stream), step])
@@ -195,16 +227,19 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
     targets = tf.one_hot(tf.gather(labels, indices), model.output.shape[1])
     targets = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
     parts = tf.split(tf.cast(tf.gather(images, indices), tf.float32), sizes)
-    parts = augment(parts, seeds, config, mean, std)
+    parts = augment(parts, seeds, config, mean, std, fill)
     variables = [v.value for v in model.trainable_variables]
-    loss, gradients = loss_and_gradients(
-        model, variables, parts, tf.split(targets, sizes),
-        draw_dropout(model, sizes, seeds["dropout"]),
-        functools.partial(cross_entropy, kind=config.loss))
+    loss, gradients = loss_and_gradients(model, variables, parts, tf.split(targets, sizes),
+                                         seeds["dropout"],
+                                         functools.partial(cross_entropy, kind=config.loss))
     if config.clip:
         gradients, _ = tf.clip_by_global_norm(gradients, config.clip)
     apply_gradients(config.optimizer, variables, slots, gradients, step, rate,
-                    config.momentum, config.nesterov, config.weight_decay)
+                    config.momentum, config.nesterov, config.weight_decay,
+                    list(map(is_decayed, model.trainable_variables)))
+    for variable in model.trainable_variables:
+        if variable.constraint is not None:
+            variable.value.assign(variable.constraint(variable.value))
     return loss
 
 
@@ -213,12 +248,15 @@ def make_train_block(model, slots, config, *data):
 
     Returned function: (indices (steps, batch), rates (steps,), first step) -> losses (steps,).
     """
+    mean, std, images, _ = data
+    fill = (moments(images.numpy())[0] - mean) / std if config.cutout else 0.0
+
     @tf.function(input_signature=(tf.TensorSpec((None, config.batch), tf.int32),
                                   tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int32)))
     def train_block(indices, rates, first):
         losses = tf.TensorArray(tf.float32, tf.shape(rates)[0])
         for i in tf.range(tf.shape(rates)[0]):
-            loss = train_step(model, slots, config, *data, indices[i], rates[i], first + i)
+            loss = train_step(model, slots, config, *data, indices[i], rates[i], first + i, fill)
             losses = losses.write(i, loss)
         return losses.stack()
 
@@ -232,21 +270,6 @@ def make_train_block(model, slots, config, *data):
         first_call.result()
         return train_block(indices, rates, first)
     return train_steps
-
-
-def measure_statistics(model, inputs):
-    """Give batch norm the means and variances of training images, inputs (n, height, width,
-    channels), that evaluation uses (Ioffe & Szegedy 2015, algorithm 2).
-
-    Moving averages would lag behind the weights wherever the rate does not decay to zero.
-    """
-    x = inputs
-    for layer in model.layers[1:]:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            mean, variance = tf.nn.moments(tf.cast(x, tf.float32), list(range(x.shape.rank - 1)))
-            layer.moving_mean.assign(mean)
-            layer.moving_variance.assign(variance)
-        x = layer(x, training=False)
 
 
 def evaluate(logits, labels):
@@ -286,19 +309,20 @@ def train(config):
         total = config.steps or math.ceil(config.epochs * len(images) / config.batch)
         if not total:
             raise runs.InputError("nothing to train: give --steps or --epochs above 0")
-        model = build_model(images.shape[1:], len(data.classes), config)
+        model = make_model(build_model, images.shape[1:], len(data.classes), config)
         run.describe(total_steps=total, parameters=model.count_params(), data=dict(
             name=data.name, title=data.title, checksum=data.checksum, classes=data.classes,
             train=len(images), validation=len(data.train_labels) - len(images),
-            test=len(data.test_labels), mean=mean, std=std))
+            test=len(data.test_labels), mean=mean, std=std),
+            network=graph.describe(model))
         print(f"data     {data.title}\nnetwork  {model.count_params():,} weights\n"
               f"run      {run.path}: {total:,} steps of {config.batch} images, {config.precision}, "
               f"{config.replicas} replica{'s' * (config.replicas > 1)}")
 
         slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
-        variables = {v.path: v for v in model.weights}
-        variables |= {f"{name}/{v.path}": slot for name, values in slots.items()
-                      for v, slot in zip(model.trainable_variables, values)}
+        variables = graph.name_weights(model.weights)
+        variables |= {f"{name}/{path}": slot for name, values in slots.items()
+                      for path, slot in zip(graph.name_weights(model.trainable_variables), values)}
         predict = make_predict(model, mean, std, config.replicas)
         train_block = make_train_block(model, slots, config, mean, std, tf.constant(images),
                                        tf.constant(labels))
@@ -306,10 +330,11 @@ def train(config):
         evaluations = set(
             np.linspace(0, total, config.evaluations + 1).round().astype(int).tolist())
         snapshots = {0, *np.geomspace(1, total, config.snapshots).round().astype(int).tolist()}
+        probe = prepare(observed["train"][0][:100], mean, std), observed["train"][1][:100]
         step, state = run.restore()
         seconds = float(state.pop("seconds")) if state else 0.0
-        for name, value in (state or {}).items():
-            variables[name].assign(value)
+        if state:
+            graph.assign(variables, state, f"the checkpoint of {run.path}")
 
         def save():
             state = {name: v.numpy() for name, v in variables.items()}
@@ -319,14 +344,15 @@ def train(config):
 
         def record():
             """Whatever is due at this step: snapshot, evaluation, checkpoint."""
-            if config.batch_norm != "none" and step in snapshots | evaluations:
+            if step in snapshots | evaluations:
                 measure_statistics(model, prepare(observed["train"][0], mean, std))
             if config.snapshots and step in snapshots:
-                run.snapshot(step, {v.path: v.numpy() for v in model.weights})
+                run.snapshot(step, {name: v.numpy() for name, v in
+                                    graph.name_weights(model.weights).items()})
             if step in evaluations:
                 results = {part: evaluate(predict(x), y) for part, (x, y) in observed.items()}
                 run.log_evaluation(step, results)
-                log_features(run, step, model, prepare(observed["train"][0][:100], mean, std))
+                log_inside(run, step, model, *probe)
                 save()
                 tqdm.write(f"step {step:6,}  " + "  ".join(
                     f"{part} {100 * accuracy:.1f} %" for part, (_, accuracy) in results.items()))
@@ -354,6 +380,7 @@ def train(config):
                 if run.signal:
                     save()
                     run.interrupt(step)
+        log_norms_over_time(run, model, *probe)
         conclude(run, data, predict, observed, total, seconds)
 
 

@@ -9,56 +9,65 @@ Layer by layer downwards: max-pooling is undone by putting each value back where
 transpose without bias, batch norm by the factor gamma / sqrt(variance + epsilon). It is not the
 gradient, which a rectifier masks by what went forward, and not guided backprop, which masks by
 both. The backward rectifier of a leaky ReLU is ReLU too, the paper's rule. Nothing rectifies the
-pixels, so projections have both signs; they are linear in the seed's strength.
+pixels, so projections have both signs. They grow in proportion to a seed of at least 0; of a
+negative seed nothing passes the rectifier of its own layer.
 
-Works on functional Keras models that are a chain of convolution, batch norm, rectifier,
-max-pooling, flatten, dropout and dense layers, pooling before or after the rectifier; any other
-layer raises.
+From the layer down to the image there must be a chain of convolution, bias, batch norm, rectifier,
+max-pooling, flatten, dropout and dense layers, pooling before or after the rectifier; anything else
+raises. What lies beside or above the chain does not matter.
 """
 import keras
 import numpy as np
 import tensorflow as tf
 
-RECTIFIERS = ("relu", "leaky_relu")
+import graph
+from layers import BatchNormalization, Bias
+
+RECTIFIERS = ("relu", "leaky_relu", "leakyrelu")
+NORMS = keras.layers.BatchNormalization, BatchNormalization
+IDLE = {Bias} | {getattr(keras.layers, name) for name in (  # do nothing to a projection
+    "ReLU LeakyReLU Activation Dropout SpatialDropout2D GaussianNoise Identity").split()}
+KNOWN = IDLE | {*NORMS} | {getattr(keras.layers, name) for name in (
+    "Conv2D Dense MaxPooling2D Flatten").split()}
+
+
+class NoRule(ValueError):
+    """A layer that the deconvnet cannot pass; the message names it."""
 
 
 def chain(model, name):
-    """The layers of `model` from its input to layer `name`; ValueError names a foreign one."""
-    layers = model.layers
-    names = [layer.name for layer in layers]
-    if name not in names:
-        raise ValueError(f"{model.name} has no layer {name!r}; it has {', '.join(names)}")
-    layers = layers[:names.index(name) + 1]
-    for before, layer in zip(layers, layers[1:]):
-        if layer.input is not before.output:
-            raise ValueError(f"layer {layer.name!r} does not follow {before.name!r}: the deconvnet "
-                             "needs a chain of layers")
-        _check(layer)
-    return layers
+    """The nodes from a model's input to `name` of graph.named_nodes; NoRule names a foreign one."""
+    named = graph.named_nodes(model)
+    if name not in named:
+        raise ValueError(f"{model.name} has no layer {name!r}; it has {', '.join(named)}")
+    found, tensor = [], named[name].outputs[0]
+    while tensor is not graph.functional(model).inputs[0]:
+        node = graph.node_of(model, tensor)
+        _check(node)
+        found.insert(0, node)
+        tensor = node.input_tensors[0]  # the second of BatchNormalization is for its moments
+    return found
 
 
-def _check(layer):
-    kinds = keras.layers
-    known = (kinds.Conv2D, kinds.Dense, kinds.BatchNormalization, kinds.ReLU, kinds.LeakyReLU,
-             kinds.Activation, kinds.MaxPooling2D, kinds.Flatten, kinds.Dropout)
-    activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
-    if not isinstance(layer, known) or isinstance(layer, kinds.DepthwiseConv2D):
-        raise ValueError(f"layer {layer.name!r} ({type(layer).__name__}) has no deconvnet rule")
+def _check(node):
+    kinds, layer = keras.layers, node.operation
+    kind, activation = type(layer), graph.activation_of(layer)
+    title = f"layer {layer.name!r} ({kind.__name__})"
+    if kind not in KNOWN and activation not in RECTIFIERS or (
+            len(node.input_tensors) != 1 and kind is not BatchNormalization):
+        raise NoRule(f"{title} has no deconvnet rule")
     if activation not in (*RECTIFIERS, "linear"):
-        raise ValueError(f"layer {layer.name!r}: activation {activation!r} is no rectifier")
-    if isinstance(layer, kinds.Conv2D) and (layer.groups != 1 or layer.dilation_rate != (1, 1)):
-        raise ValueError(f"layer {layer.name!r}: no deconvnet rule for grouped or dilated kernels")
+        raise NoRule(f"{title}: activation {activation!r} is no rectifier")
+    if kind is kinds.Conv2D and (layer.groups != 1 or layer.dilation_rate != (1, 1)):
+        raise NoRule(f"{title}: no deconvnet rule for grouped or dilated kernels")
     if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise ValueError(f"layer {layer.name!r}: only channels_last is supported")
-    if isinstance(layer, kinds.ReLU) and (layer.max_value is not None or layer.threshold):
-        raise ValueError(f"layer {layer.name!r}: only a plain or leaky ReLU has a deconvnet rule")
-
-
-def rectifies(layer):
-    """Whether a layer is, or ends in, a rectifier."""
-    activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
-    kinds = keras.layers.ReLU, keras.layers.LeakyReLU
-    return isinstance(layer, kinds) or activation in RECTIFIERS
+        raise NoRule(f"{title}: only channels_last is supported")
+    if kind in NORMS and layer.axis not in (-1, len(node.outputs[0].shape) - 1):
+        raise NoRule(f"{title}: only batch norm over the last axis has a deconvnet rule")
+    if kind is kinds.Dense and len(node.outputs[0].shape) != 2:
+        raise NoRule(f"{title}: only a dense layer of vectors has a deconvnet rule")
+    if kind is kinds.ReLU and (layer.max_value is not None or layer.threshold):
+        raise NoRule(f"{title}: only a plain or leaky ReLU has a deconvnet rule")
 
 
 def forward(model, name, images):
@@ -67,8 +76,8 @@ def forward(model, name, images):
     images: network input (n, height, width, channels).
     """
     values = [tf.convert_to_tensor(images, tf.float32)]
-    for layer in chain(model, name)[1:]:
-        values.append(layer(values[-1], training=False))
+    for node in chain(model, name):
+        values.append(graph.call(node.operation, (values[-1],), {}, training=False))
     return values
 
 
@@ -93,15 +102,15 @@ def project(model, name, images, seed):
     """
     values = forward(model, name, images)
     signal = tf.convert_to_tensor(seed(values[-1]) if callable(seed) else seed, tf.float32)
-    for layer, below in zip(chain(model, name)[:0:-1], values[-2::-1]):
-        signal = _step_down(layer, signal, tf.cast(below, tf.float32))
+    for node, below in zip(chain(model, name)[::-1], values[-2::-1]):
+        signal = _step_down(node.operation, signal, tf.cast(below, tf.float32))
     return signal.numpy()
 
 
 def _step_down(layer, signal, below):
     """The signal at a layer's input, given that at its output and the layer's forward input."""
     kinds = keras.layers
-    if rectifies(layer):
+    if graph.activation_of(layer) in RECTIFIERS:
         signal = tf.nn.relu(signal)
     if isinstance(layer, kinds.Conv2D):
         return tf.nn.conv2d_transpose(signal, layer.kernel.value, tf.shape(below), layer.strides,
@@ -115,11 +124,11 @@ def _step_down(layer, signal, below):
         return unpool(signal, switches(layer, below), tf.shape(below))
     if isinstance(layer, kinds.Flatten):
         return tf.reshape(signal, tf.shape(below))
-    return signal  # a rectifier, dealt with above, or dropout, which does nothing in evaluation
+    return signal  # a rectifier, dealt with above, or one of IDLE
 
 
 def switches(layer, below):
-    """Flat index in the input of each maximum of a max-pooling layer; of equals, of the first."""
+    """Flat index in the input of each maximum of a max-pooling layer; ties go to the first."""
     return tf.nn.max_pool_with_argmax(below, layer.pool_size, layer.strides, layer.padding.upper(),
                                       include_batch_in_index=True).argmax
 
@@ -141,14 +150,15 @@ def receptive_field(model, name, row, column):
     padding alone. Of a dense layer row and column do not matter.
     """
     field = [[row, row + 1], [column, column + 1]]
-    for layer in chain(model, name)[:0:-1]:
+    for node in chain(model, name)[::-1]:
+        layer, shape = node.operation, node.input_tensors[0].shape
         if isinstance(layer, keras.layers.Flatten):  # a dense layer sees all units below it
-            field = [[0, size] for size in layer.input.shape[1:3]]
+            field = [[0, size] for size in shape[1:3]]
         window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
         if window is None:
             continue
         for axis, (kernel, stride) in enumerate(zip(window, layer.strides)):
-            size = layer.input.shape[1 + axis]
+            size = shape[1 + axis]
             padding = 0
             if layer.padding == "same":
                 padding = max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2

@@ -71,11 +71,11 @@ class Config:
     optimizer: str = option("adam", "method", ("adam", "adamw", "sgd", "rmsprop"))
     rate: float = option(1e-3, "learning rate, before decay", low=0)
     schedule: str = option("exponential", "decay of the rate",
-                           ("constant", "exponential", "step", "inverse-time", "cosine"))
-    decay_factor: float = option(0.97, "exponential, step, inverse-time: factor", low=0)
-    decay_every: int = option(10_000, "exponential, step, inverse-time: steps per factor", low=1)
+                           ("constant", "exponential", "inverse-time", "cosine"))
+    decay_factor: float = option(0.97, "exponential, inverse-time: factor", low=0)
+    decay_every: int = option(10_000, "exponential, inverse-time: steps per factor", low=1)
     staircase: bool = option(False, "exponential: decay in steps, not continuously")
-    warmup: float = option(0.0, "cosine: share of the steps in which the rate rises", low=0, high=1)
+    warmup: float = option(0.0, "share of the steps in which the rate rises from 0", low=0, high=1)
     momentum: float = option(0.9, "sgd, rmsprop: momentum", low=0, high=1)
     nesterov: bool = option(True, "sgd: Nesterov's momentum")
     weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else their L2 term",
@@ -92,7 +92,8 @@ class Config:
     zoom: float = option(0.0, "scale at random by up to this share", low=0, high=0.9)
     elastic: float = option(0.0, "distort smoothly at random, by this standard deviation in pixels",
                             low=0)
-    cutout: int = option(0, "side of a random square set to the mean, pixels", low=0)
+    cutout: int = option(0, "side of a random square set to the training pixels' mean, "
+                         "pixels", low=0)
     # machine and records
     precision: str = option("float32", "of matrix products and states; weights stay float32",
                             ("float32", "bfloat16"))
@@ -117,18 +118,13 @@ from tqdm import tqdm  # noqa: E402
 
 import cifar_lenet5  # noqa: E402
 import utils  # noqa: E402
-from cifar_lenet5 import (  # noqa: E402
-    conclude,
-    evaluate,
-    load,
-    make_train_block,
-    measure_statistics,
-)
+import graph  # noqa: E402
+from cifar_lenet5 import conclude, evaluate, load, make_model, make_train_block  # noqa: E402
 from optimizers import create_slots  # noqa: E402
-from parallel import make_predict  # noqa: E402
+from parallel import make_predict, measure_statistics  # noqa: E402
 from preprocessing import prepare  # noqa: E402
 from recurrent import Recurrent, Sweeps  # noqa: E402
-from summaries import log_features, log_norms_over_time, log_recurrence  # noqa: E402
+from summaries import log_inside, log_norms_over_time  # noqa: E402
 
 BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
 
@@ -190,19 +186,20 @@ def train(config):
         if not total:
             raise runs.InputError("nothing to train: give --steps, or --samples of at least one "
                                   "batch")
-        model = build_model(images.shape[1:], len(data.classes), config)
+        model = make_model(build_model, images.shape[1:], len(data.classes), config)
         run.describe(total_steps=total, parameters=model.count_params(), data=dict(
             name=data.name, title=data.title, checksum=data.checksum, classes=data.classes,
             train=len(images), validation=len(data.train_labels) - len(images),
-            test=len(data.test_labels), mean=mean, std=std))
+            test=len(data.test_labels), mean=mean, std=std),
+            network=graph.describe(model))
         print(f"data     {data.title}\nnetwork  {config.cell}, {model.count_params():,} weights\n"
               f"run      {run.path}: {total:,} steps of {config.batch} images, {config.precision}, "
               f"{config.replicas} replica{'s' * (config.replicas > 1)}")
 
         slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
-        variables = {v.path: v for v in model.weights}
-        variables |= {f"{name}/{v.path}": slot for name, values in slots.items()
-                      for v, slot in zip(model.trainable_variables, values)}
+        variables = graph.name_weights(model.weights)
+        variables |= {f"{name}/{path}": slot for name, values in slots.items()
+                      for path, slot in zip(graph.name_weights(model.trainable_variables), values)}
         predict = make_predict(model, mean, std, config.replicas)
         train_block = make_train_block(model, slots, config, mean, std, tf.constant(images),
                                        tf.constant(labels))
@@ -210,12 +207,11 @@ def train(config):
         evaluations = set(
             np.linspace(0, total, config.evaluations + 1).round().astype(int).tolist())
         snapshots = {0, *np.geomspace(1, total, config.snapshots).round().astype(int).tolist()}
-        probe, probe_labels = (prepare(observed["train"][0][:100], mean, std),
-                               observed["train"][1][:100])
+        probe = prepare(observed["train"][0][:100], mean, std), observed["train"][1][:100]
         step, state = run.restore()
         seconds = float(state.pop("seconds")) if state else 0.0
-        for name, value in (state or {}).items():
-            variables[name].assign(value)
+        if state:
+            graph.assign(variables, state, f"the checkpoint of {run.path}")
 
         def save():
             state = {name: v.numpy() for name, v in variables.items()}
@@ -225,17 +221,15 @@ def train(config):
 
         def record():
             """Whatever is due at this step: snapshot, evaluation, checkpoint."""
-            if config.batch_norm != "none" and step in snapshots | evaluations:
+            if step in snapshots | evaluations:
                 measure_statistics(model, prepare(observed["train"][0], mean, std))
             if config.snapshots and step in snapshots:
-                run.snapshot(step, {v.path: v.numpy() for v in model.weights})
+                run.snapshot(step, {name: v.numpy() for name, v in
+                                    graph.name_weights(model.weights).items()})
             if step in evaluations:
                 results = {part: evaluate(predict(x), y) for part, (x, y) in observed.items()}
                 run.log_evaluation(step, results)
-                if config.cell == "cnn":
-                    log_features(run, step, model, probe)
-                else:
-                    log_recurrence(run, step, model, probe, probe_labels)
+                log_inside(run, step, model, *probe)
                 save()
                 tqdm.write(f"step {step:6,}  " + "  ".join(
                     f"{part} {100 * accuracy:.2f} %" for part, (_, accuracy) in results.items()))
@@ -264,8 +258,7 @@ def train(config):
                     save()
                     run.interrupt(step)
 
-        if config.cell != "cnn":
-            log_norms_over_time(run, model, probe, probe_labels)
+        log_norms_over_time(run, model, *probe)
         conclude(run, data, predict, observed, total, seconds, mirror=False)
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import pathlib
 
 import cifar_lenet5
+import graph
 import mnist_rnn
 import runs
 import utils
@@ -18,6 +19,7 @@ class Network:
     name: str
     folder: pathlib.Path
     config: object
+    build_model: object  # of its script
     model: object
     data: utils.Images
     mean: float
@@ -28,15 +30,14 @@ class Network:
         return prepare(images, self.mean, self.std).numpy()
 
     @property
-    def rectifiers(self):
-        """Names of the layers that end a stage, convolutional or dense, in their order."""
-        return [layer.name for layer in self.model.layers if layer.name.startswith("relu")]
+    def stages(self):
+        """{name: Keras tensor} of the activations, convolutional or dense, in their order."""
+        return graph.stages(self.model)
 
     @property
     def layers(self):
-        """Names of those that end a convolutional stage."""
-        return [name for name in self.rectifiers
-                if len(self.model.get_layer(name).output.shape) == 4]
+        """Names of those that give feature maps."""
+        return [name for name, x in self.stages.items() if len(x.shape) == 4]
 
 
 def load_network(folder, data_dir):
@@ -63,18 +64,21 @@ def load_network(folder, data_dir):
     if data.checksum != checksum:
         raise runs.InputError(f"{folder} was trained on other data ({about.get('title')}) than is "
                               f"found now ({data.title}); set --data-dir")
-    model = experiment.build_model(data.train_images.shape[1:], len(data.classes),
-                                   dataclasses.replace(options, precision="float32"))
+    model = cifar_lenet5.make_model(
+        experiment.build_model, data.train_images.shape[1:], len(data.classes),
+        dataclasses.replace(options, precision="float32"))
+    if "network" in config:
+        runs.compare(f"{folder} was trained with another build_model: in", config["network"],
+                     graph.describe(model), "undo the change, or train again")
     files = runs.checkpoints(folder)
     if not files:
-        raise runs.InputError(f"{folder} has no checkpoint; train it first")
+        raise runs.NoCheckpoint(f"{folder} has no checkpoint; train it first")
     set_weights(model, runs.load_arrays(files[-1]))
-    return Network(folder.name, folder, options, model, data, mean, std)
+    return Network(folder.name, folder, options, experiment.build_model, model, data, mean, std)
 
 
 def set_weights(model, arrays):
     """Give a model the weights of a checkpoint or snapshot {path: array}."""
-    for variable in model.weights:
-        if variable.path not in arrays or arrays[variable.path].shape != tuple(variable.shape):
-            raise runs.InputError(f"the checkpoint has no {variable.path} {tuple(variable.shape)}")
-        variable.assign(arrays[variable.path])
+    variables = graph.name_weights(model.weights)
+    graph.assign(variables, {name: array for name, array in arrays.items() if name in variables},
+                 "the checkpoint")

@@ -1,67 +1,182 @@
 """A network on several cores: training mode on parts of a batch, evaluation on chunks of images.
 
-Each operation on a part or chunk is computed by one thread. The training pass is for functional
-Keras models that are a chain of layers, each convolution followed by pooling, with batch norm
-before or after it, at most one of them dropout.
+Training follows the graph of a functional Keras model, whatever it is made of (graph.walk). The
+value of each Keras tensor is a list of parts that, joined, are what Keras computes of the whole
+batch. How a node acts on parts depends on what it is:
+
+    image by image   each part by itself: convolutions, pooling, activations, dense layers, ...
+    on_parts         a rule of its own: batch norm, dropout, large dense layers, and every layer
+                     with a method on_parts(parts), which returns the parts of its output
+    anything else    the parts are joined, computed as Keras does, and split again: slower, right
+
+A layer of one's own is computed image by image if its class says `image_by_image = True`. What
+would make a resumed run differ, state or random numbers of a layer's own, is refused (`check`).
 """
+import contextlib
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
 
+import graph
+from layers import BatchNormalization, Bias, batch_norm
 from preprocessing import prepare
+from recurrent import Recurrent, Sweeps
+from runs import InputError, first_line
+
+LARGE = 2 ** 20  # weights of a dense kernel from which on the cores share it out
 
 
-def shares(batch, replicas):
-    """Sizes of the nearly equal shares of a batch: shares(5, 2) = [3, 2]."""
-    return [batch // replicas + (i < batch % replicas) for i in range(min(batch, replicas))]
+# ------------------------------------------------------------------- what acts image by image
+
+IMAGE_BY_IMAGE = {getattr(keras.layers, name) for name in (
+    "Activation ReLU LeakyReLU PReLU ELU Softmax Identity Rescaling Masking Embedding Dense "
+    "Conv1D Conv2D Conv3D Conv1DTranspose Conv2DTranspose Conv3DTranspose DepthwiseConv1D "
+    "DepthwiseConv2D SeparableConv1D SeparableConv2D MaxPooling1D MaxPooling2D MaxPooling3D "
+    "AveragePooling1D AveragePooling2D AveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D "
+    "GlobalMaxPooling3D GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D "
+    "Flatten Reshape Permute RepeatVector Cropping1D Cropping2D Cropping3D ZeroPadding1D "
+    "ZeroPadding2D ZeroPadding3D UpSampling1D UpSampling2D UpSampling3D Add Subtract Multiply "
+    "Average Maximum Minimum Concatenate LayerNormalization GroupNormalization RMSNormalization "
+    "UnitNormalization SimpleRNN LSTM GRU MultiHeadAttention Attention AdditiveAttention").split()}
+BATCH_NORM = keras.layers.BatchNormalization, BatchNormalization
+OURS = Bias, BatchNormalization, Recurrent, Sweeps
+WRAPPERS = keras.layers.Bidirectional, keras.layers.TimeDistributed
+ELEMENTWISE = graph.ACTIVATIONS | {
+    "Absolute", "Add", "Clip", "Cos", "Divide", "Exp", "Expm1", "Log", "Log1p", "Maximum",
+    "Minimum", "Multiply", "Negative", "Power", "Reciprocal", "Sign", "Sin", "Sqrt", "Square",
+    "Subtract", "TrueDivide"}  # keras.ops of these names
 
 
-@tf.function(jit_compile=True)
-def scale_and_shift(x, scale, shift):
-    """x * scale + shift, compiled to one pass over x: (..., channels), (channels,), (channels,)."""
-    return x * scale + shift
+def _known_layer(layer, rank):
+    """Whether a layer, its input of `rank` axes, gives each image what it would give it alone."""
+    if type(layer) in WRAPPERS:
+        inner = ([layer.forward_layer, layer.backward_layer]
+                 if isinstance(layer, keras.layers.Bidirectional) else [layer.layer])
+        known = all(_known_layer(own, rank) for own in inner)
+    else:
+        known = type(layer) in IMAGE_BY_IMAGE or vars(type(layer)).get("image_by_image", False)
+    functions = (getattr(layer, name, None) for name in ("activation", "recurrent_activation"))
+    axes = keras.tree.flatten(getattr(layer, "axis", None))
+    drawn = ("dropout", "_dropout", "recurrent_dropout", "stateful")
+    return (known and layer.activity_regularizer is None
+            and all(f is None or getattr(keras.activations, getattr(f, "__name__", ""), None) is f
+                    for f in functions)
+            and not any(axis in (0, -rank) for axis in axes if axis is not None)
+            and not any(getattr(layer, name, 0) for name in drawn))
 
 
-@tf.custom_gradient
-def channel_moments(x):
-    """Mean and variance of each channel of x (..., channels), each (channels,).
+def kind_of(node):
+    """How a node acts on the parts of a batch.
 
-    The variance as the mean of the squares less the square of the mean, which reads x less often
-    than squaring what the mean leaves, and loses digits only where the mean is far larger than the
-    deviation.  Backward, n values a channel:  dx = dmean / n + 2 (x - mean) dvariance / n.
+    "model"   as a functional model of one input: by its own nodes
+    "images"  each part by itself, as each image gets what it would get alone
+    "noise"   each part with its share of the batch's random numbers
+    "batch"   by a rule of ours for what needs the whole batch
+    "rule"    by the layer's own method on_parts
+    "joined"  as Keras does, on the whole batch
     """
-    axes = list(range(x.shape.rank - 1))
-    count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
-    mean = tf.reduce_mean(x, axes)
-    variance = tf.maximum(tf.reduce_mean(tf.square(x), axes) - tf.square(mean), 0)
+    operation, inputs = node.operation, node.input_tensors
+    shapes = [x.shape for x in inputs]
+    if not shapes or any(x.shape[:1] != (None,) for x in (*inputs, *node.outputs)):
+        return "joined"
+    if not isinstance(operation, keras.layers.Layer):
+        constants = [np.ndim(x) for x in _flat(node) if not isinstance(x, keras.KerasTensor)]
+        elementwise = (type(operation).__name__ in ELEMENTWISE and len(set(map(len, shapes))) == 1
+                       and all(rank < len(shapes[0]) for rank in constants))
+        return "images" if elementwise else "joined"
+    if operation.activity_regularizer is not None:
+        return "joined"
+    if graph.functional(operation) is not None:
+        own = graph.functional(operation)
+        whole = len(own.outputs) == 1 and shapes == [x.shape for x in own.inputs]
+        return "model" if whole and len(shapes) == 1 else "joined"
+    if type(operation) in NOISE:
+        first = (getattr(operation, "noise_shape", None) or (None,))[0]
+        return "noise" if first in (None, 1) and None not in shapes[0][1:] else "joined"
+    if type(operation) in BATCH_NORM and not operation.trainable:
+        return "images"
+    if "on_parts" in vars(type(operation)):
+        return "rule"
+    if type(operation) is keras.layers.BatchNormalization:
+        last = operation.axis in (-1, len(shapes[0]) - 1)
+        return "batch" if last and not operation.renorm else "joined"
+    if not _known_layer(operation, len(shapes[0])):
+        return "joined"
+    large = (type(operation) is keras.layers.Dense and len(shapes[0]) == 2
+             and operation.quantization_mode is None and np.prod(operation.kernel.shape) >= LARGE)
+    return "batch" if large else "images"
 
-    def backward(dmean, dvariance):
-        slope = 2 * dvariance / count
-        return scale_and_shift(x, slope, dmean / count - mean * slope)
-    return (mean, variance), backward
+
+def _flat(node, call=None):
+    """A node's arguments, or those of one part's call, one after the other."""
+    return keras.tree.flatten(list(call) if call else [node.arguments.args, node.arguments.kwargs])
 
 
-def batch_norm(layer, parts, pool=tf.identity):
-    """Training-mode batch norm over all parts of a batch together, then pooling if given.
+def _tensors(node, call):
+    """The values of a node's Keras tensors in one part's (args, kwargs)."""
+    return [value for symbol, value in zip(_flat(node), _flat(node, call), strict=True)
+            if isinstance(symbol, keras.KerasTensor)]
 
-    parts: [(images, height, width, channels)]. Its statistics are of what is not pooled; pooling
-    comes before its last step (see forward).
-    """
-    sizes = [tf.cast(tf.shape(x)[0], tf.float32) for x in parts]
-    total = tf.add_n(sizes)
-    moments = [channel_moments(tf.cast(x, tf.float32)) for x in parts]
-    mean = tf.add_n([m * n for (m, _), n in zip(moments, sizes)]) / total
-    variance = tf.add_n([(v + tf.square(m - mean)) * n
-                         for (m, v), n in zip(moments, sizes)]) / total
-    scale = tf.math.rsqrt(variance + layer.epsilon)
-    shift = layer.beta - mean * scale
-    return [pool(x) * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype) for x in parts]
+
+def _title(node):
+    return f"layer {node.operation.name!r} ({type(node.operation).__name__})"
+
+
+# ------------------------------------------------------------------------------- rules on parts
+
+@dataclasses.dataclass
+class Batch:
+    """The batch that the parts at hand belong to: what is random is drawn for it as a whole."""
+    size: int         # images of the batch
+    sizes: list       # images of each part at hand
+    starts: list      # number of the first image of each part at hand
+    seed: tf.Tensor   # two integers, from which this batch's dropout is drawn
+    draws: int = 0    # nodes that have drawn
+    losses: list = dataclasses.field(default_factory=list)  # that layers added to the batch's
+
+    def draw(self, sample, shape, parts):
+        """Each part's rows of one tensor of random numbers for the whole batch.
+
+        sample: tf.random.stateless_...; shape: of a part's numbers, None for its first axis or 1
+        where all images share them.
+        """
+        seed, self.draws = self.seed + [self.draws, 0], self.draws + 1
+        if shape[0] == 1:
+            return [sample(shape, seed)] * len(parts)
+        rows = parts[0].shape[0] // self.sizes[0]  # of the tensor for each image, as a rule 1
+        whole = sample((self.size * rows, *shape[1:]), seed)
+        return [tf.slice(whole, [start * rows] + [0] * (len(shape) - 1),
+                         [x.shape[0], *whole.shape[1:]]) for start, x in zip(self.starts, parts)]
+
+
+def dropout(layer, parts, batch):
+    """Dropout (Srivastava et al. 2014) and its spatial forms, which drop whole maps."""
+    if not layer.rate:
+        return parts
+    width = parts[0].shape[1:]
+    if type(layer) is keras.layers.Dropout:
+        first, *shape = layer.noise_shape or (None, *width)
+        shape = [size if own is None else own for own, size in zip(shape, width)]
+    else:
+        first, shape = None, layer._get_noise_shape(parts[0])[1:]
+    masks = batch.draw(tf.random.stateless_uniform, (first, *shape), parts)
+    return [tf.where(mask >= layer.rate, x / (1 - layer.rate), tf.zeros([], x.dtype))
+            if layer.rate < 1 else tf.zeros_like(x) for x, mask in zip(parts, masks)]
+
+
+def gaussian_noise(layer, parts, batch):
+    if not layer.stddev:
+        return parts
+    noise = batch.draw(tf.random.stateless_normal, (None, *parts[0].shape[1:]), parts)
+    return [x + tf.cast(layer.stddev * n, x.dtype) for x, n in zip(parts, noise)]
 
 
 def dense(layer, parts):
-    """A dense layer, without activation, on parts of a batch: [(n, features)] -> [(n, units)].
+    """A dense layer on parts of a batch: [(n, features)] -> [(n, units)].
 
     The weights are shared out, not the images: each core multiplies a share of the features with
     its rows of the kernel, so that a kernel much larger than the layer's input is read once, not by
@@ -76,76 +191,276 @@ def dense(layer, parts):
             return (tf.concat([tf.matmul(dy, w, transpose_b=True) for w in rows], axis=1),
                     tf.matmul(x, dy, transpose_a=True))
         return tf.add_n([tf.matmul(c, w) for c, w in zip(columns, rows)]), backward
-    kernel, bias = (tf.cast(w.value, layer.compute_dtype) for w in (layer.kernel, layer.bias))
-    x = tf.concat(parts, axis=0)  # (batch, features)
-    return tf.split(product(x, kernel) + bias, [part.shape[0] for part in parts])
+    dtype = layer.compute_dtype
+    x = tf.concat([tf.cast(part, dtype) for part in parts], axis=0)  # (batch, features)
+    y = product(x, tf.cast(layer.kernel.value, dtype))
+    if layer.bias is not None:
+        y += tf.cast(layer.bias.value, dtype)
+    outputs = tf.split(y, [part.shape[0] for part in parts])
+    return outputs if layer.activation is None else [layer.activation(y) for y in outputs]
 
 
-def draw_dropout(model, sizes, seed):
-    """What dropout keeps of each part of a batch, drawn for the batch as a whole: for each of
-    `sizes` a mask, bool (images, features), or None without dropout. seed: two integers."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout) and layer.rate:
-            shape = sum(sizes), layer.output.shape[1]
-            return tf.split(tf.random.stateless_uniform(shape, seed) >= layer.rate, sizes)
-    return [None] * len(sizes)
+NOISE = {keras.layers.Dropout: dropout, keras.layers.SpatialDropout1D: dropout,
+         keras.layers.SpatialDropout2D: dropout, keras.layers.SpatialDropout3D: dropout,
+         keras.layers.GaussianNoise: gaussian_noise}
 
 
-def forward(model, parts, masks):
-    """Training-mode logits of each part of a batch: the layers in turn, each on all parts.
+BATCH = {keras.layers.BatchNormalization: batch_norm, keras.layers.Dense: dense}
 
-    parts: [(images, height, width, channels)], logits [(images, classes)]; masks: of draw_dropout.
-    As many cores as parts are busy. Batch norm sees the batch as a whole, so that the number of
-    parts changes nothing but rounding; the large dense layer does so for speed. Adding a bias and,
-    without a scale of its own, batch norm are increasing: pooling before them gives what pooling
-    after them gives, at a quarter of the work.
+
+def _joined(node, calls, batch):
+    """A node's output for the whole batch, computed as Keras does, in parts again."""
+    def join(*values):
+        if not tf.is_tensor(values[0]):
+            return values[0]
+        return tf.concat(values, axis=0)
+    inputs = {id(x): join(*values) if x.shape[:1] == (None,) else values[0] for x, *values in zip(
+        node.input_tensors, *(_tensors(node, call) for call in calls), strict=True)}
+    args, kwargs = node.arguments.fill_in(inputs)
+    operation = node.operation
+    own = list(operation._flatten_layers()) if isinstance(operation, keras.layers.Layer) else []
+    for layer in own:
+        layer._losses.clear()
+    outputs = keras.tree.flatten(graph.call(operation, args, kwargs, training=True))
+    for layer in own:
+        batch.losses += layer._losses
+        layer._losses.clear()
+
+    def split(symbol, value):
+        if symbol.shape[:1] != (None,):
+            return [value] * len(calls)
+        rows = tf.shape(value)[0] // sum(batch.sizes)
+        parts = tf.split(value, [size * rows for size in batch.sizes])
+        for size, part in zip(batch.sizes, parts):
+            if value.shape[0] is not None:
+                part.set_shape([size * (value.shape[0] // sum(batch.sizes)), *value.shape[1:]])
+        return parts
+    return list(zip(*map(split, node.outputs, outputs)))
+
+
+# ----------------------------------------------------------------------------- the training pass
+
+def forward(model, parts, batch):
+    """Training-mode output of each part of a batch: the nodes in turn, each on all parts.
+
+    parts: [(images, height, width, channels)] -> [(images, classes)]. As many cores as parts are
+    busy; the number of parts changes nothing but rounding. What layers add to the loss is appended
+    to batch.losses.
     """
-    layers = model.layers[1:]
-    while layers:
-        layer = layers.pop(0)
-        if isinstance(layer, keras.layers.Conv2D):
-            kernel = tf.cast(layer.kernel.value, layer.compute_dtype)
-            parts = [layer.convolution_op(tf.cast(x, kernel.dtype), kernel) for x in parts]
-            if layer.use_bias:
-                bias, pool = tf.cast(layer.bias.value, kernel.dtype), layers.pop(0)
-                parts = [tf.nn.bias_add(pool(x), bias) for x in parts]
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            pooled = isinstance(layers[0], keras.layers.MaxPooling2D)
-            parts = batch_norm(layer, parts, layers.pop(0) if pooled else tf.identity)
-        elif layer.name == "hidden":
-            parts = dense(layer, parts)
-        elif isinstance(layer, keras.layers.Dropout) and layer.rate:
-            parts = [tf.where(kept, x / (1 - layer.rate), tf.zeros([], x.dtype))
-                     for x, kept in zip(parts, masks)]
-        else:
-            parts = [layer(x, training=True) for x in parts]
-    return parts
+    def apply(node, calls):
+        kind, layer = kind_of(node), node.operation
+        if kind == "images":
+            return [graph.call(layer, *call, training=True) for call in calls]
+        if kind == "joined":
+            return _joined(node, calls, batch)
+        if kind == "rule":
+            args, kwargs = zip(*calls)
+            return layer.on_parts(*map(list, zip(*args)), **{
+                name: [own[name] for own in kwargs] for name in kwargs[0] if name != "training"})
+        inputs = [_tensors(node, call)[0] for call in calls]
+        if kind == "model":
+            dtype = graph.functional(layer).inputs[0].dtype
+            return forward(layer, [tf.cast(x, dtype) for x in inputs], batch)
+        if kind == "noise":
+            return NOISE[type(layer)](layer, inputs, batch)
+        return BATCH[type(layer)](layer, inputs)
+    output, = graph.functional(model).outputs
+    return [values[id(output)] for values in graph.walk(model, parts, apply)]
 
 
-def loss_and_gradients(model, variables, parts, targets, masks, cross_entropy):
+def sees_batch(model):
+    """Whether any node of a model needs the batch as a whole."""
+    return any(sees_batch(node.operation) if (kind := kind_of(node)) == "model" else
+               kind not in ("images", "noise") for node in graph.nodes(model))
+
+
+CALLS = {"PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile", "If",
+         "StatelessIf", "Case", "StatelessCase"}  # operations that call a graph of their own
+
+
+def loss_and_gradients(model, variables, parts, targets, seed, cross_entropy):
     """Mean loss of a batch and its gradients with respect to `variables`; for use within a graph.
 
-    parts, targets, masks: of each part of the batch; cross_entropy: (targets, logits) -> (images,).
+    parts, targets: of each part of the batch; seed: two integers, from which dropout is drawn;
+    cross_entropy: (targets, logits) -> (images,). To the mean are added what layers add and what
+    weights' regularizers ask for. A gradient is None where the loss does not depend on a variable.
     Where no layer sees the batch as a whole, each part is a function that one thread runs from
-    input to gradients: what it writes and reads again stays with that core. (In there no layer may
-    call a graph of its own, which would wait for the thread that waits for it.)
+    input to gradients: what it writes and reads again stays with that core. (Unless a layer calls a
+    graph of its own, which would wait for the thread that waits for it.)
     """
-    images = sum(x.shape[0] for x in parts)
+    sizes = [x.shape[0] for x in parts]
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
 
-    def compute(xs, labels, kept):
+    def compute(xs, labels, starts, seed):
         with tf.GradientTape() as tape:
-            logits = forward(model, xs, kept)
+            batch = Batch(sum(sizes), [x.shape[0] for x in xs], starts, seed)
+            logits = forward(model, xs, batch)
             loss = tf.add_n([tf.reduce_sum(cross_entropy(t, z))
-                             for t, z in zip(labels, logits)]) / images
+                             for t, z in zip(labels, logits)]) / sum(sizes)
+            loss = tf.add_n([loss, *batch.losses])
         return loss, tape.gradient(loss, variables)
-    if any(isinstance(layer, keras.layers.BatchNormalization) or layer.name == "hidden"
-           for layer in model.layers):
-        return compute(parts, targets, masks)
-    alone = tf.function(compute, autograph=False, experimental_attributes={"_noinline": True})
-    with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR"):
-        losses, gradients = zip(*(alone([x], [t], [kept])
-                                  for x, t, kept in zip(parts, targets, masks)))
-    return tf.add_n(losses), [tf.add_n(of_parts) for of_parts in zip(*gradients)]
+    if sees_batch(model):
+        loss, gradients = compute(parts, targets, starts, seed)
+    else:
+        alone = tf.function(compute, autograph=False, experimental_attributes={"_noinline": True})
+        calls = [([x], [t], [tf.constant(start)], seed)
+                 for x, t, start in zip(parts, targets, starts)]
+        functions = [alone.get_concrete_function(*call) for call in calls]
+        single = not any(op.type in CALLS for f in functions for op in f.graph.get_operations())
+        with (tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR") if single
+              else contextlib.nullcontext()):
+            losses, of_parts = zip(*(alone(*call) for call in calls))
+        loss, gradients = tf.add_n(losses), [add(*own) for own in zip(*of_parts)]
+    with tf.GradientTape() as tape:
+        penalties = [v.regularizer(v.value) for v in model.trainable_variables if v.regularizer]
+        penalty = tf.add_n(penalties) if penalties else 0.0
+    if penalties:
+        loss += penalty
+        gradients = list(map(add, gradients, tape.gradient(penalty, variables)))
+    return loss, [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+
+def add(*gradients):
+    """The sum of gradients; None counts as zero, and so does the sum of nothing else."""
+    given = [tf.convert_to_tensor(g) for g in gradients if g is not None]
+    return tf.add_n(given) if given else None
+
+
+# ----------------------------------------------------------------------- what cannot be trained
+
+HARMLESS = CALLS | {"ReadVariableOp", "VarHandleOp", "Placeholder", "NoOp"}
+
+
+def check(model, classes):
+    """Raise InputError, naming the layer, if a network cannot be trained as it is written."""
+    if graph.functional(model) is None:
+        raise InputError("build_model returns a model with a `call` of its own; it must return "
+                         "keras.Model(inputs, outputs) or keras.Sequential")
+    inputs, outputs = graph.functional(model).inputs, graph.functional(model).outputs
+    if len(inputs) != 1 or inputs[0].shape[0] is not None or (
+            [x.shape for x in outputs] != [(None, classes)]):
+        shapes = ", ".join(str(x.shape) for x in outputs)
+        raise InputError(f"build_model must take one batch of images, of any number, and return "
+                         f"logits (None, {classes}), not {shapes} of {len(inputs)} inputs")
+    last = graph.node_of(model, outputs[0])
+    name = getattr(getattr(last.operation, "activation", None), "__name__", "")
+    for kind in ("softmax", "sigmoid"):
+        if kind in (name, type(last.operation).__name__.lower()):
+            raise InputError(f"{_title(last)} ends in {kind}, which the loss applies itself; let "
+                             "build_model return logits, without it")
+    if any(_is_foreign(node) for node in _all_nodes(model)):
+        _check_traced(model, inputs[0].shape[1:])
+
+
+def _all_nodes(model):
+    """The nodes of a model and of those that are its nodes; InputError names one that is wrong."""
+    for node in graph.nodes(model):
+        kind = kind_of(node)
+        if kind == "model":
+            yield from _all_nodes(node.operation)
+        elif kind == "joined" and type(node.operation) in BATCH_NORM:
+            raise InputError(f"{_title(node)}: only batch norm over the last axis, without renorm "
+                             "and activity regularizer, can be trained here")
+        else:
+            yield node
+
+
+def _is_foreign(node):
+    """Whether a node runs code that is neither ours nor known to depend on its input alone, or
+    makes a mask."""
+    layer, kind = type(node.operation), kind_of(node)
+    return layer not in OURS and (
+        kind in ("joined", "rule") or kind == "images" and "image_by_image" in vars(layer)
+        or layer is keras.layers.Masking or getattr(node.operation, "mask_zero", False))
+
+
+def _check_traced(model, shape):
+    """Look at the graph that foreign operations make in training for what could not be resumed."""
+    def functions(traced):
+        return {body.signature.name: [own.op for own in body.node_def]
+                for body in traced.as_graph_def().library.function}
+
+    def compute(inputs, model=model):
+        def apply(node, calls):
+            inputs = _tensors(node, calls[0])
+            if kind_of(node) != "images" and any(
+                    keras.src.backend.get_keras_mask(x) is not None for x in inputs):
+                raise InputError(f"{_title(node)} gets a mask, which only layers that act on each "
+                                 "image by itself can use here")
+            if kind_of(node) == "model":
+                return [compute(inputs[0], node.operation)]
+            if not _is_foreign(node):
+                return [graph.call(node.operation, *calls[0], training=False)]
+            traced = tf.compat.v1.get_default_graph()
+            before, known = len(traced.get_operations()), set(functions(traced))
+            captured = len(traced.external_captures)
+            try:
+                output = graph.call(node.operation, *calls[0], training=True)
+            except Exception as error:
+                raise InputError(f"{_title(node)} cannot be computed in a graph: "
+                                 f"{first_line(error)}") from error
+            kinds = [op.type for op in traced.get_operations()[before:]] + sum(
+                (ops for name, ops in functions(traced).items() if name not in known), [])
+            _refuse(node, kinds, traced.external_captures[captured:])
+            return [output]
+
+        def _refuse(node, kinds, captures):
+            for kind in kinds:
+                definition = op_def_registry.get(kind)
+                if definition is not None and definition.is_stateful and kind not in HARMLESS:
+                    raise InputError(
+                        f"{_title(node)} draws random numbers or changes its state in training "
+                        f"({kind}), which a resumed run could not repeat; use Dropout, "
+                        "SpatialDropout or GaussianNoise, or leave it out")
+            if any(x.dtype == tf.resource and id(x) not in variables for x in captures):
+                raise InputError(f"{_title(node)} uses a variable that Keras does not know of and "
+                                 "that no checkpoint would hold; make it with add_weight")
+        output, = graph.functional(model).outputs
+        values, = graph.walk(model, [inputs], apply)
+        return values[id(output)]
+    variables = {id(v.value.handle) for v in model.variables}
+    tf.function(compute, autograph=False).get_concrete_function(
+        tf.TensorSpec((2, *shape), tf.float32))
+    for layer in graph.layers(model):
+        layer._losses.clear()
+
+
+# ------------------------------------------------------------------------------------ evaluation
+
+def measure_statistics(model, inputs):
+    """Give batch norm the means and variances of training images, inputs (n, height, width,
+    channels), that evaluation uses (Ioffe & Szegedy 2015, algorithm 2).
+
+    Moving averages would lag behind the weights wherever the rate does not decay to zero. Of a
+    layer that is used several times, each use counts alike, as in moving averages.
+    """
+    found = {}  # {layer: [its moments at each use]}
+
+    def compute(inputs, model=model):
+        def apply(node, calls):
+            (args, kwargs), layer = calls[0], node.operation
+            if kind_of(node) == "model":
+                return [compute(_tensors(node, calls[0])[0], layer)]
+            if type(layer) in BATCH_NORM and layer.trainable:
+                x = tf.cast(kwargs.get("of", args[0]), tf.float32)
+                mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
+                found.setdefault(layer, []).append((mean, variance))
+                layer.moving_mean.assign(mean)
+                layer.moving_variance.assign(variance)
+            return [graph.call(layer, args, kwargs, training=False)]
+        output, = graph.functional(model).outputs
+        values, = graph.walk(model, [inputs], apply)
+        return values[id(output)]
+
+    @tf.function(autograph=False)
+    def measure():
+        compute(inputs)
+        for layer, uses in found.items():
+            means, variances = zip(*uses)
+            layer.moving_mean.assign(tf.add_n(means) / len(uses))
+            layer.moving_variance.assign(tf.add_n(variances) / len(uses))
+    if any(type(layer) in BATCH_NORM and layer.trainable for layer in graph.layers(model)):
+        measure.get_concrete_function()()  # called once: TensorFlow would warn of retracing
 
 
 def make_predict(model, mean, std, replicas):
@@ -162,3 +477,8 @@ def make_predict(model, mean, std, replicas):
         with ThreadPoolExecutor(replicas) as pool:
             return np.concatenate(list(pool.map(lambda f, x: f(x), functions, chunks)))
     return on
+
+
+def shares(batch, replicas):
+    """Sizes of the nearly equal shares of a batch: shares(5, 2) = [3, 2]."""
+    return [batch // replicas + (i < batch % replicas) for i in range(min(batch, replicas))]

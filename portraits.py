@@ -8,8 +8,9 @@ import tensorflow as tf
 from scipy.spatial.distance import pdist
 
 import analyses
+import graph
 import runs
-from drawing import as_grey, as_signed, largest, mosaic, show
+from drawing import NotDrawn, as_grey, as_signed, largest, mosaic, show
 from network import set_weights
 
 
@@ -24,10 +25,23 @@ def recognised_of_each_class(network, count):
     """Index of the first test image of each class that the network recognises, or of the first
     where it recognises none; of at most `count` classes."""
     labels, images = network.data.test_labels, network.inputs(network.data.test_images)
-    logits, = analyses.outputs(network.model, [network.model.layers[-1].name], images)
+    logits, = analyses.outputs(network.model, [network.model.output], images)
     right = logits.argmax(1) == labels
     return np.array([np.flatnonzero(labels == c)[right[labels == c].argmax()]
                      for c in np.unique(labels)[:count]])
+
+
+def require(what, otherwise):
+    """`what`, or NotDrawn if it is empty."""
+    if not what:
+        raise NotDrawn(otherwise)
+    return what
+
+
+def maps_of(network):
+    """The Keras tensors of a network's feature maps; NotDrawn if it has none."""
+    return [network.stages[name] for name in require(
+        network.layers, "the network has no feature maps, made by a convolution")]
 
 
 # ------------------------------------------------------------------------------------ figures
@@ -37,7 +51,7 @@ def draw_activations(network):
     chosen = first_of_each_class(network.data.test_labels, 10)
     images = network.inputs(network.data.test_images[chosen.ravel()])
     maps = [y.reshape(*chosen.shape, *y.shape[1:]).mean(1)
-            for y in analyses.outputs(network.model, network.layers, images)]
+            for y in analyses.outputs(network.model, maps_of(network), images)]
     limits = [max(np.percentile(mean, 99.5), 1e-12) for mean in maps]  # borders stand out
     figure, axes = plt.subplots(len(chosen), 1 + len(maps), figsize=(13, 1.7 * len(chosen)),
                                 layout="constrained", squeeze=False,
@@ -60,12 +74,13 @@ def draw_activations(network):
 def draw_statistics(network):
     """Statistics of the convolutional layers' activations on all test images, by class and map."""
     labels, classes = network.data.test_labels, network.data.classes
+    maps_of(network)
     images = network.inputs(network.data.test_images)
     figure, axes = plt.subplots(2, len(network.layers), figsize=(13, 7), layout="constrained",
                                 squeeze=False)
     numbers = {"classes": np.array(classes)}
     for k, layer in enumerate(network.layers):
-        activations, = analyses.outputs(network.model, [layer], images)
+        activations = analyses.output(network.model, layer, images)
         statistics = analyses.activation_statistics(activations, labels, len(classes))
         pairs = analyses.near_duplicates(activations)
         dead = np.flatnonzero(statistics["max"][-1] <= 0)
@@ -117,6 +132,7 @@ def draw_deconv(network, layer):
 def draw_occlusion(network, side=8, count=10):
     """One recognised test image a class: what happens as a grey square hides each part of it
     [fig. 7]."""
+    maps_of(network)
     layer, classes = network.layers[-1], network.data.classes
     chosen = recognised_of_each_class(network, count)
     labels, images = (network.data.test_labels[chosen],
@@ -124,8 +140,8 @@ def draw_occlusion(network, side=8, count=10):
     grey = float(network.inputs(
         np.full((1, 1, 1, 1), network.data.train_images.mean()))[0, 0, 0, 0])
     result = analyses.occlusion(network.model, layer, images, labels, side, grey=grey)
-    activations, logits = analyses.outputs(network.model, [layer, network.model.layers[-1].name],
-                                           images)
+    activations, logits = analyses.outputs(network.model, [network.stages[layer],
+                                                           network.model.output], images)
     whole = tf.nn.softmax(logits).numpy()[np.arange(len(chosen)), labels]
     place = [np.unravel_index(a[..., m].argmax(), a.shape[:2])
              for a, m in zip(activations, result["map"])]
@@ -154,6 +170,7 @@ def draw_occlusion(network, side=8, count=10):
 
 def draw_evolution(network, count=6):
     """The strongest unit of chosen feature maps through training, as snapshots saw it [fig. 4]."""
+    maps_of(network)
     layer = network.layers[-1]
     files = sorted((network.folder / "snapshots").glob("step-*.npz"))
     if not files:
@@ -161,7 +178,7 @@ def draw_evolution(network, count=6):
     sample = network.data.train_images[::max(1, len(network.data.train_images) // 10_000)]
     images, steps = network.inputs(sample), [int(file.stem[5:]) for file in files]
     final = runs.load_arrays(runs.checkpoints(network.folder)[-1])
-    activations, = analyses.outputs(network.model, [layer], images)
+    activations = analyses.output(network.model, layer, images)
     maps = np.argsort(-activations.max((0, 1, 2)))[:count]
     figure, axes = plt.subplots(count, len(files), figsize=(1.5 * len(files), 1.75 * count),
                                 layout="constrained", squeeze=False)
@@ -171,7 +188,7 @@ def draw_evolution(network, count=6):
     size = bottom - top, right - left
     for k, file in enumerate(files):
         set_weights(network.model, runs.load_arrays(file))
-        activations, = analyses.outputs(network.model, [layer], images)
+        activations = analyses.output(network.model, layer, images)
         image, row, column, value = (a[maps, 0] for a in analyses.strongest(activations, 1))
         numbers["image"][:, k] = image
         seed = analyses.one_unit(activations[image], row, column, maps)
@@ -197,10 +214,12 @@ def draw_invariance(network):
     classes, data = network.data.classes, network.data
     chosen = recognised_of_each_class(network, 5)
     images, labels = network.inputs(data.test_images[chosen]), data.test_labels[chosen]
-    names = [network.rectifiers[0], network.rectifiers[-1]]
+    stages = require(network.stages, "the network has no activations")
+    names = [list(stages)[0], list(stages)[-1]]
+    tensors = [stages[name] for name in names]
     others = network.inputs(data.test_images[first_of_each_class(data.test_labels, 10).ravel()])
     usual = [pdist(y.reshape(len(y), -1)).mean()
-             for y in analyses.outputs(network.model, names, others)]
+             for y in analyses.outputs(network.model, tensors, others)]
     changes = (("shift", "shifted down (pixels)", np.arange(-10, 11)),
                ("scale", "scaled by", np.geomspace(0.5, 2, 21)),
                ("rotation", "rotated by (degrees)", np.arange(-180, 181, 10)))
@@ -213,8 +232,8 @@ def draw_invariance(network):
         axis.title.set(color=colour, weight="bold")
     axes, numbers = body.subplots(3, 3), {f"{names[k]}/usual": usual[k] for k in range(2)}
     for row, (kind, label, amounts) in zip(axes, changes):
-        distances, probability = analyses.invariance(network.model, names, images, labels, kind,
-                                                     amounts)
+        distances, probability = analyses.invariance(network.model, tensors, images, labels,
+                                                     kind, amounts)
         numbers |= {f"{kind}/amounts": amounts, f"{kind}/distances": distances,
                     f"{kind}/probability": probability}
         for axis, values, reference in zip(row, (*distances, probability), (*usual, None)):
@@ -240,9 +259,12 @@ def draw_invariance(network):
 def draw_diagnosis(network):
     """First-layer filters, each on its own and on one scale, with norms, dead ones and twins
     [fig. 6]."""
-    kernel = network.model.get_layer("conv1").kernel.numpy()
+    first = require(graph.first_convolution(network.model), "the network has no convolution")
+    layer = require([name for name in network.layers if network.stages[name].shape[-1]
+                     == first.filters], "no activation follows the first convolution")[0]
+    kernel = first.kernel.numpy()
     images = network.inputs(network.data.test_images)
-    activations, = analyses.outputs(network.model, [network.layers[0]], images)
+    activations = analyses.output(network.model, layer, images)
     norms = np.sqrt((kernel ** 2).sum((0, 1, 2)))
     dead = np.flatnonzero(activations.max((0, 1, 2)) <= 0)
     pairs = analyses.near_duplicates(activations)
@@ -275,7 +297,8 @@ def draw_correspondence(network, count=20, trials=5):
              "bottom right": (height - h, width - w), "centre": (h // 2, w // 2)}
     grey = float(network.inputs(
         np.full((1, 1, 1, 1), network.data.train_images.mean()))[0, 0, 0, 0])
-    names, rng = network.rectifiers, np.random.default_rng(0)
+    stages = require(network.stages, "the network has no activations")
+    names, rng = list(stages), np.random.default_rng(0)
     classes = first_of_each_class(network.data.test_labels, count)
     if classes.shape[1] < 2:
         raise runs.InputError("correspondence compares images of a class: at least two test images "
@@ -289,7 +312,8 @@ def draw_correspondence(network, count=20, trials=5):
                 list(zip(rng.integers(0, height - h + 1, len(images)),
                          rng.integers(0, width - w + 1, len(images)))) for _ in range(trials)]
             parts = [[(slice(r, r + h), slice(c, c + w)) for r, c in place] for place in places]
-            table = analyses.correspondence(network.model, names, images, parts, grey)
+            table = analyses.correspondence(network.model, stages.values(), images, parts,
+                                            grey)
             rows = [*table[:len(fixed)], table[len(fixed):].mean(0)]
             for part, row in zip([*fixed, "random"], rows):
                 deltas.setdefault(part + kind, []).append(row)

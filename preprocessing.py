@@ -83,10 +83,11 @@ def random_holes(seed, batch, height, width, side):
     return (row[:, :, None] & column[:, None, :])[..., None]
 
 
-def augment(parts, seeds, config, mean, std):
+def augment(parts, seeds, config, mean, std, fill=0.0):
     """Random transforms and holes on the parts of a batch: float pixels 0 .. 255 -> network input.
 
-    seeds: of the streams "transforms", "elastic" and "holes"; drawn for the batch as a whole.
+    seeds: of the streams "transforms", "elastic" and "holes"; drawn for the batch as a whole. fill:
+    what is seen in holes, as network input.
     """
     sizes, (height, width) = [x.shape[0] for x in parts], parts[0].shape[1:3]
     if config.flip or config.shift or config.rotate or config.zoom:
@@ -101,5 +102,5 @@ def augment(parts, seeds, config, mean, std):
     parts = [prepare(x, mean, std) for x in parts]
     if config.cutout:
         holes = random_holes(seeds["holes"], sum(sizes), height, width, config.cutout)
-        parts = [tf.where(hole, 0.0, x) for x, hole in zip(parts, tf.split(holes, sizes))]
+        parts = [tf.where(hole, fill, x) for x, hole in zip(parts, tf.split(holes, sizes))]
     return parts

@@ -3,6 +3,7 @@ import matplotlib.image
 import numpy as np
 from tensorboard.plugins import projector
 
+import graph
 import runs
 from analyses import outputs
 from drawing import mosaic
@@ -13,7 +14,9 @@ def write(network, count=1000):
     data, total = network.data, len(network.data.test_labels)
     chosen = np.linspace(0, total - 1, min(count, total)).astype(int)  # they may lie class by class
     images = data.test_images[chosen]
-    features, = outputs(network.model, ["dropout"], network.inputs(images))
+    last = graph.node_of(network.model, network.model.output)
+    features, = outputs(network.model, last.input_tensors[:1], network.inputs(images))
+    features = features.reshape(len(features), -1)
     part = network.folder / "result"  # the projector looks where event files are
     folder = part / "projector"
     folder.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,10 @@ class InputError(Exception):
     """Something the user gave cannot be used; the message says what and what to do, in one line."""
 
 
+class NoCheckpoint(InputError):
+    """A run whose weights are not there."""
+
+
 class Diverged(Exception):
     """The loss is no longer finite."""
 
@@ -137,6 +141,9 @@ class Run:
             raise InputError(f"{self.path} holds {'a finished' if finished else 'an interrupted'} "
                              f"run; {'' if finished else '--resume to go on, '}--overwrite to "
                              "replace it, or another --name or --seed")
+        if self.finished:
+            compare(f"{self.path} is finished, with", read_json(self.path / "config.json").get(
+                "options"), self._options(), "use the same, --overwrite or another --name")
 
     def __enter__(self):
         def note(number, _):
@@ -160,6 +167,12 @@ class Run:
                     folder.rmdir()
         self._lock.close()
 
+    def _options(self):
+        """The options that say what is computed, as config.json holds them."""
+        return json.loads(json.dumps({
+            f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)
+            if f.name not in ("data_dir", "logs", "resume", "overwrite")}))
+
     def describe(self, **facts):
         """Write config.json, or on resuming check that it says the same as this command.
 
@@ -168,11 +181,9 @@ class Run:
         if self.config.overwrite:
             for file in self._files:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
-        options = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)
-                   if f.name not in ("data_dir", "logs", "resume", "overwrite")}
         packages = ("tensorflow", "keras", "numpy", "tensorboard")
         described = json.loads(json.dumps(dict(
-            options=options, **facts, cores=machine.cores(), commit=_commit(),
+            options=self._options(), **facts, cores=machine.cores(), commit=_commit(),
             versions={"python": platform.python_version(),
                       **{name: importlib.metadata.version(name) for name in packages}})))
         file = self.path / "config.json"
@@ -180,16 +191,9 @@ class Run:
             _write_json(file, described)
             return described
         stored = read_json(file)
-        for part in ("options", "data"):
-            old, new = stored.get(part), described[part]
-            if not isinstance(old, dict):
-                raise InputError(f"{file}: {part!r} is missing or no object; --overwrite to start "
-                                 "again")
-            for key in {**old, **new}:
-                if old.get(key) != new.get(key):
-                    raise InputError(
-                        f"{self.path} was started with {part} {key}={old.get(key)!r}, not "
-                        f"{new.get(key)!r}: use the same to --resume, or another --name")
+        for part in [name for name in ("options", "data", "network") if name in described]:
+            compare(f"{self.path} was started with {part}", stored.get(part), described[part],
+                    "use the same to --resume, or another --name")
         return stored
 
     # ------------------------------------------------------------------ endings
@@ -316,6 +320,18 @@ class Run:
                 if int(file.stem[5:]) > step:
                     file.unlink()
         return step, state
+
+
+def compare(what, old, new, remedy):
+    """Raise InputError, naming the first difference, if two JSON objects differ."""
+    if not isinstance(old, dict):
+        raise InputError(f"{what}: nothing that can be read; {remedy}")
+    for key in {**old, **new}:
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            compare(f"{what} {key}", a, b, remedy)
+        elif a != b:
+            raise InputError(f"{what} {key}={a!r}, not {b!r}: {remedy}")
 
 
 def checkpoints(run):

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import graph
 from cells import gate_activations
 from recurrent import Recurrent, Sweeps
 
@@ -39,25 +40,62 @@ def log_histograms(run, step, model, activations):
             tf.summary.histogram(f"activations/{name}", thin(values), step=step)
 
 
-def log_features(run, step, model, inputs):
-    """Histograms of weights and rectifiers; the first layer's kernels as picture and as tensor."""
-    rectifiers = [layer for layer in model.layers if isinstance(layer, keras.layers.ReLU)]
-    outputs = keras.Model(model.input, [layer.output for layer in rectifiers])(
-        inputs, training=False)
-    log_histograms(run, step, model, {layer.name: y for layer, y in zip(rectifiers, outputs)})
-    kernel = model.get_layer("conv1").kernel.numpy()
+def log_inside(run, step, model, inputs, labels):
+    """Histograms of weights, activations and gates; the first convolution's kernels, as picture and
+    as tensor; norms_over_time, as tensors: of these, what the network has."""
+    stages = graph.stages(model)
+    values = keras.Model(model.input, list(stages.values()))(
+        inputs, training=False) if stages else []
+    log_histograms(run, step, model, dict(zip(stages, values)) | first_gates(model, inputs))
+    first = graph.first_convolution(model)
     with run.writer("train").as_default():
-        if kernel.shape[2] in (1, 3):
-            picture = np.kron(tile_filters(kernel), np.ones((8, 8, 1), np.float32))
-            tf.summary.image("filters", picture[None], step=step)
-        kind = tf.compat.v1.SummaryMetadata(
-            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="kernel"))
-        tf.summary.write("filters/kernel", kernel, step=step, metadata=kind)
+        if first is not None:
+            kernel = first.kernel.numpy()
+            if kernel.shape[2] in (1, 3):
+                picture = np.kron(tile_filters(kernel), np.ones((8, 8, 1), np.float32))
+                tf.summary.image("filters", picture[None], step=step)
+            tf.summary.write("filters/kernel", kernel, step=step, metadata=_kind("kernel"))
+        for name, norms in norms_over_time(model, inputs, labels).items():
+            tf.summary.write(f"over_time/{name}", norms, step=step, metadata=_kind("norms"))
 
 
-def has_time(model):
-    """Whether the network reads an image as one sequence, so that its steps have norms."""
-    return any(isinstance(layer, Recurrent) for layer in model.layers)
+def _kind(plugin):
+    return tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name=plugin))
+
+
+def first_gates(model, inputs):
+    """{gate: values} of the first layer of our cells, empty if a network has none."""
+    first = next((node for node in graph.nodes(model)
+                  if isinstance(node.operation, (Recurrent, Sweeps))), None)
+    if first is None:
+        return {}
+    sequence = tf.cast(keras.Model(model.input, first.input_tensors[0])(
+        inputs, training=False), tf.float32)
+    layer = first.operation
+    if isinstance(layer, Sweeps):
+        layer, sequence = layer.down, layer.columns(sequence)
+    if layer.go_backwards:
+        sequence = tf.reverse(sequence, [1])
+    return gate_activations(layer.cell, sequence, *(tf.constant(w) for w in layer.get_weights()))
+
+
+CELLS_OF_KERAS = {  # our cells step by step
+    "rnn": keras.layers.SimpleRNNCell, "lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell,
+    "gru-before": lambda units: keras.layers.GRUCell(units, reset_after=False)}
+
+
+def step_by_step(node, sequence):
+    """A Keras cell with the weights of a recurrent node, or None if there is no such cell."""
+    layer = node.operation
+    if isinstance(layer, keras.layers.RNN):
+        return layer.cell
+    if not isinstance(layer, Recurrent) or layer.cell not in CELLS_OF_KERAS:
+        return None
+    cell = CELLS_OF_KERAS[layer.cell](layer.units)
+    cell.build(sequence[:, 0].shape)
+    cell.set_weights(layer.get_weights())
+    return cell
 
 
 def norms_over_time(model, inputs, labels):
@@ -69,55 +107,50 @@ def norms_over_time(model, inputs, labels):
     each image's own; of an LSTM also "memory" and "memory_gradient", the same of c_t. (Its h_t is
     made of c_t, so that the gradient by way of c_(t+1) is in the memory's and not in the state's.)
     A gradient that shrinks towards the first step is vanishing, one that grows is exploding.
-    Computed with Keras's cells, step by step.
+    Computed with Keras's cells, step by step, and from there on to the loss by the network's own
+    graph. Empty where no layer reads the image as one sequence, where two directions are read, and
+    for cells that Keras has not.
     """
-    last = [layer for layer in model.layers if isinstance(layer, Recurrent)][-1]
-    cells = keras.layers
-    cell = {"rnn": cells.SimpleRNNCell, "lstm": cells.LSTMCell, "gru": cells.GRUCell,
-            "gru-before": lambda n: cells.GRUCell(n, reset_after=False)}[last.cell](last.units)
-    sequence = tf.cast(keras.Model(model.input, last.input)(inputs, training=False), tf.float32)
-    cell.build(sequence[:, 0].shape)
-    cell.set_weights(last.get_weights())
-    states = [tf.zeros((len(sequence), last.units))] * len(tf.nest.flatten(cell.state_size))
-    states_after = []
-    with tf.GradientTape() as tape:
+    kinds = Recurrent, keras.layers.RNN, keras.layers.Bidirectional
+    recurrent = [node for node in graph.nodes(model) if isinstance(node.operation, kinds)]
+    states_after = []  # of each step [h], or an LSTM's [h, c]
+
+    def apply(node, calls):
+        (args, kwargs), layer = calls[0], node.operation
+        if not recurrent or node is not recurrent[-1]:
+            return [graph.call(layer, args, kwargs, training=False)]
+        sequence = tf.cast(args[0], tf.float32)
+        cell = step_by_step(node, sequence)
+        if cell is None:
+            return [graph.call(layer, args, kwargs, training=False)]
+        if layer.go_backwards:
+            sequence = tf.reverse(sequence, [1])
+        states = [tf.zeros((len(sequence), size)) for size in keras.tree.flatten(cell.state_size)]
+        outputs = []
         for x in tf.unstack(sequence, axis=1):
             h, states = cell(x, states)
-            states_after.append(states)  # [h], or an LSTM's [h, c]
-        logits = model.get_layer("logits")(h)
+            states_after.append(states)
+            outputs.append(h)
+        whole = tf.stack(outputs, axis=1) if layer.return_sequences else outputs[-1]
+        return [tf.cast(whole, layer.compute_dtype)]
+    with tf.GradientTape() as tape:
+        values, = graph.walk(model, [inputs], apply)
+        logits = tf.cast(values[id(graph.functional(model).outputs[0])], tf.float32)
         loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
     by_kind, norms = list(zip(*states_after)), {}
     for names, *values in zip((("state", "gradient"), ("memory", "memory_gradient")), by_kind,
                               tape.gradient(loss, by_kind)):
         for name, vectors in zip(names, values):
-            norms[name] = np.float64([tf.reduce_mean(tf.norm(v, axis=1)) for v in vectors])
+            norms[name] = np.float64([0.0 if v is None else tf.reduce_mean(tf.norm(
+                tf.cast(v, tf.float32), axis=1)) for v in vectors])
     return norms
-
-
-def log_recurrence(run, step, model, inputs, labels):
-    """Histograms of weights and gates; where an image is one sequence, norms_over_time as tensors.
-    """
-    first = next(layer for layer in model.layers if isinstance(layer, (Recurrent, Sweeps)))
-    sequence = tf.cast(keras.Model(model.input, first.input)(inputs, training=False), tf.float32)
-    if isinstance(first, Sweeps):
-        first, sequence = first.down, first.columns(sequence)
-    gates = gate_activations(first.cell, sequence,
-                             *(tf.constant(w) for w in first.get_weights()))
-    log_histograms(run, step, model, gates)
-    if not has_time(model):
-        return
-    kind = tf.compat.v1.SummaryMetadata(
-        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="norms"))
-    with run.writer("train").as_default():
-        for name, norms in norms_over_time(model, inputs, labels).items():
-            tf.summary.write(f"over_time/{name}", norms, step=step, metadata=kind)
 
 
 def log_norms_over_time(run, model, inputs, labels):
     """norms_over_time as a chart whose horizontal axis is the time step, not the update."""
-    if not has_time(model):
-        return
-    with run.writer("over_time").as_default():
-        for name, norms in norms_over_time(model, inputs, labels).items():
-            for t, value in enumerate(norms, 1):
-                tf.summary.scalar(f"over_time/{name}_norm", value, step=t)
+    norms = norms_over_time(model, inputs, labels)
+    if norms:
+        with run.writer("over_time").as_default():
+            for name, values in norms.items():
+                for t, value in enumerate(values, 1):
+                    tf.summary.scalar(f"over_time/{name}_norm", value, step=t)

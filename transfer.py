@@ -76,7 +76,7 @@ import cifar_lenet5  # noqa: E402
 import utils  # noqa: E402
 from network import load_network  # noqa: E402
 from optimizers import create_slots  # noqa: E402
-from parallel import make_predict  # noqa: E402
+from parallel import make_predict, measure_statistics  # noqa: E402
 from preprocessing import moments, prepare  # noqa: E402
 
 # ------------------------------------------------------------------------------ features, heads
@@ -85,7 +85,7 @@ def features_of(network, place, images):
     """Flat features (n, d) of uint8 images at a layer, or their "pixels"."""
     features = network.inputs(images)
     if place != "pixels":
-        features, = analyses.outputs(network.model, [place], features)
+        features, = analyses.outputs(network.model, [network.stages[place]], features)
     return features.reshape(len(features), -1)
 
 
@@ -171,15 +171,15 @@ def scratch_options(source, config):
                                flip=source.flip and config.flip, replicas=config.replicas)
 
 
-def train_from_scratch(options, images, labels, data, stopped):
-    """Test accuracy of a LeNet-5 trained on these images alone, or None if stopped() says stop.
+def train_from_scratch(build_model, options, images, labels, data, stopped):
+    """Test accuracy of a network trained on these images alone, or None if stopped() says stop.
 
-    options: a cifar_lenet5.Config; images: uint8, labels; data: the Images that hold the test set.
+    build_model, options: of the source's script; images: uint8, labels; data: the Images that hold the test set.
     Raises Diverged if the loss stops being finite.
     """
     options = dataclasses.replace(options, batch=min(options.batch, len(images)))
     mean, std = moments(images) if options.standardize else (0.0, 1.0)
-    model = cifar_lenet5.build_model(images.shape[1:], len(data.classes), options)
+    model = cifar_lenet5.make_model(build_model, images.shape[1:], len(data.classes), options)
     slots = create_slots(options.optimizer, [v.value for v in model.trainable_variables])
     train_block = cifar_lenet5.make_train_block(
         model, slots, options, mean, std, tf.constant(images), tf.constant(labels))
@@ -198,7 +198,7 @@ def train_from_scratch(options, images, labels, data, stopped):
         if stopped():
             return None
     sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
-    cifar_lenet5.measure_statistics(model, prepare(images[sample], mean, std))
+    measure_statistics(model, prepare(images[sample], mean, std))
     predict = make_predict(model, mean, std, options.replicas)
     return cifar_lenet5.evaluate(predict(data.test_images), data.test_labels)[1]
 
@@ -210,8 +210,8 @@ def load(config):
     network = load_network(config.source, config.data_dir)
     if not (network.folder / "result.json").exists():
         raise runs.InputError(f"{config.source} is not finished; finish it with --resume first")
-    if not network.layers:
-        raise runs.InputError(f"{config.source} has no convolutional layers to transfer")
+    if not network.stages:
+        raise runs.InputError(f"{config.source} has no activations whose features to transfer")
     data = utils.restrict(utils.load_images(config.data, config.data_dir), config.classes,
                           config.grey)
     shape, wanted = data.train_images.shape[1:], network.model.input.shape[1:]
@@ -241,7 +241,7 @@ def train(config):
         shots = sorted({min(k, most) or most for k in config.per_class})
         draw = runs.stream_seed(config.seed, "subset")
         subsets = {k: chosen[utils.some_of_each_class(labels[0][chosen], k, draw)] for k in shots}
-        places = ["pixels", *network.rectifiers]
+        places = ["pixels", *network.stages]
         places += ["scratch"] if config.scratch_steps else []
         tasks = [(place, k) for place in places for k in shots]
         run.describe(total_steps=len(tasks), data=dict(
@@ -265,7 +265,7 @@ def train(config):
                 place, k = tasks[step]
                 if place == "scratch":
                     accuracy = train_from_scratch(
-                        options, data.train_images[subsets[k]], labels[0][subsets[k]], data,
+                        network.build_model, options, data.train_images[subsets[k]], labels[0][subsets[k]], data,
                         lambda: run.signal)
                     if accuracy is None:
                         break

@@ -201,19 +201,22 @@ def some_of_each_class(labels, count, seed):
 def split_validation(labels, fraction, seed=2016):
     """(training indices, validation indices), the same for every run, classes in proportion.
 
-    labels: int (n,); round(fraction * n) images are held out. Both results are in ascending order.
+    labels: int (n,); round(fraction * n) images are held out, and one at least of every class that
+    has two or more (unless fraction is 0). Both results are in ascending order.
     """
     if not 0 <= fraction < 1:
         raise InputError("--validation-fraction must be at least 0 and less than 1, "
                          f"not {fraction}")
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     depth = np.empty(len(labels))  # how deep an image lies in its class's shuffled pile, 0 .. 1
+    first = []  # of the pile of each class that can spare one
     for c in np.unique(labels):
         pile = shuffled[labels[shuffled] == c]
         depth[pile] = (np.arange(len(pile)) + 0.5) / len(pile)
-    chosen = np.argsort(depth, kind="stable")[:round(fraction * len(labels))]
+        first += [pile[0]] * (len(pile) > 1 and fraction > 0)
     mask = np.zeros(len(labels), bool)
-    mask[chosen] = True
+    mask[np.argsort(depth, kind="stable")[:round(fraction * len(labels))]] = True
+    mask[first] = True
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
 
@@ -249,33 +252,29 @@ def exponential(step, base, factor, every, staircase=True):
     return base * factor ** (step // every if staircase else step / every)
 
 
-def step_decay(step, base, factor, boundaries):
-    """`base` times `factor` for each of the `boundaries` (steps) that has been reached."""
-    return base * factor ** sum(step >= boundary for boundary in boundaries)
-
-
 def inverse_time(step, base, factor, every):
     """base / (1 + factor * step / every)."""
     return base / (1 + factor * step / every)
 
 
-def cosine(step, base, total, warmup=0):
-    """Linear rise to `base` over `warmup` steps, then half a cosine down to 0 at step `total`."""
-    if step < warmup:
-        return base * (step + 1) / warmup
-    progress = (step - warmup) / max(1, total - warmup)
+def cosine(step, base, total, start=0):
+    """`base` up to step `start`, then half a cosine down to 0 at step `total`."""
+    progress = max(0, step - start) / max(1, total - start)
     return base * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+SCHEDULES = {  # (step, total steps, steps of warm-up, a Config) -> rate
+    "constant": lambda step, total, warmup, c: constant(step, c.rate),
+    "exponential": lambda step, total, warmup, c: exponential(
+        step, c.rate, c.decay_factor, c.decay_every, c.staircase),
+    "inverse-time": lambda step, total, warmup, c: inverse_time(
+        step, c.rate, c.decay_factor, c.decay_every),
+    "cosine": lambda step, total, warmup, c: cosine(step, c.rate, total, warmup)}
+
+
 def learning_rate(step, total, config):
-    """The rate of `step` (from 0) in a run of `total` steps, as a Config's options ask for it."""
-    if config.schedule == "cosine":
-        return cosine(step, config.rate, total, round(config.warmup * total))
-    if config.schedule == "step":
-        return step_decay(step, config.rate, config.decay_factor,
-                          range(config.decay_every, total, config.decay_every))
-    if config.schedule == "constant":
-        return constant(step, config.rate)
-    if config.schedule == "inverse-time":
-        return inverse_time(step, config.rate, config.decay_factor, config.decay_every)
-    return exponential(step, config.rate, config.decay_factor, config.decay_every, config.staircase)
+    """The rate of `step` (from 0) in a run of `total` steps, as a Config's options ask for it; over
+    the first steps, config.warmup of them all, it rises linearly to what the schedule says."""
+    warmup = round(config.warmup * total)
+    rate = SCHEDULES[config.schedule](step, total, warmup, config)
+    return rate * (step + 1) / warmup if step < warmup else rate

@@ -51,6 +51,7 @@ images in TensorBoard too. Tables need finished runs of this project's scripts.
 import argparse
 import contextlib
 import csv
+import functools
 import io
 import pathlib
 import subprocess
@@ -75,6 +76,9 @@ def parse(words=None):
     parser.add_argument("--out", default="figures", type=pathlib.Path, help="folder of the figures")
     parser.add_argument("--by", choices=("step", "sample", "time"), default="step",
                         help="horizontal axis of curves")
+    parser.add_argument("--tags", metavar="PATTERN", help="curves: draw the scalars whose tags match "
+                        "this, like 'evaluation/*' or '*loss*' (default: of our own runs loss and "
+                        "accuracies, of others' all)")
     parser.add_argument("--names", nargs="+", default=[], help="table, compare, study: what to "
                         "call the configurations instead, one name for each")
     parser.add_argument("--beside", nargs="+", default=[], metavar="CELL", help="a table's further "
@@ -113,24 +117,21 @@ import charts  # noqa: E402
 import comparisons  # noqa: E402
 import findings  # noqa: E402
 import report  # noqa: E402
-from drawing import STYLE  # noqa: E402
+from drawing import STYLE, NotDrawn  # noqa: E402
+from runs import NoCheckpoint  # noqa: E402
 
 
-def portraits_of(network, what):
-    """(name, figure, numbers) of each figure of a network that the command `what` asks for."""
+def portraits_of(network):
+    """{command: [(name of a figure, function that draws it)]} of a network."""
     import portraits
     single = {"evolution": portraits.draw_evolution, "invariance": portraits.draw_invariance,
               "diagnose": portraits.draw_diagnosis, "occlusion": portraits.draw_occlusion,
               "correspondence": portraits.draw_correspondence}
-    if what in ("activations", "all"):
-        yield "activations", *portraits.draw_activations(network)
-        yield "statistics", *portraits.draw_statistics(network)
-    if what in ("deconv", "all"):
-        for layer in network.layers:
-            yield f"deconv_{layer}", *portraits.draw_deconv(network, layer)
-    for name, draw in single.items():
-        if what in (name, "all"):
-            yield name, *draw(network)
+    return {"activations": [("activations", lambda: portraits.draw_activations(network)),
+                            ("statistics", lambda: portraits.draw_statistics(network))],
+            "deconv": [(f"deconv_{layer}", functools.partial(portraits.draw_deconv, network, layer))
+                       for layer in network.layers],
+            **{name: [(name, functools.partial(draw, network))] for name, draw in single.items()}}
 
 
 def write(figure, numbers, path, run=None):
@@ -154,16 +155,17 @@ def write(figure, numbers, path, run=None):
 
 def write_statistics(numbers, classes, path):
     """Activation statistics as CSV, one row a layer, class and feature map."""
-    layers = findings.layers_of(numbers, "active")
-    rows = ["layer,class,map,mean,std,max,active,dead"]
-    for layer in layers:
+    rows = [("layer", "class", "map", "mean", "std", "max", "active", "dead")]
+    for layer in findings.layers_of(numbers, "active"):
         values = [numbers[f"{layer}/{name}"] for name in ("mean", "std", "max", "active")]
         for c, name in enumerate([*classes, "all"]):
             for m in range(values[0].shape[1]):
-                statistics = ",".join(f"{value[c, m]:.6g}" for value in values)
-                rows.append(f"{layer},{name},{m},{statistics},{int(m in numbers[f'{layer}/dead'])}")
+                rows.append((layer, name, m, *(f"{value[c, m]:.6g}" for value in values),
+                             int(m in numbers[f"{layer}/dead"])))
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
     with runs.atomic_file(path) as stream:
-        stream.write(("\n".join(rows) + "\n").encode())
+        stream.write(text.getvalue().encode())
     print(f"wrote {path}")
 
 
@@ -207,8 +209,11 @@ def visualize(options):
             names = [run.name for run in options.runs]
             if len(set(names)) < len(names):
                 raise runs.InputError("curves: several of these runs share a name")
-            figure = charts.plot_curves({run.name: events_of(run) for run in options.runs},
-                                        options.by, batch)
+            try:
+                figure = charts.plot_curves({run.name: events_of(run) for run in options.runs},
+                                            options.by, batch, options.tags)
+            except NotDrawn as error:
+                raise runs.InputError(f"curves: {error}") from error
             if len(options.runs) > 1:
                 write(*figure, options.out / "curves")
             else:
@@ -296,35 +301,71 @@ def write_own(figure, numbers, run, options, name):
     folder = own_folder(options.out, run)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.txt").write_text(f"{run}\n")
-    write(figure, numbers, folder / name, run if options.record else None)
+    ours = (run / "config.json").exists()  # into others' folders nothing is written
+    write(figure, numbers, folder / name, run if options.record and ours else None)
 
 
 def visualize_run(run, options):
-    """Every figure of one run that the command line asks for."""
-    series, what = events_of(run), options.what
+    """Every figure of one run that the command line asks for; with "all", one line says what cannot
+    be drawn of it and why. Raises InputError if nothing can."""
+    series, what, failed, drawn = events_of(run), options.what, {}, 0
     out = own_folder(options.out, run) if what != "projector" else None
     others = [events_of(other) for other in options.runs] if what == "time" else []
     others = [other for other in others if ("train", "over_time/state") in other]
-    drawn = {"curves": (charts.plot_curves, "batch/loss"),
-             "filters": (charts.plot_filters, "filters/kernel"),
-             "time": (lambda events: charts.plot_over_time(events, others), "over_time/state")}
-    for name, (plot, tag) in drawn.items():
-        if what in (name, "all") and ("train", tag) in series:
-            write_own(*plot({run.name: series}), run, options, name)
-        elif what == name:
-            raise runs.InputError(f"{run} has no events {tag}, which this figure shows")
-    if what not in drawn and (what != "all" or runs.checkpoints(run)):
+
+    def attempt(name, draw, command=None):
+        """Write a figure, or note why it cannot be drawn."""
+        nonlocal drawn
+        try:
+            figure, numbers = draw()
+        except (NotDrawn, ValueError, runs.InputError) as error:
+            if not isinstance(error, (NotDrawn, runs.InputError)):
+                from deconvnet import NoRule
+                if not isinstance(error, NoRule):
+                    raise
+            failed.setdefault(str(error), []).append(command or name)
+            return
+        drawn += 1
+        write_own(figure, numbers, run, options, name)
+        if name == "statistics":
+            write_statistics(numbers, network.data.classes, out / "statistics.csv")
+
+    def from_events(plot, tag):
+        if ("train", tag) not in series:
+            raise NotDrawn(f"{run} has no events {tag}, which this figure shows")
+        return plot({run.name: series})
+    plots = {"curves": lambda: charts.plot_curves({run.name: series}),
+             "filters": lambda: from_events(charts.plot_filters, "filters/kernel"),
+             "time": lambda: from_events(lambda events: charts.plot_over_time(events, others),
+                                         "over_time/state")}
+    for name, plot in plots.items():
+        if what in (name, "all"):
+            attempt(name, plot)
+    if what not in plots:
         from network import load_network
-        network = load_network(run, options.data_dir)
-        if what in ("projector", "all"):
-            import projector
-            print(f"wrote {projector.write(network)}, shown in TensorBoard's Projector")
-        if not network.layers and what not in ("projector", "all"):
-            raise runs.InputError(f"{run} has no convolutional layers")
-        for name, figure, numbers in portraits_of(network, what) if network.layers else ():
-            write_own(figure, numbers, run, options, name)
-            if name == "statistics":
-                write_statistics(numbers, network.data.classes, out / "statistics.csv")
+        try:
+            network = load_network(run, options.data_dir)
+        except NoCheckpoint as error:
+            if what != "all":
+                raise
+            failed[str(error)] = ["figures of its network"]
+        else:
+            if what in ("projector", "all"):
+                import projector
+                print(f"wrote {projector.write(network)}, shown in TensorBoard's Projector")
+                drawn += 1
+            for command, figures in portraits_of(network).items():
+                if what in (command, "all"):
+                    if not figures:
+                        failed.setdefault("the network has no feature maps, made by a convolution",
+                                          []).append(command)
+                    for name, draw in figures:
+                        attempt(name, draw, command)
+    said = [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in failed.items()]
+    if not drawn:
+        raise runs.InputError(f"nothing can be drawn of {run}: {'; '.join(said)}")
+    for line in said:
+        print(f"not drawn: {line}")
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def test_invariance_by_hand():
     """Distance of the features of a 1x1 kernel is that of the images."""
     images = np.abs(np.random.default_rng(0).normal(size=(3, 7, 9, 1))).astype(np.float32)
     model = linear(np.ones((1, 1, 1, 1)))
-    distances, probability = analyses.invariance(model, ["conv"], images, [0, 1, 0], "shift",
+    distances, probability = analyses.invariance(model, [model.get_layer("conv").output], images, [0, 1, 0], "shift",
                                                  [0, 2])
     assert distances.shape == (1, 2, 3) and probability.shape == (2, 3)
     np.testing.assert_allclose(distances[0, 0], 0, atol=1e-5)
@@ -153,6 +153,6 @@ def test_same_part_of_equal_images_is_alike():
     fixed = [(slice(0, 3), slice(0, 3))] * 6
     anywhere = [(slice(r, r + 3), slice(c, c + 3)) for r, c in zip(rng.integers(0, 5, 6),
                                                                   rng.integers(0, 7, 6))]
-    same, different = analyses.correspondence(model, ["conv"], np.repeat(one, 6, 0),
-                                              [fixed, anywhere])
+    same, different = analyses.correspondence(model, [model.get_layer("conv").output],
+                                              np.repeat(one, 6, 0), [fixed, anywhere])
     assert same[0] == 0 and different[0] > 0.05

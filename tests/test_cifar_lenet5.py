@@ -15,12 +15,12 @@ from cifar_lenet5 import (
     build_model,
     cross_entropy,
     evaluate,
-    measure_statistics,
     train_step,
 )
 from optimizers import create_slots
 from options import parse
-from parallel import batch_norm, dense, draw_dropout, forward, make_predict, shares
+from layers import batch_norm
+from parallel import Batch, dense, forward, make_predict, measure_statistics, shares
 from preprocessing import (
     augment,
     displace,
@@ -64,8 +64,8 @@ def test_pooling_before_the_rectifier_changes_nothing():
     model = build_model((8, 8, 1), 3, config)
     x = model.input
     for i in (1, 2):
-        x = keras.ops.leaky_relu(model.get_layer(f"conv{i}")(x), 0.1)
-        x = model.get_layer(f"pool{i}")(x)
+        x = model.get_layer(f"bias{i}")(model.get_layer(f"conv{i}")(x))
+        x = model.get_layer(f"pool{i}")(keras.ops.leaky_relu(x, 0.1))
     x = keras.ops.leaky_relu(model.get_layer("hidden")(model.get_layer("flatten")(x)), 0.1)
     textbook = keras.Model(model.input, model.get_layer("logits")(x))
     x = prepare(images(), 0.5, 0.25)
@@ -89,7 +89,8 @@ def test_forward_is_keras_in_training_mode(place, precision):
     config = dataclasses.replace(TINY, batch_norm=place, dropout=0.0, precision=precision)
     model = build_model((7, 8, 1), 3, config)
     x, results = prepare(images(7)[:, :7], 0.5, 0.25), []
-    for network in (lambda: tf.concat(forward(model, tf.split(x, [4, 2, 1]), [None] * 3), 0),
+    batch = Batch(7, [4, 2, 1], [0, 4, 6], tf.constant([0, 0]))
+    for network in (lambda: tf.concat(forward(model, tf.split(x, [4, 2, 1]), batch), 0),
                     lambda: model(x, training=True)):
         with tf.GradientTape() as tape:
             logits = network()
@@ -136,9 +137,31 @@ def test_batch_norm_by_hand():
                                tf.constant([[6.0]])])  # mean 3, var 14/3
     np.testing.assert_allclose(tf.concat(parts, 0)[:, 0],
                                np.array([-2, -1, 3]) / np.sqrt(14 / 3), 1e-5)
-    layer.epsilon = 1e-3  # a mean far above the deviation leaves no digits, but no NaN either
-    far = np.float32(300 + 0.01 * np.random.default_rng(0).normal(size=(1001, 1)))
-    assert np.isfinite(tf.concat(batch_norm(layer, [tf.constant(far)]), 0)).all()
+
+
+def test_batch_norm_of_what_is_pooled_is_batch_norm_pooled():
+    """--batch-norm before is Keras's layer between convolution and pooling, in value and slope."""
+    config = dataclasses.replace(TINY, batch_norm="before", dropout=0.0)
+    model = build_model((8, 8, 1), 3, config)
+    x, weights = model.input, []
+    for i in (1, 2):
+        conv, mine = model.get_layer(f"conv{i}"), model.get_layer(f"norm{i}")
+        theirs = keras.layers.BatchNormalization(scale=False)
+        x = model.get_layer(f"relu{i}")(model.get_layer(f"pool{i}")(theirs(conv(x))))
+        theirs.set_weights(mine.get_weights())
+        weights.append((mine.beta.value, theirs.beta.value))
+    for name in ("flatten", "hidden", "relu_hidden", "logits"):
+        x = model.get_layer(name)(x)
+    textbook, x = keras.Model(model.input, x), prepare(images(7), 0.5, 0.25)
+    slopes = []
+    for network, which in ((model, 0), (textbook, 1)):
+        with tf.GradientTape() as tape:
+            logits = network(x, training=True)
+            loss = tf.reduce_sum(tf.square(logits))
+        slopes.append([logits, *tape.gradient(loss, [
+            model.get_layer("conv1").kernel.value, *(pair[which] for pair in weights)])])
+    for mine, theirs in zip(*slopes):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("replicas", [1, 3, 4])
@@ -166,8 +189,8 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     model = keras.Model(x, keras.layers.Dropout(0.3)(x))
 
     def forward_dropping(sizes, seed):
-        return tf.concat(forward(model, [tf.ones((n, 1000)) for n in sizes],
-                                 draw_dropout(model, sizes, seed)), 0).numpy()
+        batch = Batch(100, sizes, [0, *sizes[:-1]], tf.constant(seed))
+        return tf.concat(forward(model, [tf.ones((n, 1000)) for n in sizes], batch), 0).numpy()
     out = forward_dropping([60, 40], [1, 2])
     assert (np.mean(out == 0) == pytest.approx(0.3, abs=0.01)
             and out.mean() == pytest.approx(1, abs=0.01))

@@ -61,7 +61,7 @@ def by_gradient(model, name, images, seed, relu):
     with tf.GradientTape() as tape:
         tape.watch(images)
         x = images
-        for layer in chain(model, name)[1:]:
+        for layer in (node.operation for node in chain(model, name)):
             if isinstance(layer, L.ReLU):
                 x = relu(x)
             elif layer.name == "hidden":

@@ -11,7 +11,7 @@ import runs
 from cells import CELLS, all_states, gate_activations
 from mnist_rnn import RECIPES, Config, build_model
 from options import parse
-from parallel import draw_dropout, loss_and_gradients
+from parallel import loss_and_gradients
 from preprocessing import prepare
 from summaries import norms_over_time
 
@@ -107,7 +107,7 @@ def test_gradients_of_parts_add_up(options):
     def of_parts(sizes):
         return loss_and_gradients(model, [v.value for v in model.trainable_variables],
                                   tf.split(x, sizes), tf.split(targets, sizes),
-                                  draw_dropout(model, sizes, [1, 2]),
+                                  tf.constant([1, 2]),
                                   tf.nn.softmax_cross_entropy_with_logits)
     # before anything runs: a part that called another graph would hang
     graph = of_parts.get_concrete_function([3, 3, 1]).graph.as_graph_def()

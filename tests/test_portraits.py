@@ -25,6 +25,6 @@ def test_recognised_images_by_hand():
                        [0, 9, 0]])[:, None, :, None]
     labels = np.int32([0, 1, 1, 2, 2, 1])
     data = utils.Images("x", "x", ("a", "b", "c"), images, labels, images, labels)
-    network = Network("x", None, None, model, data, 0.0, 1.0)
+    network = Network("x", None, None, None, model, data, 0.0, 1.0)
     assert recognised_of_each_class(network, 3).tolist() == [0, 2, 3]
     assert recognised_of_each_class(network, 2).tolist() == [0, 2]

@@ -18,7 +18,7 @@ def states(cell, *arguments):
 
 def arguments(cell, steps=5, batch=3, features=4, units=6, dtype=np.float64, seed=0):
     """x, W, U, b of ordinary size."""
-    rng, gates = np.random.default_rng(seed), CELLS[cell][1]
+    rng, gates = np.random.default_rng(seed), CELLS[cell].gates
     shapes = ((batch, steps, features), (features, gates * units), (units, gates * units),
               (2, gates * units) if cell == "gru" else (gates * units,))
     return [tf.constant(rng.normal(0, 0.7, shape), dtype) for shape in shapes]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import cifar_lenet5
 import sources
 import synthetic
 import utils
@@ -423,12 +424,25 @@ def test_schedules_by_hand():
     assert utils.exponential(250, 1e-4, 0.97, 250) == pytest.approx(0.97e-4)
     assert utils.exponential(500, 1e-4, 0.97, 250) == pytest.approx(0.9409e-4)
     assert utils.exponential(125, 1.0, 0.25, 250, staircase=False) == pytest.approx(0.5)
-    assert [utils.step_decay(s, 1.0, 0.1, (3, 5)) for s in (2, 3, 4, 5)] == \
-        pytest.approx([1.0, 0.1, 0.1, 0.01])
     assert utils.inverse_time(20, 1.0, 0.5, 10) == pytest.approx(0.5)
-    assert [utils.cosine(s, 1.0, 12, warmup=4) for s in (0, 3, 4, 8, 12, 99)] == \
-        pytest.approx([0.25, 1.0, 1.0, 0.5, 0.0, 0.0])
+    assert [utils.cosine(s, 1.0, 12, start=4) for s in (0, 3, 4, 8, 12, 99)] == \
+        pytest.approx([1.0, 1.0, 1.0, 0.5, 0.0, 0.0])
     assert utils.cosine(0, 1.0, 10) == 1.0
+
+
+@pytest.mark.parametrize("schedule, options, expected", [
+    ("cosine", dict(warmup=1 / 3), [0.25, 1.0, 1.0, 0.5]),
+    ("constant", dict(warmup=0.5), [1 / 6, 4 / 6, 5 / 6, 1.0]),
+    ("exponential", dict(decay_factor=0.5, decay_every=4), [1.0, 1.0, 0.5, 0.25]),
+    ("inverse-time", dict(decay_factor=1.0, decay_every=4), [1.0, 4 / 7, 0.5, 1 / 3])])
+def test_the_rate_of_a_run_by_hand(schedule, options, expected):
+    config = cifar_lenet5.Config(rate=1.0, schedule=schedule, **options)
+    assert [utils.learning_rate(s, 12, config) for s in (0, 3, 4, 8)] == pytest.approx(expected)
+
+
+def test_an_unknown_schedule_is_no_other():
+    with pytest.raises(KeyError, match="step"):
+        utils.learning_rate(0, 10, cifar_lenet5.Config(schedule="step"))
 
 
 def test_readme_of_data_names_what_the_loader_looks_for():

@@ -1,5 +1,6 @@
 """Figures and tables from event files."""
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from conftest import assert_one_line, run
 import comparisons
 import gabor
 import runs
-from charts import plot_curves, plot_filters, plot_over_time, read_events, smooth
+from charts import plot_curves, plot_filters, plot_over_time, read_events, scalars, smooth
 from comparisons import (
     accuracy_after,
     instability,
@@ -20,6 +21,7 @@ from comparisons import (
     study,
     tabulate,
 )
+from drawing import NotDrawn
 
 
 def write_events(folder, **series):
@@ -70,7 +72,7 @@ def test_curves_draw_the_numbers_they_save():
     runs = {"a-seed0": series([3.0, 2.0]), "a-seed1": series([1.0, 4.0]),
             "b-seed0": series([5.0, 5.0])}
     figure, numbers = plot_curves(runs)
-    left, _ = figure.axes
+    left, = figure.axes
     assert left.lines[0].get_ydata().tolist() == [2, 3]  # two seeds of one configuration
     assert [text.get_text() for text in left.get_legend().texts] == ["a (n = 2)", "b (n = 1)"]
     np.testing.assert_allclose(numbers["a/train/batch/loss"],
@@ -103,6 +105,109 @@ def test_curves_of_events_that_others_wrote():
     assert left.lines[0].get_ydata().tolist() == [3, 2]
     assert right.lines[0].get_ydata().tolist() == [50, 75] and len(numbers) == 2
     assert right.get_legend().texts[0].get_text() == "k (n = 1), validation/epoch_accuracy"
+    assert left.get_xlabel() == right.get_xlabel() == "epoch"
+
+
+def scalar(*values, steps=None):
+    steps = np.arange(len(values)) if steps is None else np.array(steps)
+    return steps, np.zeros(len(values)), [np.float32(v) for v in values]
+
+
+def drawn(figure):
+    """{title of a panel: [what its lines show]}."""
+    return {axis.get_title(): [line.get_ydata().tolist() for line in axis.lines]
+            for axis in figure.axes}
+
+
+def test_every_scalar_of_others_is_drawn():
+    """What is neither a loss nor an accuracy has a panel of its own; a pattern chooses."""
+    run = {("", "Mean_20"): scalar(1, 2), ("", "layer1.w.std"): scalar(3, 4),
+           ("a", "Mean_20"): scalar(5, 6), ("", "kernel"): (np.zeros(1), None, [np.zeros((2, 2))])}
+    figure, numbers = plot_curves({"k": run})
+    assert drawn(figure) == {"Mean_20": [[1, 2], [5, 6]], "layer1.w.std": [[3, 4]]}
+    assert sorted(numbers) == ["k//Mean_20", "k//layer1.w.std", "k/a/Mean_20"]
+    figure, numbers = plot_curves({"k": run}, tags="Mean*")
+    assert list(drawn(figure)) == ["Mean_20"] and len(numbers) == 2
+    with pytest.raises(NotDrawn, match="k has no scalars.*loss"):
+        plot_curves({"k": run}, tags="loss")
+    with pytest.raises(NotDrawn, match="j has no scalars"):
+        plot_curves({"k": run, "j": {("", "x"): (np.zeros(1), None, [np.zeros(3)])}})
+
+
+@pytest.mark.parametrize("key, expected", [
+    (("train", "epoch_loss"), ("loss", "epoch", "train")),
+    (("validation", "evaluation_accuracy_vs_iterations"), ("accuracy", "step", "validation")),
+    (("", "val_loss"), ("loss", "step", "validation")), (("", "trainAcc"), ("accuracy", "step",
+                                                                           "train")),
+    (("", "Loss/test"), ("loss", "step", "test")), (("", "lossless"), ("lossless", "step", "")),
+    (("", "loss_scale"), ("loss_scale", "step", "")), (("test", "top1"), ("top1", "step", "test"))])
+def test_names_say_what_a_scalar_is(key, expected):
+    assert scalars({key: scalar(1.0)}) == {key: expected}
+
+
+def test_epochs_and_steps_have_axes_of_their_own():
+    figure, _ = plot_curves({"k": {
+        ("train", "epoch_accuracy"): scalar(0.25, 0.5),
+        ("validation", "evaluation_accuracy_vs_iterations"): scalar(0.125, 0.75, steps=(0, 900))}})
+    assert [(axis.get_xlabel(), axis.lines[0].get_ydata().tolist()) for axis in figure.axes] == [
+        ("step", [12.5, 75]), ("epoch", [25, 50])]
+
+
+def test_accuracies_in_per_cent_stay():
+    figure, _ = plot_curves({"k": {("", "acc"): scalar(11.5, 94)}, "j": {("", "acc"): scalar(0.5, 1)}})
+    assert drawn(figure) == {"Accuracy": [[11.5, 94], [50, 100]]}
+
+
+def test_what_is_not_finite_is_marked():
+    figure, numbers = plot_curves({"k": {("", "loss"): scalar(3, np.nan, 1, np.inf)}})
+    marks, line = figure.axes[0].lines
+    assert marks.get_xdata().tolist() == [1, 3] and "not finite" in marks.get_label()
+    assert line.get_xdata().tolist() == [0, 2] and line.get_ydata().tolist() == [3, 1]
+    assert np.isfinite(numbers["k//loss"]).all()
+
+
+def test_a_run_of_another_tool_beside_ours():
+    figure, numbers = plot_curves({"ours": series([3.0, 2.0]), "theirs": {
+        ("", "loss"): scalar(7, 6), ("", "lr"): scalar(1, 1)}})
+    assert drawn(figure) == {"Loss, running mean over 2 % of the steps": [[3, 2], [7, 6]],
+                             "lr": [[1, 1]]}
+
+
+def test_seeds_are_averaged_as_far_as_all_reach():
+    figure, numbers = plot_curves({"a-seed0": series([3.0, 2.0, 1.0]), "a-seed1": series([1.0, 4.0])})
+    assert numbers["a/train/batch/loss"][:, :2].tolist() == [[0, 2], [10, 3]]
+
+
+def test_files_of_two_runs_in_one_folder_are_not_mixed(tmp_path):
+    """What begins anew stands beside the earlier file; what goes on replaces what was lost."""
+    for i, values in enumerate(([9.0, 8.0, 7.0], [3.0, 2.0])):
+        write_events(tmp_path / "new", x=values)
+        file, = (tmp_path / "new").iterdir()
+        file.rename(tmp_path / f"events.out.tfevents.{i}")
+    with tf.summary.create_file_writer(str(tmp_path / "new")).as_default():
+        tf.summary.scalar("x", 5.0, step=1)
+    file, = (tmp_path / "new").iterdir()
+    file.rename(tmp_path / "events.out.tfevents.2")
+    found = {key: (steps.tolist(), np.float64(values).tolist())
+             for key, (steps, _, values) in read_events(tmp_path).items()}
+    assert found == {("", "x"): ([0, 1], [3, 5]), ("earlier 1", "x"): ([0, 1, 2], [9, 8, 7])}
+
+
+def test_the_originals_own_logs(real_data, tmp_path):
+    """TensorFlow 0.11 of 2016: every scalar is drawn, and nothing written where they lie."""
+    for name in ("first", "testSum"):
+        source = tmp_path / name
+        shutil.copytree(real_data / "original-logs" / name, source)
+        before = sorted(source.rglob("*"))
+        status, out, err = run("visualize.py", "curves", source, "--out", tmp_path / "f")
+        assert status == 0 and not err and sorted(source.rglob("*")) == before
+        with np.load(tmp_path / "f" / name / "curves.npz") as arrays:
+            assert len(arrays.files) > 30 and any("Mean" in key for key in arrays.files)
+            assert all(len(arrays[key]) for key in arrays.files)
+    out = tmp_path / "g"
+    assert_one_line(run("visualize.py", "curves", source, "--tags", "nothing", "--out", out),
+                    "testSum", "nothing")
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -262,7 +367,11 @@ def test_command_line(tmp_path):
     assert status == 0 and err == ""
     assert sorted(p.name for p in (tmp_path / "f" / "r").iterdir()) == [
         "curves.npz", "curves.png", "run.txt"]
+    assert ("figures", "figures/curves") not in read_events(tmp_path / "r")  # it is no run of ours
+    (tmp_path / "r" / "config.json").write_text("{}")
+    assert run("visualize.py", "curves", tmp_path / "r", "--out", tmp_path / "f")[0] == 0
     assert ("figures", "figures/curves") in read_events(tmp_path / "r")  # shown in TensorBoard too
+    (tmp_path / "r" / "config.json").unlink()
     write_events(tmp_path / "other" / "r" / "train", batch__loss=[9.0])
     before = (tmp_path / "f" / "r" / "curves.npz").read_bytes()
     assert_one_line(run("visualize.py", "curves", tmp_path / "other" / "r", "--out",
