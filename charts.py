@@ -61,10 +61,10 @@ def smooth(values, width):
 
 
 def over_seeds(curves):
-    """Several (x, y) as one: (x of the first as far as all reach, mean, sample standard deviation)
-    there, by linear interpolation; a single curve has deviation 0."""
+    """Several (x, y) as one: (x of the first where all have values, mean, sample standard
+    deviation) there, by linear interpolation; a single curve has deviation 0."""
     x = curves[0][0]
-    x = x[x <= min(other[-1] for other, _ in curves)]
+    x = x[(x >= max(other[0] for other, _ in curves)) & (x <= min(other[-1] for other, _ in curves))]
     values = np.stack([np.interp(x, *curve) for curve in curves])
     return x, values.mean(0), values.std(0, ddof=1) if len(curves) > 1 else np.zeros(len(x))
 
@@ -72,7 +72,7 @@ def over_seeds(curves):
 OWN = {("train", "batch/loss"): "loss", **{(part, "evaluation/accuracy"): "accuracy"
                                           for part in ("train", "validation", "test")}}
 PARTS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-         "validation": "validation", "dev": "validation", "test": "test", "testing": "test"}
+         "validation": "validation", "eval": "validation", "test": "test", "testing": "test"}
 
 
 def scalars(series, tags=None):
@@ -84,11 +84,12 @@ def scalars(series, tags=None):
     """
     found, own = {}, ("train", "batch/loss") in series
     for key, (_, _, values) in series.items():
-        if np.ndim(values[0]) or not np.issubdtype(np.asarray(values[0]).dtype, np.number) or (
+        if any(map(np.ndim, values)) or not np.issubdtype(np.asarray(values[0]).dtype, np.number) or (
                 key not in OWN if own and tags is None
                 else not fnmatch.fnmatchcase(key[1], tags or "*")):
             continue
-        words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", "/".join(key)).lower())
+        words = re.sub(r"([a-z])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3 \2\4", " ".join(key[::-1]))
+        words = re.findall(r"[a-z]+", words.lower())  # of the tag, then of the folder
         kind = next((PARTS[word] for word in words if word in PARTS), "")
         named = [panel for panel, names in (("loss", {"loss", "losses", "xent", "nll"}), (
             "accuracy", {"acc", "accuracy", "accuracies"})) if names & set(words)]
@@ -104,7 +105,8 @@ def plot_curves(events, by="step", batch=None, tags=None):
     events: {run name: read_events(run)}; names that differ in "-seed<k>" only are one
     configuration.
     by: "step", "sample" (steps times batch {run name: images a step}) or "time" (since the first
-    event, minutes). tags: pattern of the tags to draw, like "evaluation/*".
+    event, minutes). tags: pattern of the tags to draw, like "evaluation/*"; losses are then shown
+    as they are and not as running means.
     Raises NotDrawn, naming it, if a run has nothing to draw.
     """
     groups, panels = {}, {}  # {(panel, unit): [(group, names, key, kind)]}
@@ -131,9 +133,10 @@ def plot_curves(events, by="step", batch=None, tags=None):
     colours = dict(zip(groups, plt.rcParams["axes.prop_cycle"].by_key()["color"] * 99))
     numbers = {}
     for axis, ((panel, unit), curves) in zip(axes.flat, panels.items()):
-        numbers |= draw_panel(axis, panel, curves, events, colours, by, batch)
-        label = {"sample": "training images seen", "time": "wall time (minutes)"}.get(by, unit)
-        axis.set_xlabel(label)
+        numbers |= draw_panel(axis, panel, unit, curves, events, colours, by, batch,
+                              smoothed=panel == "loss" and tags is None)
+        label = {"time": "wall time (minutes)", "sample": "training images seen"}.get(by, unit)
+        axis.set_xlabel(unit if unit == "epoch" and by == "sample" else label)
     for axis in axes.flat[len(panels):]:
         axis.remove()
     if any(panel not in order for panel, _ in panels):  # these have no legend
@@ -141,26 +144,29 @@ def plot_curves(events, by="step", batch=None, tags=None):
     return figure, numbers
 
 
-def draw_panel(axis, panel, curves, events, colours, by, batch):
+def draw_panel(axis, panel, unit, curves, events, colours, by, batch, smoothed):
     """Draw the curves (group, names, key, kind) of a panel; returns {curve: (points, 3)}: x, mean,
-    deviation. Their scale: accuracies are shares unless one is above 1.5, which is per cent."""
+    deviation. Accuracies are shares 0 .. 1; a run's that are above 1.5 anywhere are per cent."""
     own = all(key in OWN for _, _, key, _ in curves)
     numbers, halfway, styles = {}, [], {}  # error rates (%) in the middle of each accuracy's curve
 
     def curve(name, key):
         """(x, values, x where they are not finite) of a run."""
         steps, seconds, values = events[name][key]
-        x = {"step": lambda: steps, "sample": lambda: steps * batch[name],
+        images = 1 if unit == "epoch" else (batch or {}).get(name, 1)
+        x = {"step": lambda: steps, "sample": lambda: steps * images,
              "time": lambda: (seconds - seconds[0]) / 60}[by]()
         values = np.float64(values)
         finite = np.isfinite(values)
-        width = len(values) // 50 if panel == "loss" else 1
+        if panel == "accuracy" and (values[finite] > 1.5).any():  # per cent
+            values = values / 100
+        width = len(values) // 50 if smoothed else 1
         return x[finite], smooth(values[finite], width) if finite.any() else values[finite], (
             x[~finite])
     for group, names, key, kind in curves:
         drawn = [curve(name, key) for name in names if key in events[name]]
         colour, what = colours[group], kind if own else "/".join(filter(None, key))
-        label = f"{group} (n = {len(names)})" + (f", {what}" if not own or panel != "loss" else "")
+        label = f"{group} (n = {len(drawn)})" + (f", {what}" if not own or panel != "loss" else "")
         if own and panel == "accuracy" and len(colours) > 1:  # colours stand in the loss's legend
             label = what if group == next(iter(colours)) else "_"
         label = label.replace("$", r"\$")
@@ -172,9 +178,10 @@ def draw_panel(axis, panel, curves, events, colours, by, batch):
         if not whole:
             continue
         x, mean, deviation = over_seeds(whole)
+        if not len(x):
+            raise NotDrawn(f"the seeds of {group} have no steps of {key[1]} in common")
         numbers["/".join((group, *key))] = np.column_stack([x, mean, deviation])
-        largest = max(np.abs(y).max() for _, y in whole)
-        scale = 100 if panel == "accuracy" and largest <= 1.5 else 1
+        scale = 100 if panel == "accuracy" else 1
         turn = styles[group, kind] = styles.get((group, kind), -1) + 1
         if panel == "loss" and own:
             style = "-"
@@ -196,7 +203,8 @@ def draw_panel(axis, panel, curves, events, colours, by, batch):
     several = any(len(names) > 1 for _, names, _, _ in curves)
     if panel == "loss":
         axis.set(ylabel="training loss (nats)" if own else "loss", yscale="log" if own else "linear",
-                 title=f"{'Training loss' if own else 'Loss'}, running mean over 2 % of the steps")
+                 title=("Training loss" if own else "Loss")
+                 + ", running mean over 2 % of the steps" * smoothed)
     elif panel == "accuracy":
         axis.set(ylabel="accuracy (%)", title="Accuracy" + (
             ", mean and std over n seeds" if several else ""))

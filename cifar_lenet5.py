@@ -196,7 +196,7 @@ def make_model(build_model, input_shape, classes, config):
     naming.reset_uids()
     keras.utils.set_random_seed(runs.stream_seed(config.seed, "layers"))
     model = build_model(input_shape, classes, config)
-    check(model, classes)
+    check(model, input_shape, classes)
     return model
 
 
@@ -232,6 +232,9 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
     loss, gradients = loss_and_gradients(model, variables, parts, tf.split(targets, sizes),
                                          seeds["dropout"],
                                          functools.partial(cross_entropy, kind=config.loss))
+    idle = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
+    if idle:
+        print(f"note     the loss does not depend on {', '.join(idle)}: these stay as they are")
     if config.clip:
         gradients, _ = tf.clip_by_global_norm(gradients, config.clip)
     apply_gradients(config.optimizer, variables, slots, gradients, step, rate,
@@ -296,6 +299,10 @@ def load(config, load_data=utils.load_images):
     observed = {"train": (images[sample], labels[sample])}
     if len(held_out):
         observed["validation"] = data.train_images[held_out], data.train_labels[held_out]
+        without = np.setdiff1d(data.train_labels, data.train_labels[held_out])
+        if len(without):
+            print("note     no validation image of "
+                  f"{', '.join(data.classes[c] for c in without)}: one image alone is for training")
     return data, images, labels, observed, *(moments(images) if config.standardize else (0.0, 1.0))
 
 
@@ -321,7 +328,7 @@ def train(config):
 
         slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
         variables = graph.name_weights(model.weights)
-        variables |= {f"{name}/{path}": slot for name, values in slots.items()
+        variables |= {f"{name}//{path}": slot for name, values in slots.items()
                       for path, slot in zip(graph.name_weights(model.trainable_variables), values)}
         predict = make_predict(model, mean, std, config.replicas)
         train_block = make_train_block(model, slots, config, mean, std, tf.constant(images),

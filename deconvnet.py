@@ -53,7 +53,8 @@ def _check(node):
     kinds, layer = keras.layers, node.operation
     kind, activation = type(layer), graph.activation_of(layer)
     title = f"layer {layer.name!r} ({kind.__name__})"
-    if kind not in KNOWN and activation not in RECTIFIERS or (
+    is_rectifier = not isinstance(layer, kinds.Layer) and activation in RECTIFIERS
+    if not (kind in KNOWN or is_rectifier) or (
             len(node.input_tensors) != 1 and kind is not BatchNormalization):
         raise NoRule(f"{title} has no deconvnet rule")
     if activation not in (*RECTIFIERS, "linear"):
@@ -66,7 +67,8 @@ def _check(node):
         raise NoRule(f"{title}: only batch norm over the last axis has a deconvnet rule")
     if kind is kinds.Dense and len(node.outputs[0].shape) != 2:
         raise NoRule(f"{title}: only a dense layer of vectors has a deconvnet rule")
-    if kind is kinds.ReLU and (layer.max_value is not None or layer.threshold):
+    if activation == "relu" and (getattr(layer, "max_value", None) is not None
+                                 or getattr(layer, "threshold", 0)):
         raise NoRule(f"{title}: only a plain or leaky ReLU has a deconvnet rule")
 
 

@@ -34,12 +34,13 @@ def statistics(numbers):
 
 
 def diagnose(numbers):
-    """Faults of the first layer's filters; "norms" (filters,)."""
+    """Faults of the first layer's filters, "norms" (filters,), and of dense layers, if there are."""
     norms = numbers["norms"] / np.median(numbers["norms"])
+    dense = list(zip(numbers.get("dense_unused", ()), numbers.get("dense_units", ())))
     yield ("filters", "dead", "near-duplicate pairs", "smallest norm / median",
-           "largest norm / median")
+           "largest norm / median", *["dense units positive on no test image"] * len(dense))
     yield (len(norms), len(numbers["dead"]), len(numbers["near_duplicates"]),
-           f"{norms.min():.1f}", f"{norms.max():.1f}")
+           f"{norms.min():.1f}", f"{norms.max():.1f}", *(f"{a:,} of {b:,}" for a, b in dense))
 
 
 def evolution(numbers):

@@ -3,16 +3,22 @@
 An operation is a layer, or what arithmetic on Keras tensors made (`x + y`, `keras.ops.relu(x)`). A
 node is one use of an operation: a layer that is called twice has two.
 """
+import base64
+import hashlib
 import json
+import marshal
+import types
 
 import keras
+import numpy as np
 from keras.src.models.functional import Functional
 
-from runs import InputError, first_line
+from runs import InputError
 
-ACTIVATIONS = {"Celu", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu",
-               "LogSigmoid", "Relu", "Relu6", "Selu", "Sigmoid", "Silu", "SoftShrink", "Softplus",
-               "Softsign", "Tanh", "TanhShrink"}  # keras.ops of these names
+ACTIVATIONS = {"Celu", "Elu", "Gelu", "HardShrink", "HardSigmoid", "HardSilu", "HardTanh",
+               "LeakyRelu", "LogSigmoid", "ReLU", "Relu", "Relu6", "Selu", "Sigmoid", "Silu",
+               "SoftShrink", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Squareplus",
+               "Tanh", "TanhShrink", "Threshold"}  # operations of these names
 
 
 def functional(model):
@@ -130,34 +136,53 @@ def assign(variables, arrays, source):
         variable.assign(arrays[name])
 
 
-UNTOLD = "dtype", "seed", "trainable_seed", "module", "registered_name", "build_config"
+UNTOLD = "dtype", "seed", "module", "registered_name", "build_config"
 
 
 def describe(model):
     """{name: what a node is, with its options and inputs} as JSON: equal for equal networks.
 
     It leaves out what does not change what is computed from given weights: precision, seeds and
-    initializers.
+    initializers. Functions count by what they compute, not by where they stand in a file.
     """
     def plain(value):
+        if isinstance(value, dict) and value.get("class_name") == "__lambda__":
+            config = value["config"]
+            return [code_of(marshal.loads(base64.b64decode(config["code"]))),
+                    plain(config["defaults"]), plain(config["closure"])]
         if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()
-                    if k not in UNTOLD and not k.endswith("_initializer")}
+            return {str(k): plain(v) for k, v in value.items()
+                    if k not in UNTOLD and not str(k).endswith("_initializer")}
         if isinstance(value, (list, tuple)):
             return [plain(v) for v in value]
         if isinstance(value, keras.KerasTensor):
             return sources.get(id(value), "?")
-        return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+        if hasattr(value, "__code__"):
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            return [code_of(value.__code__), plain(value.__defaults__), plain(cells)]
+        if hasattr(value, "__array__"):
+            array = np.asarray(value)
+            return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        return getattr(value, "__name__", type(value).__name__)
+
+    def code_of(code):
+        told = [code.co_code.hex(), code.co_names, code.co_varnames, [
+            code_of(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]]
+        return hashlib.sha256(repr(told).encode()).hexdigest()
 
     def options(operation):
         if functional(operation) is not None:
             return describe(operation)
-        if not isinstance(operation, keras.layers.Layer):
-            return {}
-        try:
-            return plain(keras.saving.serialize_keras_object(operation).get("config"))
-        except Exception as error:  # a layer of one's own without get_config
-            return first_line(error)
+        if isinstance(operation, keras.layers.Layer):
+            try:
+                return plain(keras.saving.serialize_keras_object(operation).get("config"))
+            except Exception:  # a layer of one's own without get_config
+                pass
+        return plain({name: value for name, value in vars(operation).items()
+                      if not name.startswith("_") and name not in ("name", "built")
+                      and not isinstance(value, (keras.Variable, keras.layers.Layer))})
     sources = {id(functional(model).inputs[0]): "input"}
     found = {}
     for i, node in enumerate(nodes(model)):

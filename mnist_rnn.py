@@ -148,6 +148,8 @@ def build_model(input_shape, classes, config):
                     seed=int(seeds.integers(2 ** 31)))
 
     x = images = keras.Input(input_shape, name="images")
+    if config.order not in ("rows", "columns", "sweeps"):
+        raise ValueError(f"no order {config.order!r}")
     if config.order == "sweeps":
         for i in range(1, config.layers + 1):
             try:
@@ -198,7 +200,7 @@ def train(config):
 
         slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
         variables = graph.name_weights(model.weights)
-        variables |= {f"{name}/{path}": slot for name, values in slots.items()
+        variables |= {f"{name}//{path}": slot for name, values in slots.items()
                       for path, slot in zip(graph.name_weights(model.trainable_variables), values)}
         predict = make_predict(model, mean, std, config.replicas)
         train_block = make_train_block(model, slots, config, mean, std, tf.constant(images),

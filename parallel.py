@@ -14,6 +14,7 @@ would make a resumed run differ, state or random numbers of a layer's own, is re
 """
 import contextlib
 import dataclasses
+import random
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -44,7 +45,6 @@ IMAGE_BY_IMAGE = {getattr(keras.layers, name) for name in (
     "UnitNormalization SimpleRNN LSTM GRU MultiHeadAttention Attention AdditiveAttention").split()}
 BATCH_NORM = keras.layers.BatchNormalization, BatchNormalization
 OURS = Bias, BatchNormalization, Recurrent, Sweeps
-WRAPPERS = keras.layers.Bidirectional, keras.layers.TimeDistributed
 ELEMENTWISE = graph.ACTIVATIONS | {
     "Absolute", "Add", "Clip", "Cos", "Divide", "Exp", "Expm1", "Log", "Log1p", "Maximum",
     "Minimum", "Multiply", "Negative", "Power", "Reciprocal", "Sign", "Sin", "Sqrt", "Square",
@@ -52,17 +52,21 @@ ELEMENTWISE = graph.ACTIVATIONS | {
 
 
 def _known_layer(layer, rank):
-    """Whether a layer, its input of `rank` axes, gives each image what it would give it alone."""
-    if type(layer) in WRAPPERS:
-        inner = ([layer.forward_layer, layer.backward_layer]
-                 if isinstance(layer, keras.layers.Bidirectional) else [layer.layer])
-        known = all(_known_layer(own, rank) for own in inner)
+    """Whether a layer, its smallest input of `rank` axes, gives each image what it would give it
+    alone, and adds nothing to the loss."""
+    if type(layer) is keras.layers.Bidirectional:
+        known = all(_known_layer(own, rank) for own in (layer.forward_layer, layer.backward_layer))
+    elif type(layer) is keras.layers.TimeDistributed:
+        known = _known_layer(layer.layer, rank - 1)
     else:
         known = type(layer) in IMAGE_BY_IMAGE or vars(type(layer)).get("image_by_image", False)
+    if type(layer) in (keras.layers.Attention, keras.layers.AdditiveAttention):
+        known = known and rank > 2
     functions = (getattr(layer, name, None) for name in ("activation", "recurrent_activation"))
-    axes = keras.tree.flatten(getattr(layer, "axis", None))
-    drawn = ("dropout", "_dropout", "recurrent_dropout", "stateful")
-    return (known and layer.activity_regularizer is None
+    axes = keras.tree.flatten([getattr(layer, name, None) for name in ("axis", "_attention_axes")])
+    drawn = ("dropout", "_dropout", "recurrent_dropout", "stateful", "_activity_regularizer")
+    return (known and rank > 1
+            and all(own.activity_regularizer is None for own in layer._flatten_layers())
             and all(f is None or getattr(keras.activations, getattr(f, "__name__", ""), None) is f
                     for f in functions)
             and not any(axis in (0, -rank) for axis in axes if axis is not None)
@@ -85,7 +89,9 @@ def kind_of(node):
         return "joined"
     if not isinstance(operation, keras.layers.Layer):
         constants = [np.ndim(x) for x in _flat(node) if not isinstance(x, keras.KerasTensor)]
-        elementwise = (type(operation).__name__ in ELEMENTWISE and len(set(map(len, shapes))) == 1
+        kind = type(operation)
+        elementwise = (kind.__name__ in ELEMENTWISE and kind.__module__.startswith("keras.src.")
+                       and len(set(map(len, shapes))) == 1
                        and all(rank < len(shapes[0]) for rank in constants))
         return "images" if elementwise else "joined"
     if operation.activity_regularizer is not None:
@@ -104,10 +110,11 @@ def kind_of(node):
     if type(operation) is keras.layers.BatchNormalization:
         last = operation.axis in (-1, len(shapes[0]) - 1)
         return "batch" if last and not operation.renorm else "joined"
-    if not _known_layer(operation, len(shapes[0])):
+    if not _known_layer(operation, min(map(len, shapes))):
         return "joined"
     large = (type(operation) is keras.layers.Dense and len(shapes[0]) == 2
-             and operation.quantization_mode is None and np.prod(operation.kernel.shape) >= LARGE)
+             and operation.quantization_mode is None and not operation.lora_enabled
+             and np.prod(operation.kernel.shape) >= LARGE)
     return "batch" if large else "images"
 
 
@@ -223,7 +230,7 @@ def _joined(node, calls, batch):
         layer._losses.clear()
     outputs = keras.tree.flatten(graph.call(operation, args, kwargs, training=True))
     for layer in own:
-        batch.losses += layer._losses
+        batch.losses += [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in layer._losses]
         layer._losses.clear()
 
     def split(symbol, value):
@@ -255,8 +262,9 @@ def forward(model, parts, batch):
             return _joined(node, calls, batch)
         if kind == "rule":
             args, kwargs = zip(*calls)
-            return layer.on_parts(*map(list, zip(*args)), **{
-                name: [own[name] for own in kwargs] for name in kwargs[0] if name != "training"})
+            return layer.on_parts(*(cast(x, layer) for x in map(list, zip(*args))), **{
+                name: cast([own[name] for own in kwargs], layer)
+                for name in kwargs[0] if name != "training"})
         inputs = [_tensors(node, call)[0] for call in calls]
         if kind == "model":
             dtype = graph.functional(layer).inputs[0].dtype
@@ -266,6 +274,12 @@ def forward(model, parts, batch):
         return BATCH[type(layer)](layer, inputs)
     output, = graph.functional(model).outputs
     return [values[id(output)] for values in graph.walk(model, parts, apply)]
+
+
+def cast(parts, layer):
+    """An argument's parts in the precision in which Keras gives them to a layer."""
+    return [tf.cast(x, layer.compute_dtype) if layer.autocast and tf.is_tensor(x)
+            and x.dtype.is_floating else x for x in parts]
 
 
 def sees_batch(model):
@@ -328,20 +342,30 @@ def add(*gradients):
 
 # ----------------------------------------------------------------------- what cannot be trained
 
-HARMLESS = CALLS | {"ReadVariableOp", "VarHandleOp", "Placeholder", "NoOp"}
+HARMLESS = CALLS | {"ReadVariableOp", "VarHandleOp", "Placeholder", "NoOp", "PrintV2", "Assert"}
 
 
-def check(model, classes):
-    """Raise InputError, naming the layer, if a network cannot be trained as it is written."""
-    if graph.functional(model) is None:
-        raise InputError("build_model returns a model with a `call` of its own; it must return "
-                         "keras.Model(inputs, outputs) or keras.Sequential")
-    inputs, outputs = graph.functional(model).inputs, graph.functional(model).outputs
-    if len(inputs) != 1 or inputs[0].shape[0] is not None or (
-            [x.shape for x in outputs] != [(None, classes)]):
-        shapes = ", ".join(str(x.shape) for x in outputs)
-        raise InputError(f"build_model must take one batch of images, of any number, and return "
-                         f"logits (None, {classes}), not {shapes} of {len(inputs)} inputs")
+def check(model, input_shape, classes):
+    """Raise InputError, naming the layer, if a network cannot be trained as it is written.
+
+    input_shape: (height, width, channels) of the images; classes: how many there are.
+    """
+    own = graph.functional(model)
+    if own is None or not isinstance(own._outputs_struct, keras.KerasTensor):
+        raise InputError("build_model must return keras.Model(images, logits), without a `call` of "
+                         "its own, or a keras.Sequential that begins with keras.Input")
+    inputs, outputs = own.inputs, own.outputs
+    taken, given = ([x.shape for x in tensors] for tensors in (inputs, outputs))
+    if taken != [(None, *input_shape)] or given != [(None, classes)]:
+        raise InputError(f"build_model must take images {(None, *input_shape)} and return logits "
+                         f"(None, {classes}); it takes {', '.join(map(str, taken))} and returns "
+                         f"{', '.join(map(str, given))}")
+    if inputs[0].dtype != "float32":
+        raise InputError(f"images are float32: keras.Input must not ask for {inputs[0].dtype}")
+    for variable in model.variables:
+        if "float" in variable.dtype and variable.dtype != "float32":
+            raise InputError(f"{variable.path} is {variable.dtype}, weights must be float32; for "
+                             "half the precision in what is computed use dtype=\"mixed_bfloat16\"")
     last = graph.node_of(model, outputs[0])
     name = getattr(getattr(last.operation, "activation", None), "__name__", "")
     for kind in ("softmax", "sigmoid"):
@@ -349,7 +373,7 @@ def check(model, classes):
             raise InputError(f"{_title(last)} ends in {kind}, which the loss applies itself; let "
                              "build_model return logits, without it")
     if any(_is_foreign(node) for node in _all_nodes(model)):
-        _check_traced(model, inputs[0].shape[1:])
+        _check_traced(model, input_shape)
 
 
 def _all_nodes(model):
@@ -401,28 +425,81 @@ def _check_traced(model, shape):
                                  f"{first_line(error)}") from error
             kinds = [op.type for op in traced.get_operations()[before:]] + sum(
                 (ops for name, ops in functions(traced).items() if name not in known), [])
-            _refuse(node, kinds, traced.external_captures[captured:])
-            return [output]
-
-        def _refuse(node, kinds, captures):
             for kind in kinds:
                 definition = op_def_registry.get(kind)
                 if definition is not None and definition.is_stateful and kind not in HARMLESS:
-                    raise InputError(
-                        f"{_title(node)} draws random numbers or changes its state in training "
-                        f"({kind}), which a resumed run could not repeat; use Dropout, "
-                        "SpatialDropout or GaussianNoise, or leave it out")
-            if any(x.dtype == tf.resource and id(x) not in variables for x in captures):
+                    _refuse_random(node, kind)
+            if any(x.dtype == tf.resource and id(x) not in variables
+                   for x in traced.external_captures[captured:]):
                 raise InputError(f"{_title(node)} uses a variable that Keras does not know of and "
                                  "that no checkpoint would hold; make it with add_weight")
+            for symbol, x in zip(node.outputs, keras.tree.flatten(output)):
+                if symbol.shape[:1] == (None,) and (x.shape[0] or 0) % TRIAL:
+                    raise InputError(f"{_title(node)} gives {x.shape[0]} rows for {TRIAL} images; "
+                                     "it must give as many for each image")
+            return [output]
         output, = graph.functional(model).outputs
         values, = graph.walk(model, [inputs], apply)
         return values[id(output)]
     variables = {id(v.value.handle) for v in model.variables}
     tf.function(compute, autograph=False).get_concrete_function(
-        tf.TensorSpec((2, *shape), tf.float32))
+        tf.TensorSpec((TRIAL, *shape), tf.float32))
+    for node in filter(_is_foreign, _all_nodes(model)):
+        _try(node)
     for layer in graph.layers(model):
         layer._losses.clear()
+
+
+TRIAL = 7  # images that a foreign operation is tried with
+
+
+def _refuse_random(node, how):
+    raise InputError(f"{_title(node)} draws random numbers or changes its state in training "
+                     f"({how}), which a resumed run could not repeat; use Dropout, SpatialDropout "
+                     "or GaussianNoise, or leave it out")
+
+
+def _try(node):
+    """Compute a foreign operation of random numbers: twice, and in parts if it says that it can."""
+    if any(None in x.shape[1:] or x.shape[:1] != (None,) for x in node.input_tensors):
+        return
+    layer, rng = node.operation, np.random.default_rng(0)
+    inputs = [tf.cast(rng.normal(size=(TRIAL, *x.shape[1:])), x.dtype) for x in node.input_tensors]
+
+    def call(*inputs):
+        args, kwargs = node.arguments.fill_in(dict(zip(map(id, node.input_tensors), inputs)))
+        return keras.tree.flatten(graph.call(layer, args, kwargs, training=True))
+
+    def differ(one, other):
+        return any(a.shape != b.shape or not np.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True)
+                   for a, b in zip(map(np.asarray, one), map(np.asarray, other), strict=True))
+    whole = []
+    for seed in (1, 2):
+        np.random.seed(seed)
+        random.seed(seed)
+        whole.append(call(*inputs))
+    if differ(*whole):
+        _refuse_random(node, "of NumPy or Python")
+    kind = kind_of(node)
+    if kind == "joined":
+        return
+    losses = [loss for own in layer._flatten_layers() for loss in own._losses]
+    if losses:
+        raise InputError(f"{_title(node)} adds a loss, of which its parts know nothing: leave out "
+                         "image_by_image and on_parts")
+    parts = [tf.split(x, [4, 3]) for x in inputs]
+    try:
+        if kind == "rule":
+            joined = [tf.concat(layer.on_parts(*parts), axis=0)]
+        else:
+            joined = [tf.concat(pair, axis=0) for pair in zip(*(call(*own) for own in zip(*parts)))]
+        wrong = differ(whole[0], joined)
+    except Exception as error:
+        raise InputError(f"{_title(node)} cannot be computed in parts: {first_line(error)}"
+                         ) from error
+    if wrong:
+        raise InputError(f"{_title(node)} gives the parts of a batch something else than the whole; "
+                         "leave out image_by_image, or mend on_parts")
 
 
 # ------------------------------------------------------------------------------------ evaluation
@@ -442,7 +519,7 @@ def measure_statistics(model, inputs):
             if kind_of(node) == "model":
                 return [compute(_tensors(node, calls[0])[0], layer)]
             if type(layer) in BATCH_NORM and layer.trainable:
-                x = tf.cast(kwargs.get("of", args[0]), tf.float32)
+                x = tf.cast(_tensors(node, calls[0])[-1], tf.float32)  # `of`, if it is given
                 mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
                 found.setdefault(layer, []).append((mean, variance))
                 layer.moving_mean.assign(mean)

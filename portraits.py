@@ -269,6 +269,10 @@ def draw_diagnosis(network):
     dead = np.flatnonzero(activations.max((0, 1, 2)) <= 0)
     pairs = analyses.near_duplicates(activations)
     order, limit = np.argsort(-norms), np.abs(kernel).max()
+    dense = [analyses.outputs(network.model, [x], images)[0]
+             for x in network.stages.values() if len(x.shape) == 2]
+    units = [y.shape[1] for y in dense]
+    unused = [int((y.max(0) <= 0).sum()) for y in dense]  # positive on no test image
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
     own = [as_signed(kernel[..., i]) for i in order]
     common = [plt.cm.RdBu_r(kernel[..., i].mean(2) / (2 * limit) + 0.5)[..., :3] for i in order]
@@ -277,10 +281,13 @@ def draw_diagnosis(network):
     axes[2].bar(range(len(order)), norms[order])
     axes[2].set(xlabel="filter, by norm", ylabel="Euclidean norm of the kernel",
                 title=f"{len(dead)} dead, {len(pairs)} near-duplicate pairs; the largest norm is "
-                f"{norms.max() / np.median(norms):.1f} medians")
+                f"{norms.max() / np.median(norms):.1f} medians" + "".join(
+                    f"\ndense layer: {a:,} of {b:,} units positive on no test image"
+                    for a, b in zip(unused, units)))
     axes[2].title.set_fontsize(9)
     figure.suptitle(f"{network.name}: first-layer filters, {network.data.title}")
-    return figure, dict(kernel=kernel, norms=norms, dead=dead, near_duplicates=np.array(pairs))
+    return figure, dict(kernel=kernel, norms=norms, dead=dead, near_duplicates=np.array(pairs),
+                        dense_units=np.array(units), dense_unused=np.array(unused))
 
 
 def draw_correspondence(network, count=20, trials=5):

@@ -88,9 +88,11 @@ CELLS_OF_KERAS = {  # our cells step by step
 def step_by_step(node, sequence):
     """A Keras cell with the weights of a recurrent node, or None if there is no such cell."""
     layer = node.operation
-    if isinstance(layer, keras.layers.RNN):
+    if len(node.input_tensors) > 1 or len(node.outputs) > 1:  # states or masks given, states taken
+        return None
+    if type(layer) in (keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU):
         return layer.cell
-    if not isinstance(layer, Recurrent) or layer.cell not in CELLS_OF_KERAS:
+    if type(layer) is not Recurrent or layer.cell not in CELLS_OF_KERAS:
         return None
     cell = CELLS_OF_KERAS[layer.cell](layer.units)
     cell.build(sequence[:, 0].shape)
@@ -108,8 +110,8 @@ def norms_over_time(model, inputs, labels):
     made of c_t, so that the gradient by way of c_(t+1) is in the memory's and not in the state's.)
     A gradient that shrinks towards the first step is vanishing, one that grows is exploding.
     Computed with Keras's cells, step by step, and from there on to the loss by the network's own
-    graph. Empty where no layer reads the image as one sequence, where two directions are read, and
-    for cells that Keras has not.
+    graph. Empty where no layer reads the image as one sequence, or the last of them is not one of
+    ours, SimpleRNN, LSTM or GRU, or is given or gives states.
     """
     kinds = Recurrent, keras.layers.RNN, keras.layers.Bidirectional
     recurrent = [node for node in graph.nodes(model) if isinstance(node.operation, kinds)]
@@ -119,7 +121,7 @@ def norms_over_time(model, inputs, labels):
         (args, kwargs), layer = calls[0], node.operation
         if not recurrent or node is not recurrent[-1]:
             return [graph.call(layer, args, kwargs, training=False)]
-        sequence = tf.cast(args[0], tf.float32)
+        sequence = tf.cast((*args, *kwargs.values())[0], tf.float32)
         cell = step_by_step(node, sequence)
         if cell is None:
             return [graph.call(layer, args, kwargs, training=False)]

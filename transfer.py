@@ -139,9 +139,9 @@ def fit_svm(strength, features, labels, tolerance=1e-4, most=500):
 
 def fit_head(head, strength, features, labels):
     """A "softmax" or "svm" of a strength of regularisation, fitted to its solver's tolerance."""
-    if head == "softmax":
-        return LogisticRegression(C=strength, max_iter=2000).fit(features, labels)
-    return fit_svm(strength, features, labels)
+    fit = {"softmax": lambda: LogisticRegression(C=strength, max_iter=2000).fit(features, labels),
+           "svm": lambda: fit_svm(strength, features, labels)}[head]
+    return fit()
 
 
 def evaluate_head(head, strengths, train, validation, test):

@@ -120,7 +120,7 @@ def load_digits(data="auto", data_dir="data"):
 
 
 def _drawn(kind):
-    arrays, classes = synthetic.patterns() if kind == "patterns" else synthetic.digits()
+    arrays, classes = {"patterns": synthetic.patterns, "digits": synthetic.digits}[kind]()
     return Images("synthetic", f"SYNTHETIC stand-in, drawn {kind} ({_sizes(arrays[0], arrays[2])})",
                   classes, *arrays)
 

@@ -15,6 +15,7 @@ from cifar_lenet5 import (
     build_model,
     cross_entropy,
     evaluate,
+    make_train_block,
     train_step,
 )
 from optimizers import create_slots
@@ -57,6 +58,15 @@ def test_network_follows_data_and_flags():
     assert model.output.shape == (None, 4)
     without = build_model((28, 28, 1), 10, dataclasses.replace(Config(), units=0))
     assert without.count_params() == 832 + 51_264 + 3136 * 10 + 10
+
+
+@pytest.mark.parametrize("option, value", [("activation", "gelu"), ("batch_norm", "layer"),
+                                           ("precision", "float16")])
+def test_an_unknown_option_is_no_other(option, value):
+    with pytest.raises(KeyError, match=value):
+        build_model((8, 8, 1), 3, dataclasses.replace(TINY, **{option: value}))
+    with pytest.raises(KeyError, match="hinge"):
+        cross_entropy(tf.ones((1, 2)), tf.ones((1, 2)), "hinge")
 
 
 def test_pooling_before_the_rectifier_changes_nothing():
@@ -308,6 +318,22 @@ def test_cutout_hides_one_square():
     for hole in holes[:20]:
         rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
         assert hole.sum() == len(rows) * len(columns) and len(rows) <= 4
+
+
+@pytest.mark.parametrize("standardize, expected", [(True, 0.0), (False, 51 / 255)])
+def test_cutout_shows_the_mean(standardize, expected):
+    """In a batch all of which is hole, the network is trained on the training pixels' mean."""
+    config = dataclasses.replace(TINY, cutout=99, standardize=standardize, dropout=0.0)
+    data = np.zeros((12, 8, 8, 1), np.uint8)
+    data[::2] = 102
+    mean, std = moments(data) if standardize else (0.0, 1.0)
+    model = build_model((8, 8, 1), 3, config)
+    slots = create_slots("adam", [v.value for v in model.trainable_variables])
+    block = make_train_block(model, slots, config, mean, std, tf.constant(data),
+                             tf.zeros(12, tf.int32))
+    loss, = block(np.arange(6, dtype=np.int32)[None], np.float32([0]), 0).numpy()
+    logits = model(np.full((1, 8, 8, 1), expected, np.float32))
+    assert loss == pytest.approx(float(cross_entropy(tf.one_hot([0], 3), logits)[0]), rel=1e-5)
 
 
 def test_tiles():

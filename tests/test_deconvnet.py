@@ -201,6 +201,8 @@ def test_known_gratings_come_back():
     (L.AveragePooling2D(2, name="odd"), "odd"), (L.Activation("tanh", name="odd"), "tanh"),
     (L.Conv2D(4, 3, dilation_rate=2, name="odd"), "dilated"),
     (L.ReLU(max_value=6, name="odd"), "odd"),
+    (lambda x: keras.activations.relu(x, max_value=6), "re_lu"),
+    (lambda x: keras.activations.gelu(x), "gelu"),
     (L.DepthwiseConv2D(3, name="odd"), "odd"), (L.Conv2D(4, 3, groups=2, name="odd"), "grouped")])
 def test_foreign_layers_raise_and_are_named(layer, word):
     x = keras.Input((8, 8, 2))

@@ -82,3 +82,11 @@ def test_command(tmp_path):
     assert (status, err) == (0, "") and out.count("\n\n") == 1
     assert_one_line(run("visualize.py", "findings", tmp_path / "curves.npz"), "statistics.npz")
     assert_one_line(run("visualize.py", "findings", tmp_path / "occlusion.npz"), "is not there")
+
+
+def test_dense_units_that_are_never_used_are_counted(tmp_path):
+    numbers = NUMBERS["diagnose"] | {"dense_units": np.array([1024]), "dense_unused": np.array([41])}
+    np.savez(tmp_path / "diagnose.npz", **numbers)
+    heading, _, row = tabulate(tmp_path / "diagnose.npz").splitlines()
+    assert heading.endswith("| dense units positive on no test image |")
+    assert row == "| 3 | 1 | 0 | 0.5 | 2.5 | 41 of 1,024 |"

@@ -17,7 +17,7 @@ from layers import BatchNormalization, Bias
 from parallel import Batch, check, forward, loss_and_gradients, measure_statistics
 from recurrent import Recurrent, Sweeps
 from runs import InputError
-from summaries import norms_over_time
+from summaries import log_inside, norms_over_time
 
 L, ops = keras.layers, keras.ops
 SHAPE, CLASSES = (8, 8, 1), 3
@@ -83,6 +83,52 @@ class OnParts(L.Layer):
         return [x - mean for x in parts]
 
 
+class Maximum(keras.Operation):
+    """It has the name of one that acts on each number by itself, and does not."""
+
+    def call(self, x):
+        return x - ops.mean(x)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+class PerImageLoss(L.Layer):
+    def call(self, x):
+        self.add_loss(tf.reduce_mean(x, [1, 2, 3]))
+        return x
+
+
+class DeclaredWrongly(Declared):
+    image_by_image = True
+
+    def call(self, x):
+        return x - tf.reduce_mean(x, 0)
+
+
+class DeclaredLoss(Declared):
+    image_by_image = True
+
+    def call(self, x):
+        self.add_loss(tf.reduce_sum(x))
+        return x
+
+
+class RandomOnParts(OnParts):
+    def on_parts(self, parts):
+        return [x + tf.random.normal(x.shape) for x in parts]
+
+
+class OnePart(OnParts):
+    def on_parts(self, parts):
+        return parts[:1]
+
+
+class NumpyRandom(L.Layer):
+    def call(self, x):
+        return x * np.random.rand()
+
+
 def mean_cell(x, W, U, b):
     """A cell of a student's own: Elman's network, half as fast."""
     return rnn(0.5 * x, W, U, b)[0], lambda *dh: [
@@ -126,6 +172,9 @@ EDITS = {
         L.Dense(6, activation="tanh", name="hidden")(L.Flatten()(x))),
     "activation of one's own": lambda x: head(conv(x, activation=lambda v: v / tf.norm(v))),
     "gelu on a tensor": lambda x: head(keras.activations.gelu(conv(x))),
+    "every activation on a tensor": lambda x: head(sum(
+        f(conv(x)) for f in (keras.activations.relu, keras.activations.silu, ops.softplus, ops.relu6,
+                             ops.hard_shrink, keras.activations.tanh, ops.sigmoid))),
     "elu, prelu, selu": lambda x: head(L.ELU()(L.PReLU()(L.Activation("selu")(conv(x))))),
     "x + y": lambda x: head(L.ReLU()(residual(x))),
     "2 * images - 1": lambda x: head(conv(2 * x - 1)),
@@ -148,6 +197,18 @@ EDITS = {
         L.UpSampling2D()(conv(x))))),
     "global pooling": lambda x: L.Dense(CLASSES)(L.GlobalAveragePooling2D()(conv(x))),
     "attention": lambda x: head(L.MultiHeadAttention(2, 4)(rows(x), rows(x))),
+    "attention over the batch": lambda x: head(L.MultiHeadAttention(
+        1, 4, attention_axes=(0,))(conv(x), conv(x))),
+    "attention with a regularizer": lambda x: head(L.MultiHeadAttention(
+        2, 4, activity_regularizer="l2")(rows(x), rows(x))),
+    "attention between images": lambda x: L.Dense(CLASSES)(L.AdditiveAttention()(
+        [L.Flatten()(x), L.Dense(64)(L.Flatten()(x))])),
+    "softmax over the batch, in time": lambda x: head(L.TimeDistributed(L.Softmax(axis=-2))(
+        rows(x))),
+    "softmax of one number an image": lambda x: L.Dense(CLASSES)(ops.expand_dims(
+        L.Activation("softmax")(ops.squeeze(L.Dense(1)(L.Flatten()(x)), -1)), -1)),
+    "an operation of one's own": lambda x: head(Maximum()(conv(x))),
+    "one that adds a loss for each image": lambda x: head(PerImageLoss()(x)),
     "kernel regularizer": lambda x: head(conv(x, kernel_regularizer="l2", bias_regularizer="l1")),
     "activity regularizer": lambda x: head(conv(x, activity_regularizer="l2")),
     "activity regularizer of all": lambda x: head(L.Activation(
@@ -224,13 +285,13 @@ def keras_loss_and_gradients(model, x, targets, seed):
     with tf.GradientTape() as tape:
         logits = model(x, training=True)
         loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
-        loss += sum(model.losses)
+        loss += sum(tf.reduce_sum(tf.cast(own, tf.float32)) for own in model.losses)
     return loss, tape.gradient(loss, [v.value for v in model.trainable_variables])
 
 
 def assert_same(model, sizes, seed=(3, 4), tolerance=2e-5):
     """Loss and gradients of parts of a batch are Keras's of the whole, relative to the largest."""
-    check(model, CLASSES)
+    check(model, SHAPE, CLASSES)
     rng = np.random.default_rng(1)
     x = tf.constant(rng.normal(0.3, 1, (sum(sizes), *SHAPE)), tf.float32)
     targets = tf.one_hot(rng.integers(0, CLASSES, sum(sizes)), CLASSES)
@@ -320,6 +381,15 @@ REFUSED = {  # edit, words of the line
     "a state": (lambda x: head(Stateful()(x)), ["Stateful", "state"]),
     "an unknown variable": (lambda x: head(L.Lambda(lambda v: HIDDEN * v)(x)),
                             ["Lambda", "add_weight"]),
+    "numpy's random numbers": (lambda x: head(NumpyRandom()(x)), ["NumpyRandom", "NumPy"]),
+    "declared wrongly": (lambda x: head(DeclaredWrongly()(x)), ["DeclaredWrongly", "parts"]),
+    "declared, and adds a loss": (lambda x: head(DeclaredLoss()(x)), ["DeclaredLoss", "loss"]),
+    "random on parts": (lambda x: head(RandomOnParts()(x)), ["RandomOnParts", "on_parts"]),
+    "fewer parts": (lambda x: head(OnePart()(x)), ["OnePart"]),
+    "another number of rows": (lambda x: head(ops.pad(ops.diff(conv(x), axis=0), (
+        (1, 0), (0, 0), (0, 0), (0, 0)))), ["diff", "6 rows for 7"]),
+    "float64": (lambda x: head(conv(x, dtype="float64")), ["conv2d/kernel", "float64", "mixed"]),
+    "all of bfloat16": (lambda x: head(L.BatchNormalization(dtype="bfloat16")(x)), ["bfloat16"]),
     "batch norm over rows": (lambda x: head(norm(axis=1)(conv(x))), ["axis"]),
     "batch renorm": (lambda x: head(norm(renorm=True)(conv(x))), ["renorm"]),
     "a mask": (lambda x: L.Dense(CLASSES)(L.LSTM(4)(L.Dropout(0.2)(L.Masking()(rows(x))))),
@@ -336,15 +406,32 @@ REFUSED = {  # edit, words of the line
 def test_what_cannot_be_trained_is_refused_and_named(name):
     edit, words = REFUSED[name]
     with pytest.raises(InputError) as error:
-        check(build(edit), CLASSES)
+        check(build(edit), SHAPE, CLASSES)
     assert "\n" not in str(error.value) and all(word in str(error.value) for word in words)
+
+
+def test_whole_numbers_for_images_are_refused():
+    x = keras.Input(SHAPE, dtype="int32")
+    with pytest.raises(InputError, match="float32.*int32"):
+        check(keras.Model(x, head(x)), SHAPE, CLASSES)
+
+
+def test_losses_of_half_the_precision_are_added():
+    model = build(lambda x: head(conv(x, dtype="mixed_bfloat16", activity_regularizer="l2")))
+    assert_same(model, [4, 3], tolerance=0.05)
 
 
 def test_a_model_with_a_call_of_its_own_is_refused():
     x = keras.Input(SHAPE)
     with pytest.raises(InputError, match="call"):
-        check(OwnModel(x, head(x)), CLASSES)
-    check(keras.Sequential([x, L.Flatten(), L.Dense(CLASSES)]), CLASSES)
+        check(OwnModel(x, head(x)), SHAPE, CLASSES)
+    for model in (keras.Model(x, [head(x)]), keras.Sequential([L.Flatten(), L.Dense(CLASSES)])):
+        with pytest.raises(InputError, match="must return"):
+            check(model, SHAPE, CLASSES)
+    model = keras.Sequential([x, L.Flatten(), L.Dense(CLASSES)])
+    check(model, SHAPE, CLASSES)
+    with pytest.raises(InputError, match=r"images \(None, 9, 8, 1\).*takes \(None, 8, 8, 1\)"):
+        check(model, (9, 8, 1), CLASSES)
 
 
 # ---------------------------------------------------------------------------- what it is made of
@@ -390,6 +477,14 @@ def test_statistics_of_a_layer_used_twice_are_the_mean_of_its_uses():
     np.testing.assert_allclose(layer.moving_variance[0], (variance + 1) / 2, rtol=1e-4)
 
 
+@pytest.mark.parametrize("call", [lambda n, p, m: n(p, of=m), lambda n, p, m: n(p, m)])
+def test_statistics_are_of_what_is_not_pooled(call):
+    model = build(lambda x: head(call(BatchNormalization(name="n"), L.MaxPooling2D()(x), x)))
+    x = tf.constant(np.random.default_rng(0).normal(3, 2, (9, *SHAPE)), tf.float32)
+    measure_statistics(model, x)
+    np.testing.assert_allclose(model.get_layer("n").moving_mean[0], np.mean(x), rtol=1e-4)
+
+
 def test_frozen_statistics_stay():
     model = build(lambda x: head(L.BatchNormalization(trainable=False)(x)))
     measure_statistics(model, tf.ones((4, *SHAPE)))
@@ -419,7 +514,10 @@ def test_norms_over_time_take_the_true_path(after):
 @pytest.mark.parametrize("layer, kinds", [
     (lambda: L.LSTM(4), {"state", "gradient", "memory", "memory_gradient"}),
     (lambda: L.GRU(4), {"state", "gradient"}), (lambda: L.Bidirectional(L.GRU(4)), set()),
-    (lambda: Recurrent("mean", 4), set()), (lambda: L.Flatten(), set())])
+    (lambda: Recurrent("mean", 4), set()), (lambda: L.Flatten(), set()),
+    (lambda: L.RNN(L.StackedRNNCells([L.LSTMCell(3), L.LSTMCell(4)])), set()),
+    (lambda: lambda x: L.LSTM(4, return_state=True)(x)[0], set()),
+    (lambda: lambda x: L.GRU(4)(sequences=x), {"state", "gradient"})])
 def test_norms_over_time_of_any_network(layer, kinds):
     model = build(lambda x: L.Dense(CLASSES)(layer()(rows(x))))
     assert set(norms_over_time(model, tf.ones((2, *SHAPE)), np.array([0, 1]))) == kinds
@@ -432,8 +530,31 @@ def test_a_description_tells_networks_apart():
     assert described() == described(dtype="mixed_bfloat16", kernel_initializer="zeros")
     for other in ({"strides": 2}, {"activation": "relu"}, {"dilation_rate": 2}):
         assert described() != described(**other)
-    one, other = (graph.describe(build(lambda x, k=k: head(k * conv(x)))) for k in (1, 2))
-    assert one != other
+    table = np.arange(32.0).reshape(8, 4).astype(np.float32)
+    for edit, values in ((lambda x, k: head(k * conv(x)), (1, 2)),
+                         (lambda x, k: head(keras.activations.leaky_relu(conv(x), k)), (0.1, 0.3)),
+                         (lambda x, k: head(ops.clip(x, 0, k)), (1, 6)),
+                         (lambda x, k: head(ops.flip(x, axis=k)), (1, 2)),
+                         (lambda x, k: head(conv(x) + k * table), (1, 2)),
+                         (lambda x, k: head(L.Lambda(lambda v: k * v)(x)), (1, 2)),
+                         (lambda x, k: head(conv(x, activation=lambda v: v * k)), (1, 2))):
+        same, again, other = (graph.describe(build(lambda x, k=k, edit=edit: edit(x, k)))
+                              for k in (values[0], *values))
+        assert same == again != other
+
+
+def test_weights_and_slots_have_names_of_their_own():
+    class Outer(L.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.inner = L.Dense(2, name="dense")
+
+        def call(self, x):
+            return self.inner(x)
+    model = build(lambda x: L.Dense(CLASSES, name="dense")(Outer(name="m")(L.Flatten()(x))))
+    weights = graph.name_weights(model.weights)
+    assert set(weights) == {"m/dense/kernel", "m/dense/bias", "dense/kernel", "dense/bias"}
+    assert not set(weights) & {f"m//{name}" for name in weights}
 
 
 def test_stages_are_activations_whatever_their_names():
@@ -443,3 +564,20 @@ def test_stages_are_activations_whatever_their_names():
     linear = build(lambda x: L.Dense(CLASSES)(L.Flatten()(conv(x, name="only"))))
     assert list(graph.stages(linear)) == ["only"] and graph.first_convolution(linear).filters == 4
     assert graph.first_convolution(build(EDITS["no convolution"])) is None
+
+
+class Records:
+    def writer(self, part):
+        return tf.summary.create_noop_writer()
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_what_is_inside_is_recorded_whatever_the_network(name):
+    model = build(EDITS[name])
+    log_inside(Records(), 0, model, tf.ones((3, *SHAPE)), np.array([0, 1, 2]))
+    names = graph.name_weights(model.weights)
+    assert len(names) == len(model.weights)
+    graph.assign(names, {name: v.numpy() for name, v in names.items()}, "itself")
+    with pytest.raises(InputError, match="itself is of another network: more"):
+        graph.assign(names, {name: v.numpy() for name, v in names.items()} | {"more": np.ones(1)},
+                     "itself")

@@ -157,3 +157,22 @@ def test_sweeps_are_keras_layers_along_columns_then_rows(cell):
         read = np.stack([both_ways(layer.down, layer.up, patches[:, j]) for j in range(3)], axis=1)
         theirs = np.stack([both_ways(layer.right, layer.left, row) for row in read])
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_an_unknown_cell_is_no_other():
+    with pytest.raises(ValueError, match="'lstn'"):
+        Recurrent("lstn", 4)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_bidirectional_takes_our_layers(cell):
+    """Keras's wrapper over ours is Keras's wrapper over Keras's layer."""
+    mine = keras.layers.Bidirectional(Recurrent(cell, 5, return_sequences=True, seed=2))
+    theirs = keras.layers.Bidirectional(KERAS[cell](5, return_sequences=True))
+    x = np.random.default_rng(0).normal(size=(3, 7, 4)).astype(np.float32)
+    theirs.build(x.shape)
+    mine.build(x.shape)
+    theirs.set_weights(mine.get_weights())
+    np.testing.assert_allclose(mine(x), theirs(x), rtol=1e-5, atol=1e-6)
+    copy = Recurrent.from_config(mine.forward_layer.get_config())
+    assert (copy.cell, copy.units, copy.seed, copy.go_backwards) == (cell, 5, 2, False)

@@ -114,7 +114,7 @@ REFUSED = {
     "half a config.json": (cut(f"{RUN}/config.json"), DRAW, ["config.json"]),
     "a list where a number should be": (option("units", [4]), DRAW, ["config.json"]),
     "a word where numbers should be": (option("filters", "many"), DRAW, ["config.json"]),
-    "weights of another shape": (option("units", 5), DRAW, ["hidden/kernel"]),
+    "another network than was trained": (option("units", 5), DRAW, ["build_model", "units=4", "5"]),
     "deleted checkpoints": (remove(f"{RUN}/checkpoints/*"), DRAW, ["no checkpoint"]),
     "damaged checkpoints": (cut(f"{RUN}/checkpoints/*"), DRAW, ["checkpoint"]),
     "snapshots that were not made": (remove(f"{RUN}/snapshots"),

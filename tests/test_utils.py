@@ -344,6 +344,32 @@ def test_mnist(real_data):
     assert (len(train), len(validation)) == (55000, 5000)
 
 
+def test_small_classes_keep_an_image_for_validation():
+    """Of two images one is held out; the only one of a class is for training."""
+    labels = np.array([0] * 50 + [1] * 2 + [2] + [3] * 4)
+    train, validation = utils.split_validation(labels, 0.1)
+    assert np.bincount(labels[validation], minlength=4).tolist() == [5, 1, 0, 1]
+    assert np.bincount(labels[train], minlength=4).tolist() == [45, 1, 1, 3]
+    assert not len(utils.split_validation(labels, 0)[1])
+
+
+def test_a_run_says_which_class_has_no_validation_image(tmp_path, capsys):
+    folder = class_folders(tmp_path / "mine")
+    config = cifar_lenet5.Config(data=str(folder), validation_fraction=0.5)
+    cifar_lenet5.load(config)
+    assert "no validation image of lone" in capsys.readouterr().out
+
+
+def class_folders(folder):
+    for part in ("train", "test"):
+        for name, count in (("many", 4), ("lone", 1)):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(np.full((4, 4), 30 * i + 9, np.uint8)).save(
+                    folder / part / name / f"{i}.png")
+    return folder
+
+
 def test_own_idx_files(tmp_path):
     data = utils.load_digits(str(idx_folder(tmp_path / "mine")))
     assert (data.train_images[0, 1, :, 0].tolist() == [5, 6, 7, 8, 9]

@@ -140,6 +140,8 @@ def test_every_scalar_of_others_is_drawn():
     (("", "val_loss"), ("loss", "step", "validation")), (("", "trainAcc"), ("accuracy", "step",
                                                                            "train")),
     (("", "Loss/test"), ("loss", "step", "test")), (("", "lossless"), ("lossless", "step", "")),
+    (("run_test", "train_loss"), ("loss", "step", "train")), (("", "VALLoss"), (
+        "loss", "step", "validation")), (("eval", "loss"), ("loss", "step", "validation")),
     (("", "loss_scale"), ("loss_scale", "step", "")), (("test", "top1"), ("top1", "step", "test"))])
 def test_names_say_what_a_scalar_is(key, expected):
     assert scalars({key: scalar(1.0)}) == {key: expected}
@@ -176,6 +178,11 @@ def test_a_run_of_another_tool_beside_ours():
 def test_seeds_are_averaged_as_far_as_all_reach():
     figure, numbers = plot_curves({"a-seed0": series([3.0, 2.0, 1.0]), "a-seed1": series([1.0, 4.0])})
     assert numbers["a/train/batch/loss"][:, :2].tolist() == [[0, 2], [10, 3]]
+    late = {("", "acc"): scalar(60, 80, steps=(1, 2))}  # and in per cent
+    figure, numbers = plot_curves({"a-seed0": {("", "acc"): scalar(0.1, 0.2, 0.4)}, "a-seed1": late})
+    np.testing.assert_allclose(numbers["a//acc"][:, :2], [[1, 0.4], [2, 0.6]])
+    with pytest.raises(NotDrawn, match="no steps of acc in common"):
+        plot_curves({"a-seed0": {("", "acc"): scalar(0.1)}, "a-seed1": late})
 
 
 def test_files_of_two_runs_in_one_folder_are_not_mixed(tmp_path):

@@ -1,0 +1,139 @@
+"""A student edits build_model: the scripts train, resume and draw what it says, or refuse it."""
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, assert_one_line, run
+
+SMALL = ("--data", "synthetic", "--steps", 60, "--batch", 16, "--evaluations", 2, "--filters", 4, 8,
+         "--units", 16, "--name", "a")
+BEGIN, END = "    x = images = keras.Input(input_shape, name=\"images\")\n", (
+    "    model = keras.Model(images, logits, name=\"lenet5\")\n")
+RUN = "logs/cifar_lenet5/a-seed0"
+
+MLP = """    x = keras.layers.Flatten()(images)
+    x = keras.layers.Dense(20, activation="relu")(x)
+    x = keras.layers.BatchNormalization()(x)
+    logits = keras.layers.Dense(classes)(keras.layers.Dense(12, activation="relu")(x))
+"""
+RESIDUAL = """    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(images)
+    x = keras.layers.MaxPooling2D(4)(x)
+    y = keras.layers.Conv2D(6, 3, padding="same")(keras.activations.gelu(x))
+    x = keras.layers.SpatialDropout2D(0.2)(x + y)
+    logits = keras.layers.Dense(classes)(keras.layers.Flatten()(keras.activations.relu(x)))
+"""
+SOFTMAX = """    x = keras.layers.Flatten()(images)
+    logits = keras.layers.Dense(classes, activation="softmax", name="end")(x)
+"""
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """A function: build_model's body -> the project's scripts with it, in tmp_path."""
+    for file in ROOT.glob("*.py"):
+        shutil.copy(file, tmp_path)
+
+    def edit(body):
+        source = (ROOT / "cifar_lenet5.py").read_text()
+        before, begin, rest = source.partition(BEGIN)
+        after = rest.partition(END)[2]
+        assert begin and after
+        (tmp_path / "cifar_lenet5.py").write_text(
+            before + begin.replace("x = ", "") + body + END + after)
+
+    def go(script, *words):
+        done = subprocess.run([sys.executable, script, *map(str, words)], cwd=tmp_path, text=True,
+                              capture_output=True, timeout=300)
+        return done.returncode, done.stdout, done.stderr
+    return edit, go, tmp_path
+
+
+def test_a_network_without_convolution_trains_records_and_draws_what_there_is(edited):
+    edit, go, here = edited
+    edit(MLP)
+    status, out, err = go("cifar_lenet5.py", *SMALL, "--steps", 300)
+    assert (status, err) == (0, "")
+    assert json.loads((here / RUN / "result.json").read_text())["test_accuracy"] > 0.3
+    status, out, err = go("visualize.py", "all", RUN)
+    assert (status, err) == (0, ""), err
+    drawn = {file.stem for file in (here / "figures" / "a-seed0").glob("*.png")}
+    assert drawn == {"curves", "invariance", "correspondence"}
+    said = [line for line in out.splitlines() if line.startswith("not drawn: ")]
+    assert all(any(name in line for line in said) for name in (
+        "filters", "time", "activations", "deconv", "evolution", "diagnose",
+        "occlusion"))
+    assert "no feature maps" in out and "no convolution" in out
+    assert_one_line(go("visualize.py", "occlusion", RUN), "nothing can be drawn", "feature maps")
+
+
+def test_a_residual_network_is_drawn_as_far_as_it_goes(edited):
+    edit, go, here = edited
+    edit(RESIDUAL)
+    assert go("cifar_lenet5.py", *SMALL)[::2] == (0, "")
+    status, out, err = go("visualize.py", "all", RUN)
+    assert (status, err) == (0, ""), err
+    drawn = {file.stem for file in (here / "figures" / "a-seed0").glob("*.png")}
+    assert {"curves", "filters", "activations", "statistics", "deconv_conv2d", "invariance",
+            "diagnose", "correspondence"} <= drawn
+    assert "not drawn: " in out and "no deconvnet rule" in out
+    with open(here / "figures" / "a-seed0" / "statistics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["layer"] for row in rows} == {"conv2d", "gelu", "re_lu"}
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(edited):
+    edit, go, here = edited
+    edit(SOFTMAX)
+    assert_one_line(go("cifar_lenet5.py", *SMALL), "'end'", "softmax", "logits")
+    assert not (here / "logs").exists()
+
+
+def test_a_run_of_another_network_is_neither_resumed_nor_drawn(edited):
+    edit, go, here = edited
+    edit(MLP)
+    assert go("cifar_lenet5.py", *SMALL)[::2] == (0, "")
+    (here / RUN / "result.json").unlink()  # as if it had been interrupted
+    before = sorted((here / RUN).rglob("*"))
+    edit(MLP.replace('activation="relu"', 'activation="tanh"', 1))  # the same weights
+    for words in (("cifar_lenet5.py", *SMALL, "--resume"), ("visualize.py", "invariance", RUN)):
+        assert_one_line(go(*words), "dense", "relu", "tanh")
+    assert sorted((here / RUN).rglob("*")) == before
+    edit(MLP)
+    assert go("cifar_lenet5.py", *SMALL, "--resume")[::2] == (0, "")
+
+
+def test_a_seed_gives_the_same_network_again_without_seeds_in_it(edited):
+    edit, go, here = edited
+    edit(MLP)
+    kernels = []
+    for name in ("b", "c"):
+        assert go("cifar_lenet5.py", *SMALL[:-1], name, "--steps", 1)[::2] == (0, "")
+        with np.load(sorted((here / f"logs/cifar_lenet5/{name}-seed0/checkpoints").iterdir())[-1]
+                     ) as arrays:
+            kernels.append(arrays["dense/kernel"])
+    np.testing.assert_array_equal(*kernels)
+
+
+def test_transfer_trains_the_edited_network_from_scratch(edited):
+    edit, go, here = edited
+    edit(MLP)
+    assert go("cifar_lenet5.py", *SMALL)[::2] == (0, "")
+    status, out, err = go("transfer.py", RUN, "--data", "synthetic", "--per-class", 2,
+                          "--scratch-steps", 3)
+    assert (status, err) == (0, ""), err
+    result = json.loads(next((here / "logs/transfer").rglob("result.json")).read_text())
+    assert {"test_accuracy/softmax/dense/2", "test_accuracy/svm/dense_2/2",
+            "test_accuracy/scratch/2"} <= set(result)
+
+
+def test_a_finished_run_is_resumed_with_its_own_options_only(tmp_path):
+    words = ("cifar_lenet5.py", *SMALL[:2], "--steps", 2, "--batch", 4, "--filters", 2, "--units", 2,
+             "--evaluations", 1, "--logs", tmp_path, "--name", "x")
+    assert run(*words)[0] == 0
+    status, out, err = run(*words, "--resume")
+    assert status == 0 and "is finished" in out
+    assert_one_line(run(*words, "--resume", "--rate", 0.5), "is finished", "rate=0.002", "0.5")
