@@ -150,7 +150,7 @@ def draw_panel(axis, panel, unit, curves, events, colours, by, batch, smoothed):
     own = all(key in OWN for _, _, key, _ in curves)
     numbers, halfway, styles = {}, [], {}  # error rates (%) in the middle of each accuracy's curve
 
-    def curve(name, key):
+    def curve(name, key, width):
         """(x, values, x where they are not finite) of a run."""
         steps, seconds, values = events[name][key]
         images = 1 if unit == "epoch" else (batch or {}).get(name, 1)
@@ -160,11 +160,12 @@ def draw_panel(axis, panel, unit, curves, events, colours, by, batch, smoothed):
         finite = np.isfinite(values)
         if panel == "accuracy" and (values[finite] > 1.5).any():  # per cent
             values = values / 100
-        width = len(values) // 50 if smoothed else 1
         return x[finite], smooth(values[finite], width) if finite.any() else values[finite], (
             x[~finite])
     for group, names, key, kind in curves:
-        drawn = [curve(name, key) for name in names if key in events[name]]
+        having = [name for name in names if key in events[name]]
+        width = len(events[having[0]][key][0]) // 50 if smoothed else 1
+        drawn = [curve(name, key, width) for name in having]
         colour, what = colours[group], kind if own else "/".join(filter(None, key))
         label = f"{group} (n = {len(drawn)})" + (f", {what}" if not own or panel != "loss" else "")
         if own and panel == "accuracy" and len(colours) > 1:  # colours stand in the loss's legend

@@ -36,11 +36,13 @@ def statistics(numbers):
 def diagnose(numbers):
     """Faults of the first layer's filters, "norms" (filters,), and of dense layers, if there are."""
     norms = numbers["norms"] / np.median(numbers["norms"])
-    dense = list(zip(numbers.get("dense_unused", ()), numbers.get("dense_units", ())))
+    units, unused = numbers.get("dense_units", ()), numbers.get("dense_unused", np.zeros((0, 0)))
     yield ("filters", "dead", "near-duplicate pairs", "smallest norm / median",
-           "largest norm / median", *["dense units positive on no test image"] * len(dense))
+           "largest norm / median", *["dense units positive on no test image"] * len(units))
     yield (len(norms), len(numbers["dead"]), len(numbers["near_duplicates"]),
-           f"{norms.min():.1f}", f"{norms.max():.1f}", *(f"{a:,} of {b:,}" for a, b in dense))
+           f"{norms.min():.1f}", f"{norms.max():.1f}", *(
+               f"{now[-1]:,} of {count:,}; at most {now.max():,}, at step "
+               f"{numbers['steps'][now.argmax()]:,}" for now, count in zip(unused.T, units)))
 
 
 def evolution(numbers):

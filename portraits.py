@@ -256,6 +256,20 @@ def draw_invariance(network):
     return figure, numbers
 
 
+def unused_over_time(network, tensors, images):
+    """Steps of the snapshots and of the end, and how many units of each of a network's dense
+    activations are positive on none of the images then: (steps, layers)."""
+    files = [*sorted((network.folder / "snapshots").glob("step-*.npz")),
+             runs.checkpoints(network.folder)[-1]]
+    unused = np.zeros((len(files), len(tensors)), int)
+    for i, file in enumerate(files):
+        set_weights(network.model, runs.load_arrays(file))
+        for k, tensor in enumerate(tensors):
+            values, = analyses.outputs(network.model, [tensor], images)
+            unused[i, k] = (values.max(0) <= 0).sum()
+    return [int(file.stem[5:]) for file in files], unused
+
+
 def draw_diagnosis(network):
     """First-layer filters, each on its own and on one scale, with norms, dead ones and twins
     [fig. 6]."""
@@ -269,10 +283,8 @@ def draw_diagnosis(network):
     dead = np.flatnonzero(activations.max((0, 1, 2)) <= 0)
     pairs = analyses.near_duplicates(activations)
     order, limit = np.argsort(-norms), np.abs(kernel).max()
-    dense = [analyses.outputs(network.model, [x], images)[0]
-             for x in network.stages.values() if len(x.shape) == 2]
-    units = [y.shape[1] for y in dense]
-    unused = [int((y.max(0) <= 0).sum()) for y in dense]  # positive on no test image
+    dense = [x for x in network.stages.values() if len(x.shape) == 2]
+    steps, unused = unused_over_time(network, dense, images)
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
     own = [as_signed(kernel[..., i]) for i in order]
     common = [plt.cm.RdBu_r(kernel[..., i].mean(2) / (2 * limit) + 0.5)[..., :3] for i in order]
@@ -282,12 +294,14 @@ def draw_diagnosis(network):
     axes[2].set(xlabel="filter, by norm", ylabel="Euclidean norm of the kernel",
                 title=f"{len(dead)} dead, {len(pairs)} near-duplicate pairs; the largest norm is "
                 f"{norms.max() / np.median(norms):.1f} medians" + "".join(
-                    f"\ndense layer: {a:,} of {b:,} units positive on no test image"
-                    for a, b in zip(unused, units)))
+                    f"\ndense layer: of {x.shape[1]:,} units {now[-1]:,} are positive on no test\nimage, "
+                    f"at most {now.max():,}, at step {steps[now.argmax()]:,}"
+                    for x, now in zip(dense, unused.T)))
     axes[2].title.set_fontsize(9)
     figure.suptitle(f"{network.name}: first-layer filters, {network.data.title}")
     return figure, dict(kernel=kernel, norms=norms, dead=dead, near_duplicates=np.array(pairs),
-                        dense_units=np.array(units), dense_unused=np.array(unused))
+                        steps=np.array(steps), dense_unused=unused,
+                        dense_units=np.array([x.shape[1] for x in dense], int))
 
 
 def draw_correspondence(network, count=20, trials=5):

@@ -85,8 +85,10 @@ def test_command(tmp_path):
 
 
 def test_dense_units_that_are_never_used_are_counted(tmp_path):
-    numbers = NUMBERS["diagnose"] | {"dense_units": np.array([1024]), "dense_unused": np.array([41])}
+    numbers = NUMBERS["diagnose"] | {
+        "dense_units": np.array([1024]), "dense_unused": np.array([[3], [850], [41]]),
+        "steps": np.array([0, 26, 2000])}
     np.savez(tmp_path / "diagnose.npz", **numbers)
     heading, _, row = tabulate(tmp_path / "diagnose.npz").splitlines()
     assert heading.endswith("| dense units positive on no test image |")
-    assert row == "| 3 | 1 | 0 | 0.5 | 2.5 | 41 of 1,024 |"
+    assert row == "| 3 | 1 | 0 | 0.5 | 2.5 | 41 of 1,024; at most 850, at step 26 |"

@@ -87,8 +87,8 @@ def test_a_loss_that_is_not_finite_stops_it():
                                   schedule="constant", loss="unclamped")
     data = utils.load_images("synthetic")
     with pytest.raises(runs.Diverged, match="step .* rate 1e.04.*--scratch-steps 0"):
-        train_from_scratch(options, data.train_images[::100], data.train_labels[::100], data,
-                           lambda: False)
+        train_from_scratch(cifar_lenet5.build_model, options, data.train_images[::100],
+                           data.train_labels[::100], data, lambda: False)
 
 
 def test_the_network_from_scratch_has_the_sources_options():
@@ -109,8 +109,9 @@ def test_many_networks_from_scratch_warn_of_nothing():
                                    test_labels=data.test_labels[:9])
         options = cifar_lenet5.Config(filters=(2,), units=2, steps=1, batch=8)
         for _ in range(7):
-            transfer.train_from_scratch(options, data.train_images[:8], data.train_labels[:8],
-                                        data, lambda: False)"""],
+            transfer.train_from_scratch(
+                cifar_lenet5.build_model, options, data.train_images[:8], data.train_labels[:8],
+                data, lambda: False)"""],
         cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
     assert "retracing" not in done.stderr

@@ -348,8 +348,8 @@ def test_small_classes_keep_an_image_for_validation():
     """Of two images one is held out; the only one of a class is for training."""
     labels = np.array([0] * 50 + [1] * 2 + [2] + [3] * 4)
     train, validation = utils.split_validation(labels, 0.1)
-    assert np.bincount(labels[validation], minlength=4).tolist() == [5, 1, 0, 1]
-    assert np.bincount(labels[train], minlength=4).tolist() == [45, 1, 1, 3]
+    assert np.bincount(labels[validation], minlength=4).tolist() == [6, 1, 0, 1]
+    assert np.bincount(labels[train], minlength=4).tolist() == [44, 1, 1, 3]
     assert not len(utils.split_validation(labels, 0)[1])
 
 
