@@ -159,8 +159,8 @@ def transform(images, kind, amount):
 def invariance(model, tensors, images, labels, kind, amounts):
     """How features follow a transformation of the image [fig. 5].
 
-    tensors: of two layers. Returns (distances, probabilities): Euclidean distance of the feature vectors
-    of original and transformed image, (layers, amounts, images), and probability of the true class,
+    tensors: of two layers. Returns (distances, probabilities): Euclidean distance of the feature
+    vectors of original and transformed image, (layers, amounts, images), and probability of the true class,
     (amounts, images).
     """
     tensors = [*tensors, model.output]

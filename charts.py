@@ -63,8 +63,9 @@ def smooth(values, width):
 def over_seeds(curves):
     """Several (x, y) as one: (x of the first where all have values, mean, sample standard
     deviation) there, by linear interpolation; a single curve has deviation 0."""
-    x = curves[0][0]
-    x = x[(x >= max(other[0] for other, _ in curves)) & (x <= min(other[-1] for other, _ in curves))]
+    x, ends = curves[0][0], [(other[0], other[-1]) for other, _ in curves]
+    first, last = max(first for first, _ in ends), min(last for _, last in ends)
+    x = x[(x >= first) & (x <= last)]
     values = np.stack([np.interp(x, *curve) for curve in curves])
     return x, values.mean(0), values.std(0, ddof=1) if len(curves) > 1 else np.zeros(len(x))
 
@@ -84,9 +85,10 @@ def scalars(series, tags=None):
     """
     found, own = {}, ("train", "batch/loss") in series
     for key, (_, _, values) in series.items():
-        if any(map(np.ndim, values)) or not np.issubdtype(np.asarray(values[0]).dtype, np.number) or (
-                key not in OWN if own and tags is None
-                else not fnmatch.fnmatchcase(key[1], tags or "*")):
+        is_scalar = not any(map(np.ndim, values)) and np.issubdtype(
+            np.asarray(values[0]).dtype, np.number)
+        asked = key in OWN if own and tags is None else fnmatch.fnmatchcase(key[1], tags or "*")
+        if not (is_scalar and asked):
             continue
         words = re.sub(r"([a-z])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3 \2\4", " ".join(key[::-1]))
         words = re.findall(r"[a-z]+", words.lower())  # of the tag, then of the folder
@@ -203,7 +205,8 @@ def draw_panel(axis, panel, unit, curves, events, colours, by, batch, smoothed):
                               linewidth=0)
     several = any(len(names) > 1 for _, names, _, _ in curves)
     if panel == "loss":
-        axis.set(ylabel="training loss (nats)" if own else "loss", yscale="log" if own else "linear",
+        axis.set(ylabel="training loss (nats)" if own else "loss",
+                 yscale="log" if own else "linear",
                  title=("Training loss" if own else "Loss")
                  + ", running mean over 2 % of the steps" * smoothed)
     elif panel == "accuracy":

@@ -115,8 +115,8 @@ from tqdm import tqdm  # noqa: E402
 
 import graph  # noqa: E402
 import utils  # noqa: E402
-from optimizers import apply_gradients, create_slots, is_decayed  # noqa: E402
 from layers import BatchNormalization, Bias  # noqa: E402
+from optimizers import apply_gradients, create_slots, is_decayed  # noqa: E402
 from parallel import (  # noqa: E402
     check,
     loss_and_gradients,

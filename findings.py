@@ -34,7 +34,7 @@ def statistics(numbers):
 
 
 def diagnose(numbers):
-    """Faults of the first layer's filters, "norms" (filters,), and of dense layers, if there are."""
+    """Faults of the first layer's filters, "norms" (filters,), and of dense layers, if any."""
     norms = numbers["norms"] / np.median(numbers["norms"])
     units, unused = numbers.get("dense_units", ()), numbers.get("dense_unused", np.zeros((0, 0)))
     yield ("filters", "dead", "near-duplicate pairs", "smallest norm / median",

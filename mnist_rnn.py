@@ -117,8 +117,8 @@ import numpy as np  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import cifar_lenet5  # noqa: E402
-import utils  # noqa: E402
 import graph  # noqa: E402
+import utils  # noqa: E402
 from cifar_lenet5 import conclude, evaluate, load, make_model, make_train_block  # noqa: E402
 from optimizers import create_slots  # noqa: E402
 from parallel import make_predict, measure_statistics  # noqa: E402

@@ -294,8 +294,8 @@ def draw_diagnosis(network):
     axes[2].set(xlabel="filter, by norm", ylabel="Euclidean norm of the kernel",
                 title=f"{len(dead)} dead, {len(pairs)} near-duplicate pairs; the largest norm is "
                 f"{norms.max() / np.median(norms):.1f} medians" + "".join(
-                    f"\ndense layer: of {x.shape[1]:,} units {now[-1]:,} are positive on no test\nimage, "
-                    f"at most {now.max():,}, at step {steps[now.argmax()]:,}"
+                    f"\ndense layer: of {x.shape[1]:,} units {now[-1]:,} are positive on "
+                    f"no test\nimage, at most {now.max():,}, at step {steps[now.argmax()]:,}"
                     for x, now in zip(dense, unused.T)))
     axes[2].title.set_fontsize(9)
     figure.suptitle(f"{network.name}: first-layer filters, {network.data.title}")

@@ -174,7 +174,8 @@ def scratch_options(source, config):
 def train_from_scratch(build_model, options, images, labels, data, stopped):
     """Test accuracy of a network trained on these images alone, or None if stopped() says stop.
 
-    build_model, options: of the source's script; images: uint8, labels; data: the Images that hold the test set.
+    build_model, options: of the source's script; images: uint8, labels; data: the Images that hold
+    the test set.
     Raises Diverged if the loss stops being finite.
     """
     options = dataclasses.replace(options, batch=min(options.batch, len(images)))
@@ -265,8 +266,8 @@ def train(config):
                 place, k = tasks[step]
                 if place == "scratch":
                     accuracy = train_from_scratch(
-                        network.build_model, options, data.train_images[subsets[k]], labels[0][subsets[k]], data,
-                        lambda: run.signal)
+                        network.build_model, options, data.train_images[subsets[k]],
+                        labels[0][subsets[k]], data, lambda: run.signal)
                     if accuracy is None:
                         break
                     results = {"scratch": (accuracy, 0.0)}

@@ -76,9 +76,9 @@ def parse(words=None):
     parser.add_argument("--out", default="figures", type=pathlib.Path, help="folder of the figures")
     parser.add_argument("--by", choices=("step", "sample", "time"), default="step",
                         help="horizontal axis of curves")
-    parser.add_argument("--tags", metavar="PATTERN", help="curves: draw the scalars whose tags match "
-                        "this, like 'evaluation/*' or '*loss*', as they are (default: of our own "
-                        "runs the loss, as a running mean, and accuracies; of others' all)")
+    parser.add_argument("--tags", metavar="PATTERN", help="curves: draw the scalars whose tags "
+                        "match this, like 'evaluation/*' or '*loss*', as they are (default: of "
+                        "our own runs the loss, as a running mean, and accuracies; of others' all)")
     parser.add_argument("--names", nargs="+", default=[], help="table, compare, study: what to "
                         "call the configurations instead, one name for each")
     parser.add_argument("--beside", nargs="+", default=[], metavar="CELL", help="a table's further "

@@ -128,8 +128,8 @@ def test_invariance_by_hand():
     """Distance of the features of a 1x1 kernel is that of the images."""
     images = np.abs(np.random.default_rng(0).normal(size=(3, 7, 9, 1))).astype(np.float32)
     model = linear(np.ones((1, 1, 1, 1)))
-    distances, probability = analyses.invariance(model, [model.get_layer("conv").output], images, [0, 1, 0], "shift",
-                                                 [0, 2])
+    distances, probability = analyses.invariance(
+        model, [model.get_layer("conv").output], images, [0, 1, 0], "shift", [0, 2])
     assert distances.shape == (1, 2, 3) and probability.shape == (2, 3)
     np.testing.assert_allclose(distances[0, 0], 0, atol=1e-5)
     moved = analyses.transform(images, "shift", 2)

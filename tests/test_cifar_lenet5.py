@@ -18,9 +18,9 @@ from cifar_lenet5 import (
     make_train_block,
     train_step,
 )
+from layers import batch_norm
 from optimizers import create_slots
 from options import parse
-from layers import batch_norm
 from parallel import Batch, dense, forward, make_predict, measure_statistics, shares
 from preprocessing import (
     augment,

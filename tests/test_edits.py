@@ -131,8 +131,8 @@ def test_transfer_trains_the_edited_network_from_scratch(edited):
 
 
 def test_a_finished_run_is_resumed_with_its_own_options_only(tmp_path):
-    words = ("cifar_lenet5.py", *SMALL[:2], "--steps", 2, "--batch", 4, "--filters", 2, "--units", 2,
-             "--evaluations", 1, "--logs", tmp_path, "--name", "x")
+    words = ("cifar_lenet5.py", *SMALL[:2], "--steps", 2, "--batch", 4, "--filters", 2, "--units",
+             2, "--evaluations", 1, "--logs", tmp_path, "--name", "x")
     assert run(*words)[0] == 0
     status, out, err = run(*words, "--resume")
     assert status == 0 and "is finished" in out

@@ -10,8 +10,8 @@ from layers import BatchNormalization, Bias, channel_moments
 @pytest.mark.parametrize("ratio", [0, 3, 10, 100, 1000])
 def test_moments_keep_their_digits_far_from_0(ratio):
     """Against float64, of channels whose mean is `ratio` deviations from 0."""
-    x = np.float32(np.random.default_rng(0).normal(ratio, 1, (16, 14, 14, 8)) * [1, 2, 3, 4, 5, 6, 7,
-                                                                                 0.01])
+    x = np.random.default_rng(0).normal(ratio, 1, (16, 14, 14, 8))
+    x = np.float32(x * [1, 2, 3, 4, 5, 6, 7, 0.01])
     mean, variance = channel_moments(tf.constant(x))
     exact = np.float64(x)
     np.testing.assert_allclose(variance, exact.var((0, 1, 2)), rtol=5e-5)

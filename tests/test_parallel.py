@@ -173,8 +173,8 @@ EDITS = {
     "activation of one's own": lambda x: head(conv(x, activation=lambda v: v / tf.norm(v))),
     "gelu on a tensor": lambda x: head(keras.activations.gelu(conv(x))),
     "every activation on a tensor": lambda x: head(sum(
-        f(conv(x)) for f in (keras.activations.relu, keras.activations.silu, ops.softplus, ops.relu6,
-                             ops.hard_shrink, keras.activations.tanh, ops.sigmoid))),
+        f(conv(x)) for f in (keras.activations.relu, keras.activations.silu, ops.softplus,
+                             ops.relu6, ops.hard_shrink, keras.activations.tanh, ops.sigmoid))),
     "elu, prelu, selu": lambda x: head(L.ELU()(L.PReLU()(L.Activation("selu")(conv(x))))),
     "x + y": lambda x: head(L.ReLU()(residual(x))),
     "2 * images - 1": lambda x: head(conv(2 * x - 1)),

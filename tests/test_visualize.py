@@ -156,7 +156,8 @@ def test_epochs_and_steps_have_axes_of_their_own():
 
 
 def test_accuracies_in_per_cent_stay():
-    figure, _ = plot_curves({"k": {("", "acc"): scalar(11.5, 94)}, "j": {("", "acc"): scalar(0.5, 1)}})
+    figure, _ = plot_curves({"k": {("", "acc"): scalar(11.5, 94)},
+                             "j": {("", "acc"): scalar(0.5, 1)}})
     assert drawn(figure) == {"Accuracy": [[11.5, 94], [50, 100]]}
 
 
@@ -176,10 +177,12 @@ def test_a_run_of_another_tool_beside_ours():
 
 
 def test_seeds_are_averaged_as_far_as_all_reach():
-    figure, numbers = plot_curves({"a-seed0": series([3.0, 2.0, 1.0]), "a-seed1": series([1.0, 4.0])})
+    figure, numbers = plot_curves({"a-seed0": series([3.0, 2.0, 1.0]),
+                                   "a-seed1": series([1.0, 4.0])})
     assert numbers["a/train/batch/loss"][:, :2].tolist() == [[0, 2], [10, 3]]
     late = {("", "acc"): scalar(60, 80, steps=(1, 2))}  # and in per cent
-    figure, numbers = plot_curves({"a-seed0": {("", "acc"): scalar(0.1, 0.2, 0.4)}, "a-seed1": late})
+    figure, numbers = plot_curves({"a-seed0": {("", "acc"): scalar(0.1, 0.2, 0.4)},
+                                   "a-seed1": late})
     np.testing.assert_allclose(numbers["a//acc"][:, :2], [[1, 0.4], [2, 0.6]])
     with pytest.raises(NotDrawn, match="no steps of acc in common"):
         plot_curves({"a-seed0": {("", "acc"): scalar(0.1)}, "a-seed1": late})
