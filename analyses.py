@@ -160,8 +160,8 @@ def invariance(model, tensors, images, labels, kind, amounts):
     """How features follow a transformation of the image [fig. 5].
 
     tensors: of two layers. Returns (distances, probabilities): Euclidean distance of the feature
-    vectors of original and transformed image, (layers, amounts, images), and probability of the true class,
-    (amounts, images).
+    vectors of original and transformed image, (layers, amounts, images), and probability of the
+    true class, (amounts, images).
     """
     tensors = [*tensors, model.output]
     original = outputs(model, tensors, images)
