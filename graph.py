@@ -8,6 +8,7 @@ import hashlib
 import json
 import marshal
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -177,7 +178,8 @@ def describe(model):
             return describe(operation)
         if isinstance(operation, keras.layers.Layer):
             try:
-                return plain(keras.saving.serialize_keras_object(operation).get("config"))
+                with warnings.catch_warnings(action="ignore"):  # that a function is not portable
+                    return plain(keras.saving.serialize_keras_object(operation).get("config"))
             except Exception:  # a layer of one's own without get_config
                 pass
         return plain({name: value for name, value in vars(operation).items()
