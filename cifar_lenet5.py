@@ -115,15 +115,10 @@ from tqdm import tqdm  # noqa: E402
 
 import graph  # noqa: E402
 import utils  # noqa: E402
+from checks import check  # noqa: E402
 from layers import BatchNormalization, Bias  # noqa: E402
 from optimizers import apply_gradients, create_slots, is_decayed  # noqa: E402
-from parallel import (  # noqa: E402
-    check,
-    loss_and_gradients,
-    make_predict,
-    measure_statistics,
-    shares,
-)
+from parallel import loss_and_gradients, make_predict, measure_statistics, shares  # noqa: E402
 from preprocessing import augment, moments, prepare  # noqa: E402
 from summaries import log_inside, log_norms_over_time  # noqa: E402
 

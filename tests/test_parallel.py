@@ -12,9 +12,10 @@ from keras.src.utils import naming
 import graph
 import parallel
 from cells import CELLS, Cell, rnn
+from checks import check
 from cifar_lenet5 import cross_entropy
 from layers import BatchNormalization, Bias
-from parallel import Batch, check, forward, loss_and_gradients, measure_statistics
+from parallel import Batch, forward, loss_and_gradients, measure_statistics
 from recurrent import Recurrent, Sweeps
 from runs import InputError
 from summaries import log_inside, norms_over_time
