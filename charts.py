@@ -13,7 +13,8 @@ from tensorboard.util import tensor_util
 
 import gabor
 import machine
-from drawing import NotDrawn, as_signed, mosaic, show
+from drawing import as_signed, mosaic, show
+from runs import NotDrawn
 
 
 def read_events(folder):

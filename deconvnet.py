@@ -22,6 +22,7 @@ import tensorflow as tf
 
 import graph
 from layers import BatchNormalization, Bias
+from runs import NotDrawn
 
 RECTIFIERS = ("relu", "leaky_relu", "leakyrelu")
 NORMS = keras.layers.BatchNormalization, BatchNormalization
@@ -31,7 +32,7 @@ KNOWN = IDLE | {*NORMS} | {getattr(keras.layers, name) for name in (
     "Conv2D Dense MaxPooling2D Flatten").split()}
 
 
-class NoRule(ValueError):
+class NoRule(NotDrawn, ValueError):
     """A layer that the deconvnet cannot pass; the message names it."""
 
 

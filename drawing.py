@@ -12,10 +12,6 @@ STYLE = {"figure.dpi": 110, "font.size": 10, "axes.spines.top": False, "axes.spi
              "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"])}
 
 
-class NotDrawn(Exception):
-    """A figure that this network, or this log, does not allow; the message says why."""
-
-
 def as_grey(image):
     """A network input as colours 0 .. 1 (height, width, 3), its own range stretched."""
     low, high = image.min(), image.max()

@@ -170,7 +170,8 @@ def describe(model):
 
     def code_of(code):
         told = [code.co_code.hex(), code.co_names, code.co_varnames, [
-            code_of(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]]
+            code_of(c) if isinstance(c, types.CodeType) else
+            repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c) for c in code.co_consts]]
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
     def options(operation):
@@ -192,4 +193,9 @@ def describe(model):
         sources |= {id(x): f"{name}/{k}" for k, x in enumerate(node.outputs)}
         found[name] = {"kind": type(node.operation).__name__, "options": options(node.operation),
                        "arguments": plain([node.arguments.args, node.arguments.kwargs])}
+        kind = type(node.operation)
+        if not kind.__module__.startswith("keras.") and (
+                keras.saving.get_registered_name(kind) == kind.__name__):  # one's own
+            found[name]["code"] = [code_of(function.__code__) for _, function in sorted(
+                vars(kind).items()) if hasattr(function, "__code__")]
     return json.loads(json.dumps(found))

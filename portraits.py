@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 import analyses
 import graph
 import runs
-from drawing import NotDrawn, as_grey, as_signed, largest, mosaic, show
+from drawing import as_grey, as_signed, largest, mosaic, show
 from network import set_weights
 
 
@@ -34,7 +34,7 @@ def recognised_of_each_class(network, count):
 def require(what, otherwise):
     """`what`, or NotDrawn if it is empty."""
     if not what:
-        raise NotDrawn(otherwise)
+        raise runs.NotDrawn(otherwise)
     return what
 
 

@@ -37,6 +37,10 @@ class InputError(Exception):
     """Something the user gave cannot be used; the message says what and what to do, in one line."""
 
 
+class NotDrawn(Exception):
+    """A figure that this network, or this log, does not allow; the message says why."""
+
+
 class NoCheckpoint(InputError):
     """A run whose weights are not there."""
 

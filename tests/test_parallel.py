@@ -552,6 +552,14 @@ def test_a_description_tells_networks_apart():
         assert same == again != other
 
 
+def test_a_description_sees_the_code_of_ones_own_layers():
+    described = []
+    for call in (lambda self, x: 2 * x, lambda self, x: 3 * x, lambda self, x: 2 * x):
+        kind = type("Mine", (L.Layer,), {"call": call})
+        described.append(graph.describe(build(lambda x, kind=kind: head(kind()(x)))))
+    assert described[0] == described[2] != described[1]
+
+
 def test_weights_and_slots_have_names_of_their_own():
     class Outer(L.Layer):
         def __init__(self, **options):

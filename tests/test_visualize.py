@@ -21,7 +21,7 @@ from comparisons import (
     study,
     tabulate,
 )
-from drawing import NotDrawn
+from runs import NotDrawn
 
 
 def write_events(folder, **series):
