@@ -1,0 +1,171 @@
+"""The deconvnet of Zeiler & Fergus (arXiv 1311.2901, section 2.1): which pixels excite a unit.
+
+    activations = forward(model, "relu2", images)[-1]        # what that layer gives
+    seed = one_unit(activations, row, column, feature_map)   # one unit of it, all others zero
+    pixels = project(model, "relu2", images, seed)           # what in the images it answers to
+
+Layer by layer downwards: max-pooling is undone by putting each value back where the maximum was
+(its switch), a rectifier by rectifying the signal itself, a convolution or dense layer by its
+transpose without bias, batch norm by the factor gamma / sqrt(variance + epsilon). It is not the
+gradient, which a rectifier masks by what went forward, and not guided backprop, which masks by
+both. The backward rectifier of a leaky ReLU is ReLU too, the paper's rule. Nothing rectifies the
+pixels, so projections have both signs. They grow in proportion to a seed of at least 0; of a
+negative seed nothing passes the rectifier of its own layer.
+
+From the layer down to the image there must be a chain of convolution, bias, batch norm, rectifier,
+max-pooling, flatten, dropout and dense layers, pooling before or after the rectifier; anything else
+raises. What lies beside or above the chain does not matter.
+"""
+import keras
+import numpy as np
+import tensorflow as tf
+
+from system.command_line import NotDrawn
+from training import graph
+from training.layers import BatchNormalization, Bias
+
+RECTIFIERS = ("relu", "leaky_relu", "leakyrelu")
+NORMS = keras.layers.BatchNormalization, BatchNormalization
+IDLE = {Bias} | {getattr(keras.layers, name) for name in (  # do nothing to a projection
+    "ReLU LeakyReLU Activation Dropout SpatialDropout2D GaussianNoise Identity").split()}
+KNOWN = IDLE | {*NORMS} | {getattr(keras.layers, name) for name in (
+    "Conv2D Dense MaxPooling2D Flatten").split()}
+
+
+class NoRule(NotDrawn, ValueError):
+    """A layer that the deconvnet cannot pass; the message names it."""
+
+
+def chain(model, name):
+    """The nodes from a model's input to `name` of graph.named_nodes; NoRule names a foreign one."""
+    named = graph.named_nodes(model)
+    if name not in named:
+        raise ValueError(f"{model.name} has no layer {name!r}; it has {', '.join(named)}")
+    found, tensor = [], named[name].outputs[0]
+    while tensor is not graph.functional(model).inputs[0]:
+        node = graph.node_of(model, tensor)
+        _check(node)
+        found.insert(0, node)
+        tensor = node.input_tensors[0]  # the second of BatchNormalization is for its moments
+    return found
+
+
+def _check(node):
+    kinds, layer = keras.layers, node.operation
+    kind, activation = type(layer), graph.activation_of(layer)
+    title = f"layer {layer.name!r} ({kind.__name__})"
+    is_rectifier = not isinstance(layer, kinds.Layer) and activation in RECTIFIERS
+    if not (kind in KNOWN or is_rectifier) or (
+            len(node.input_tensors) != 1 and kind is not BatchNormalization):
+        raise NoRule(f"{title} has no deconvnet rule")
+    if activation not in (*RECTIFIERS, "linear"):
+        raise NoRule(f"{title}: activation {activation!r} is no rectifier")
+    if kind is kinds.Conv2D and (layer.groups != 1 or layer.dilation_rate != (1, 1)):
+        raise NoRule(f"{title}: no deconvnet rule for grouped or dilated kernels")
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        raise NoRule(f"{title}: only channels_last is supported")
+    if kind in NORMS and layer.axis not in (-1, len(node.outputs[0].shape) - 1):
+        raise NoRule(f"{title}: only batch norm over the last axis has a deconvnet rule")
+    if kind is kinds.Dense and len(node.outputs[0].shape) != 2:
+        raise NoRule(f"{title}: only a dense layer of vectors has a deconvnet rule")
+    if activation == "relu" and (getattr(layer, "max_value", None) is not None
+                                 or getattr(layer, "threshold", 0)):
+        raise NoRule(f"{title}: only a plain or leaky ReLU has a deconvnet rule")
+
+
+def forward(model, name, images):
+    """What each layer gives in evaluation mode, from the input to layer `name`: a list of tensors.
+
+    images: network input (n, height, width, channels).
+    """
+    values = [tf.convert_to_tensor(images, tf.float32)]
+    for node in chain(model, name):
+        values.append(graph.call(node.operation, (values[-1],), {}, training=False))
+    return values
+
+
+def one_unit(activations, *unit):
+    """Zero but for one unit an image: that unit's activation.
+
+    activations (n, height, width, maps) with unit = (row, column, feature map), or (n, units) with
+    unit = (index,); each of them a number or an array (n,).
+    """
+    activations = np.asarray(activations)
+    seed = np.zeros_like(activations)
+    index = (np.arange(len(activations)), *unit)
+    seed[index] = activations[index]
+    return seed
+
+
+def project(model, name, images, seed):
+    """Carry `seed`, shaped like layer `name`'s output, down to the pixels, shaped like `images`.
+
+    seed: array, or function that makes it of the layer's activations. The images set the switches
+    of the pooling layers, nothing else.
+    """
+    values = forward(model, name, images)
+    signal = tf.convert_to_tensor(seed(values[-1]) if callable(seed) else seed, tf.float32)
+    for node, below in zip(chain(model, name)[::-1], values[-2::-1]):
+        signal = _step_down(node.operation, signal, tf.cast(below, tf.float32))
+    return signal.numpy()
+
+
+def _step_down(layer, signal, below):
+    """The signal at a layer's input, given that at its output and the layer's forward input."""
+    kinds = keras.layers
+    if graph.activation_of(layer) in RECTIFIERS:
+        signal = tf.nn.relu(signal)
+    if isinstance(layer, kinds.Conv2D):
+        return tf.nn.conv2d_transpose(signal, layer.kernel.value, tf.shape(below), layer.strides,
+                                      layer.padding.upper())
+    if isinstance(layer, kinds.Dense):
+        return tf.matmul(signal, layer.kernel.value, transpose_b=True)
+    if isinstance(layer, kinds.BatchNormalization):
+        scale = tf.math.rsqrt(layer.moving_variance.value + layer.epsilon)
+        return signal * (scale if layer.gamma is None else scale * layer.gamma.value)
+    if isinstance(layer, kinds.MaxPooling2D):
+        return unpool(signal, switches(layer, below), tf.shape(below))
+    if isinstance(layer, kinds.Flatten):
+        return tf.reshape(signal, tf.shape(below))
+    return signal  # a rectifier, dealt with above, or one of IDLE
+
+
+def switches(layer, below):
+    """Flat index in the input of each maximum of a max-pooling layer; ties go to the first."""
+    return tf.nn.max_pool_with_argmax(below, layer.pool_size, layer.strides, layer.padding.upper(),
+                                      include_batch_in_index=True).argmax
+
+
+def unpool(signal, positions, shape):
+    """Put each value where its switch points, zeros elsewhere; values that meet are added."""
+    values = tf.reshape(signal, [-1])
+    kept = tf.where(values != 0)  # of one unit's signal most is zero
+    flat = tf.scatter_nd(tf.gather(tf.reshape(positions, [-1]), kept),
+                         tf.gather(values, kept[:, 0]),
+                         [tf.reduce_prod(tf.cast(shape, tf.int64))])
+    return tf.reshape(flat, shape)
+
+
+def receptive_field(model, name, row, column):
+    """The pixels that can change unit (row, column) of layer `name`: (top, bottom, left, right).
+
+    `bottom` and `right` are exclusive; clipped at the image's border. From kernels, strides and
+    padding alone. Of a dense layer row and column do not matter.
+    """
+    field = [[row, row + 1], [column, column + 1]]
+    for node in chain(model, name)[::-1]:
+        layer, shape = node.operation, node.input_tensors[0].shape
+        if isinstance(layer, keras.layers.Flatten):  # a dense layer sees all units below it
+            field = [[0, size] for size in shape[1:3]]
+        window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+        if window is None:
+            continue
+        for axis, (kernel, stride) in enumerate(zip(window, layer.strides)):
+            size = shape[1 + axis]
+            padding = 0
+            if layer.padding == "same":
+                padding = max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
+            start, stop = field[axis]
+            field[axis] = [max(start * stride - padding, 0),
+                           min((stop - 1) * stride - padding + kernel, size)]
+    return *field[0], *field[1]

@@ -1,0 +1,59 @@
+"""Show the strongest projection of feature maps as training goes on (fig. 4)."""
+import matplotlib.pyplot as plt
+import numpy as np
+
+from inside.deconvnet import one_unit, project, receptive_field
+from inside.pictures import as_signed, mosaic, show
+from inside.strongest import strongest
+from inside.trained import maps_of, output, read_snapshots
+from system.command_line import NotDrawn
+from training.checkpoints import snapshots, step_of
+
+
+OPTIONS = {"count": "how many feature maps, those with the strongest activations at the end"}
+
+
+def draw(record, count=6):
+    """Draw the strongest unit of chosen feature maps through training, as snapshots saw it."""
+    network = record.network
+    maps_of(network)
+    layer = network.layers[-1]
+    files = snapshots(network.folder)
+    if not files:
+        raise NotDrawn(f"{network.folder} has no snapshots; train with --snapshots 8")
+    sample = network.data.train_images[::max(1, len(network.data.train_images) // 10_000)]
+    images, steps = network.inputs(sample), list(map(step_of, files))
+    activations = output(network.model, layer, images)
+    maps = np.argsort(-activations.max((0, 1, 2)))[:count]
+    count = len(maps)
+    figure, axes = plt.subplots(count, len(files), figsize=(1.5 * len(files), 1.75 * count),
+                                layout="constrained", squeeze=False)
+    numbers = {"maps": maps, "steps": np.array(steps), "image": np.empty((count, len(files)), int)}
+    centre = [int(n) // 2 for n in activations.shape[1:3]]
+    top, bottom, left, right = receptive_field(network.model, layer, *centre)
+    size = bottom - top, right - left
+    for k, _ in enumerate(read_snapshots(files, network.model)):
+        activations = output(network.model, layer, images)
+        image, row, column, value = (a[maps, 0] for a in strongest(activations, 1))
+        numbers["image"][:, k] = image
+        seed = one_unit(activations[image], row, column, maps)
+        pixels = project(network.model, layer, images[image], seed)
+        for i, axis in enumerate(axes[:, k]):
+            top, bottom, left, right = receptive_field(
+                network.model, layer, int(row[i]), int(column[i]))
+            jump = k and image[i] != numbers["image"][i, k - 1]
+            show(axis, mosaic([as_signed(pixels[i, top:bottom, left:right])], 1, size=size),
+                 (f"step {steps[k]:,}\n" if i == 0 else "") + f"{value[i]:.1f}{' *' * bool(jump)}")
+            if k == 0:
+                axis.set_ylabel(f"map {maps[i]}", fontsize=9)
+    figure.suptitle(f"{network.name}, {layer}: projection of each map's strongest activation "
+                    f"(number) on {len(images):,} training images; * where another image takes over"
+                    f"\n{network.data.title}", fontsize=10)
+    return figure, numbers
+
+
+def table(numbers):
+    """Yield which training image is each map's strongest: "image" (maps, snapshots)."""
+    yield "strongest image of", *(f"step {step:,}" for step in numbers["steps"])
+    for m, images in zip(numbers["maps"], numbers["image"]):
+        yield f"map {m}", *images

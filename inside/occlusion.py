@@ -1,0 +1,112 @@
+"""Hide each part of an image behind a grey square: what does the network see (fig. 7)?"""
+import itertools
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+
+from inside.deconvnet import one_unit, project
+from inside.pictures import as_grey, as_signed, show
+from inside.trained import maps_of, outputs, recognised_of_each_class
+from training import graph
+
+
+def occlude(images, side, stride, grey):
+    """Hide every position of every image behind a grey square: (images, rows, columns) in turn.
+
+    The square's centre visits every `stride`-th pixel from the first to at least the last, so that
+    every pixel is covered; clipped at the border. Returns (centres of rows, of columns, generator
+    of (image, row index, column index, occluded image)).
+    """
+    height, width = images.shape[1:3]
+    rows, columns = (np.unique(np.r_[np.arange(0, n, stride), n - 1]) for n in (height, width))
+
+    def generate():
+        for n, i, j in itertools.product(range(len(images)), range(len(rows)), range(len(columns))):
+            hidden = images[n].copy()
+            top, left = rows[i] - (side - 1) // 2, columns[j] - (side - 1) // 2
+            hidden[max(top, 0):top + side, max(left, 0):left + side] = grey
+            yield n, i, j, hidden
+    return rows, columns, generate()
+
+
+def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=2048):
+    """Compute how the network's view of images changes as a grey square hides each part of them.
+
+    images: network input; labels (n,); grey in the model's input range. Of layer `name` the feature
+    map that was strongest without occlusion is followed. From the same forward passes, each
+    (images, rows, columns): "activation", that map's total; "probability" of the true class;
+    "predicted", the most probable class. Also "map" (images,), and "rows", "columns", the centres.
+    `chunk` images at a time: no influence on the result.
+    """
+    submodel = tf.function(keras.Model(
+        model.input, [graph.named_nodes(model)[name].outputs[0], model.output]),
+        reduce_retracing=True)
+    whole = submodel(tf.constant(images, tf.float32), training=False)[0].numpy()
+    followed = whole.max((1, 2)).argmax(1)
+    rows, columns, positions = occlude(images, side, stride, grey)
+    shape = len(images), len(rows), len(columns)
+    result = {"activation": np.empty(shape), "probability": np.empty(shape),
+              "predicted": np.empty(shape, int)}
+    while part := list(itertools.islice(positions, chunk)):
+        n, i, j, hidden = zip(*part)
+        n = np.array(n)
+        activations, logits = submodel(tf.constant(np.stack(hidden), tf.float32), training=False)
+        totals = np.asarray(activations).sum((1, 2))
+        probabilities = tf.nn.softmax(logits).numpy()
+        result["activation"][n, i, j] = totals[np.arange(len(n)), followed[n]]
+        result["probability"][n, i, j] = probabilities[np.arange(len(n)), np.asarray(labels)[n]]
+        result["predicted"][n, i, j] = probabilities.argmax(1)
+    return result | {"map": followed, "rows": rows, "columns": columns}
+
+
+OPTIONS = {"side": "side of the grey square, pixels", "count": "classes to show at most"}
+
+
+def draw(record, side=8, count=10):
+    """Draw what happens to one recognised test image a class as a grey square hides each part."""
+    network = record.network
+    maps_of(network)
+    layer, classes = network.layers[-1], network.data.classes
+    chosen = recognised_of_each_class(network, count)
+    labels, images = (network.data.test_labels[chosen],
+                      network.inputs(network.data.test_images[chosen]))
+    result = occlusion(network.model, layer, images, labels, side, grey=network.grey)
+    activations, logits = outputs(
+        network.model, [network.stages[layer], network.model.output], images)
+    whole = tf.nn.softmax(logits).numpy()[np.arange(len(chosen)), labels]
+    place = [np.unravel_index(a[..., m].argmax(), a.shape[:2])
+             for a, m in zip(activations, result["map"])]
+    rows, columns = np.transpose(place)
+    pixels = project(network.model, layer, images, one_unit(
+        activations, rows, columns, result["map"]))
+    figure, axes = plt.subplots(len(chosen), 5, figsize=(12, 2.1 * len(chosen)),
+                                layout="constrained", squeeze=False)
+    for i, row in enumerate(axes):
+        show(row[0], as_grey(images[i]), f"{classes[labels[i]]}")
+        show(row[1], as_signed(pixels[i]), f"projection of map {result['map'][i]}")
+        for axis, key, title in ((row[2], "activation", "total activation of that map"),
+                                 (row[3], "probability", f"probability of {classes[labels[i]]}, "
+                                  f"unhidden {whole[i]:.2f}")):
+            limits = dict(vmin=0, vmax=1) if key == "probability" else {}
+            figure.colorbar(show(axis, result[key][i], title, **limits), ax=axis, shrink=0.8)
+        seen = np.unique(result["predicted"][i])
+        heat = show(row[4], result["predicted"][i], "most probable class", cmap="tab10", vmin=-0.5,
+                    vmax=9.5)
+        bar = figure.colorbar(heat, ax=row[4], shrink=0.8, ticks=seen)
+        bar.ax.set_yticklabels([classes[c] for c in seen], fontsize=7)
+    figure.suptitle(f"{network.name}: a {side}x{side} grey square centred at each pixel, layer "
+                    f"{layer}\n{network.data.title}")
+    return figure, result | {"labels": labels, "untouched": whole, "classes": np.array(classes)}
+
+
+def table(numbers):
+    """Yield at how many positions of the square another class is the most probable: "predicted"
+    (images, rows, columns)."""
+    places = numbers["predicted"][0].size
+    yield ("class of the image", "its probability, nothing hidden",
+           f"another class the most probable, of {places:,} places of the square")
+    for label, whole, predicted in zip(numbers["labels"], numbers["untouched"],
+                                       numbers["predicted"]):
+        yield numbers["classes"][label], f"{whole:.2f}", (predicted != label).sum()

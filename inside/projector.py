@@ -1,0 +1,42 @@
+"""Show what the last layer sees of test images in TensorBoard's projector."""
+import matplotlib.image
+import numpy as np
+from tensorboard.plugins import projector
+
+from inside.pictures import mosaic
+from inside.trained import outputs
+from system.files import atomic_file
+from training import graph
+
+
+OPTIONS = {"count": "how many test images"}
+
+
+def draw(record, count=1000):
+    """Write features, labels and thumbnails of test images into a run, where TensorBoard looks."""
+    network = record.network
+    data, total = network.data, len(network.data.test_labels)
+    chosen = np.linspace(0, total - 1, min(count, total)).astype(int)  # they may lie class by class
+    images = data.test_images[chosen]
+    last = graph.node_of(network.model, network.model.output)
+    features, = outputs(network.model, last.input_tensors[:1], network.inputs(images))
+    features = features.reshape(len(features), -1)
+    part = network.folder / "result"  # the projector looks where event files are
+    folder = part / "projector"
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / "features.bytes") as stream:
+        stream.write(np.float32(features).tobytes())
+    with atomic_file(folder / "labels.tsv") as stream:
+        stream.write("".join(f"{data.classes[k]}\n" for k in data.test_labels[chosen]).encode())
+    with atomic_file(folder / "images.png") as stream:
+        matplotlib.image.imsave(stream, mosaic(images / 255, int(np.ceil(np.sqrt(len(images)))), 0),
+                                format="png")
+    config = projector.ProjectorConfig()
+    shown = config.embeddings.add(
+        tensor_name="features of test images", tensor_path="projector/features.bytes",
+        tensor_shape=features.shape, metadata_path="projector/labels.tsv")
+    shown.sprite.image_path = "projector/images.png"
+    shown.sprite.single_image_dim.extend([images.shape[2], images.shape[1]])  # width, height
+    projector.visualize_embeddings(str(part), config)
+    print(f"wrote {folder}, shown in TensorBoard's Projector")
+    return []

@@ -1,0 +1,189 @@
+"""Read a run back: its options, its event files and the network it trained."""
+import dataclasses
+import functools
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import utils
+from sources.images import Images, restrict
+from system.command_line import InputError, NotDrawn
+from system.files import compare, load_arrays, read_json
+from training import graph
+from training.augmentation import prepare
+from training.checkpoints import load_weights
+from training.events import read_events
+from training.loop import make_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A run's network as it was last saved, in float32, and the images it was made for."""
+    folder: pathlib.Path
+    config: object
+    build_model: object  # of its script
+    model: object
+    data: Images
+    mean: float
+    std: float
+
+    @property
+    def name(self):
+        return self.folder.name
+
+    def inputs(self, images):
+        """Return network input (n, height, width, channels) of uint8 images."""
+        return prepare(images, self.mean, self.std).numpy()
+
+    @property
+    def grey(self):
+        """The mean of the training pixels, as network input."""
+        return float(self.inputs(np.full((1, 1, 1, 1), self.data.train_images.mean()))[0, 0, 0, 0])
+
+    @property
+    def stages(self):
+        """{name: Keras tensor} of the activations, convolutional or dense, in their order."""
+        return graph.stages(self.model)
+
+    @property
+    def layers(self):
+        """Names of those that give feature maps."""
+        return [name for name, x in self.stages.items() if len(x.shape) == 4]
+
+
+class Record:
+    """A run's folder: what it holds is read when it is first asked for.
+
+    experiment: the module that made the run, for its Config and build_model; find_experiment: a
+    function that returns it, given the script's name.
+    """
+
+    def __init__(self, folder, find_experiment, data_dir="data"):
+        self.folder, self.data_dir = pathlib.Path(folder), data_dir
+        self.name, self.find_experiment = self.folder.name, find_experiment
+
+    @functools.cached_property
+    def events(self):
+        """{(part, tag): series}; InputError if there are none."""
+        events = read_events(self.folder)
+        if not events:
+            raise InputError(f"{self.folder} holds no TensorBoard events; name the folder of a run")
+        return events
+
+    def series(self, tag, part="train"):
+        """Return (steps, seconds, values) of a tag; NotDrawn if the run has no such events."""
+        if (part, tag) not in self.events:
+            raise NotDrawn(f"{self.folder} has no events {tag}, which this figure shows")
+        return self.events[part, tag]
+
+    @functools.cached_property
+    def config(self):
+        """What config.json holds."""
+        return read_json(self.folder / "config.json")
+
+    @functools.cached_property
+    def network(self):
+        """The run's Network; InputError if it has none, or its data is not there."""
+        if "script" not in self.config:
+            raise InputError(f"{self.folder}/config.json does not say which script made it")
+        experiment = self.find_experiment(self.config["script"])
+        return load_network(self.folder, self.config, experiment, self.data_dir)
+
+
+def load_network(folder, config, experiment, data_dir):
+    """Return the Network of a run's folder, given its config.json and the module that made it.
+
+    Raises InputError if it has no weights, they are of another network, or its data is not there.
+    """
+    try:
+        options = experiment.Config(**{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in config["options"].items()})
+        for field in dataclasses.fields(options):
+            if type(getattr(options, field.name)) is not type(field.default):
+                raise TypeError(f"{field.name} = {getattr(options, field.name)!r}")
+        about = config["data"]
+        mean, std, checksum = float(about["mean"]), float(about["std"]), about["checksum"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}/config.json is not a run's of {experiment.__name__}.py: {error}"
+                         ) from error
+    data = restrict(utils.load_images(options.data, data_dir, options.AUTO), options.classes,
+                    options.grey)
+    if data.checksum != checksum:
+        raise InputError(f"{folder} was trained on other data ({about.get('title')}) than is "
+                         f"found now ({data.title}); set --data-dir")
+    model = make_model(experiment.build_model, data.train_images.shape[1:], len(data.classes),
+                       dataclasses.replace(options, precision="float32"))
+    if "network" in config:
+        compare(f"{folder} was trained with another build_model: in", config["network"],
+                graph.describe(model), "undo the change, or train again")
+    set_weights(model, load_weights(folder))
+    return Network(folder, options, experiment.build_model, model, data, mean, std)
+
+
+def set_weights(model, arrays, partly=False):
+    """Give a model the weights of a checkpoint or, `partly`, of a snapshot {path: array}."""
+    variables = graph.name_weights(model.weights)
+    if partly:
+        variables = {name: v for name, v in variables.items() if name in arrays}
+    graph.assign(variables, {name: array for name, array in arrays.items() if name in variables},
+                 "the checkpoint")
+
+
+def read_snapshots(files, model):
+    """Give a model the weights of each snapshot in turn, yielding its arrays; then its own again."""
+    own = [v.numpy() for v in model.weights]
+    try:
+        for file in files:
+            arrays = load_arrays(file)
+            set_weights(model, arrays, partly=True)
+            yield arrays
+    finally:
+        for variable, value in zip(model.weights, own):
+            variable.assign(value)
+
+
+def outputs(model, tensors, images, batch=500):
+    """Return the values of Keras tensors of a model for many images, in evaluation mode: a list of
+    float32 arrays."""
+    submodel = tf.function(keras.Model(model.input, list(tensors)))
+    parts = [tf.nest.flatten(submodel(tf.constant(images[i:i + batch], tf.float32), training=False))
+             for i in range(0, len(images), batch)]
+    return [np.concatenate([np.float32(part[k]) for part in parts]) for k in range(len(parts[0]))]
+
+
+def output(model, name, images):
+    """Return what the node `name` (graph.named_nodes) gives for many images, in evaluation mode."""
+    return outputs(model, graph.named_nodes(model)[name].outputs[:1], images)[0]
+
+
+def require(what, otherwise):
+    """Return `what`; NotDrawn if it is empty."""
+    if not what:
+        raise NotDrawn(otherwise)
+    return what
+
+
+def maps_of(network):
+    """Return the Keras tensors of a network's feature maps; NotDrawn if it has none."""
+    return [network.stages[name] for name in require(
+        network.layers, "the network has no feature maps, made by a convolution")]
+
+
+def first_of_each_class(labels, count):
+    """Return the indices of the first `count` images of each class, or of as many as every class
+    has: (classes, count)."""
+    count = min(count, np.unique(labels, return_counts=True)[1].min())
+    return np.stack([np.flatnonzero(labels == c)[:count] for c in np.unique(labels)])
+
+
+def recognised_of_each_class(network, count):
+    """Return the index of the first test image of each class that the network recognises, or of the
+    first where it recognises none; of at most `count` classes."""
+    labels, images = network.data.test_labels, network.inputs(network.data.test_images)
+    logits, = outputs(network.model, [network.model.output], images)
+    right = logits.argmax(1) == labels
+    return np.array([np.flatnonzero(labels == c)[right[labels == c].argmax()]
+                     for c in np.unique(labels)[:count]])

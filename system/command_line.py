@@ -1,0 +1,264 @@
+"""Turn an experiment's options, a frozen dataclass, into command-line flags, and errors into one
+line and an exit status.
+
+A script ends with exit status 0, 2 (bad input: one line on stderr), 3 (the loss stopped being
+finite), or 130 / 143 (Ctrl-C / SIGTERM, after saving a checkpoint).
+"""
+import argparse
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import re
+import signal
+import sys
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used; the message says what and what to do, in one line."""
+
+
+class NotDrawn(InputError):
+    """A figure that this network or this log does not allow; the message says why."""
+
+
+class Diverged(Exception):
+    """The loss is no longer finite."""
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop, and its state is saved; args are a message and its number."""
+
+
+def first_line(error):
+    """Return the first line of an exception's message, or its type if it has none."""
+    return (str(getattr(error, "reason", error)).splitlines() or [""])[0] or type(error).__name__
+
+
+def main(function, *arguments):
+    """Call a script's function; turn what can go wrong into one line and an exit status."""
+    try:
+        return function(*arguments) or 0
+    except InputError as error:
+        return _say(error, 2)
+    except Diverged as error:
+        return _say(error, 3)
+    except Interrupted as error:
+        return _say(error.args[0], 128 + error.args[1])
+    except OSError as error:
+        return _say(f"{error.filename or 'writing'}: {error.strerror or error}", 2)
+
+
+def _say(message, status):
+    print(f"{pathlib.Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    return status
+
+
+def import_script(name):
+    """Import a script by its path or name, looked for here and beside the others."""
+    here, beside = pathlib.Path.cwd(), pathlib.Path(__file__).resolve().parent.parent
+    name = name if name.endswith(".py") else f"{name}.py"
+    for path in (here / name, beside / name):
+        if path.is_file():
+            break
+    else:
+        raise InputError(f"{name}: no such script, here or in {beside}")
+    if path.stem not in sys.modules:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[path.stem]
+
+
+def exit_on_signals():
+    """Let Ctrl-C and SIGTERM end the process at once, while there is nothing to save yet."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os._exit(128 + number))
+
+
+# ------------------------------------------------------------------------------------ options
+
+def option(default, help, choices=None, low=None, high=None, names_run=True, clears=None,
+           positional=False):
+    """Declare a field of a Config: its default, meaning and allowed values (bounds inclusive).
+
+    `names_run` is False where the option says where or how to work, not what is computed; `clears`
+    names an option that becomes 0 when this one is given; `positional` ones have no flag. A class
+    derived from a Config gives an option another default by `name: type = default`.
+    """
+    return dataclasses.field(default=default, metadata=dict(
+        help=help, choices=choices, low=low, high=high, names_run=names_run, clears=clears,
+        positional=positional))
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A field of a Config: `group` is the first sentence of the class that declares it."""
+    name: str
+    default: object
+    group: str
+    help: str
+    choices: tuple
+    low: float
+    high: float
+    names_run: bool
+    clears: str
+    positional: bool
+
+    @property
+    def flag(self):
+        return "--" + self.name.replace("_", "-")
+
+
+def options_of(config_class):
+    """Return the Options of a Config class, in their order."""
+    found = []
+    for field in dataclasses.fields(config_class):
+        owners = [c for c in config_class.__mro__ if field.name in c.__dict__.get(
+            "__dataclass_fields__", {}) and c.__dataclass_fields__[field.name].metadata]
+        declared = owners[0].__dataclass_fields__[field.name].metadata
+        owner = [c for c in owners if field.name in c.__dict__.get("__annotations__", {})][-1]
+        group = (owner.__doc__ or owner.__name__).split(".")[0]
+        found.append(Option(field.name, field.default, group, **declared))
+    return found
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, and which takes _ for - in flags."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_with_hyphens(word) for word in words], namespace)
+
+
+def _with_hyphens(word):
+    flag, equals, value = word.partition("=")
+    is_flag = re.fullmatch(r"--[a-z][a-z0-9_-]*", flag)
+    return (flag.replace("_", "-") if is_flag else flag) + equals + value
+
+
+def converter(default, low=None, high=None):
+    """Return a function: text -> value of the type of `default` within the bounds.
+
+    Its ArgumentTypeError says what is allowed.
+    """
+    kind = type(default[0]) if isinstance(default, tuple) else type(default)
+
+    def convert(text):
+        allowed = {int: "a whole number", float: "a number"}.get(kind, "text")
+        if low is not None or high is not None:
+            allowed += "".join(f" {word} {bound:g}" for word, bound in
+                               (("of at least", low), ("up to", high)) if bound is not None)
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or (low is not None and not value >= low) or (
+                high is not None and not value <= high):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}")
+        return value
+    return convert
+
+
+def add_option(parser, own, help):
+    """Add an Option to a parser or group; the default stays out of the result."""
+    if own.positional:
+        parser.add_argument(own.name, help=help)
+        return
+    how = dict(help=help.replace("%", "%%"))
+    if isinstance(own.default, bool):
+        how["action"] = argparse.BooleanOptionalAction
+    else:
+        how.update(type=converter(own.default, own.low, own.high), metavar=own.name.upper(),
+                   choices=own.choices)
+        if isinstance(own.default, tuple):
+            how["nargs"] = "+"
+    parser.add_argument(own.flag, **how)
+
+
+def parse(config_class, recipes, argv=None):
+    """Return the Config that a command line asks for; bad options exit 2 with one line.
+
+    Flags are the dataclass's fields, in groups; `recipes` {name: {field: value}} are named sets of
+    defaults, of which any single flag overrides a value. A recipe "best rnn" adds to "best" where
+    an option with choices is "rnn". The run's name is config_class.NAME, a format string, and every
+    other option that was given.
+    """
+    if argv is None:
+        exit_on_signals()
+    parser = Parser(description=sys.modules[config_class.__module__].__doc__, allow_abbrev=False,
+                    formatter_class=argparse.RawDescriptionHelpFormatter,
+                    argument_default=argparse.SUPPRESS)
+    options, groups = options_of(config_class), {}
+    for own in options:
+        group = groups.setdefault(own.group, None if own.positional else
+                                  parser.add_argument_group(own.group.lower()))
+        add_option(group or parser, own, _help(own, recipes))
+    given = {name: tuple(value) if isinstance(value, list) else value
+             for name, value in vars(parser.parse_args(argv)).items()}
+    base = config_class()
+    recipe = given.get("recipe", getattr(base, "recipe", ""))
+    if recipe not in recipes and recipes:
+        parser.error(f"argument --recipe: {recipe!r} is none of {', '.join(_names(recipes))}")
+    base = dataclasses.replace(base, **recipes.get(recipe, {}))
+    for value in [given.get(own.name, getattr(base, own.name)) for own in options if own.choices]:
+        base = dataclasses.replace(base, **recipes.get(f"{recipe} {value}", {}))
+    cleared = {own.clears for own in options if own.name in given and own.clears}
+    zeros = {own.name: type(own.default)(0) for own in options if own.name in cleared}
+    config = dataclasses.replace(base, **{**zeros, **given})
+    if not config.name:
+        config = dataclasses.replace(config, name=_run_name(base, config, given))
+    if not is_plain(config.name):
+        parser.error(f"argument --name: {config.name!r} must be a plain folder name")
+    if config.group and not is_plain(config.group):
+        parser.error(f"argument --group: {config.group!r} must be a plain folder name")
+    return config
+
+
+def _names(recipes):
+    """Return the names of recipes without those that only add to another."""
+    return [name for name in recipes if " " not in name]
+
+
+def _help(own, recipes):
+    """Return an option's meaning, choices and defaults."""
+    words = [own.help]
+    choices = own.choices or (_names(recipes) if own.name == "recipe" else ())
+    if choices:
+        words.append("{" + ", ".join(choices) + "}")
+    defaults = {name: values[own.name] for name, values in recipes.items() if own.name in values}
+    words.append("(default: " + "; ".join(
+        [as_text(own.default)] * (len(defaults) < len(recipes) or not recipes)
+        + [f"{name} {as_text(value)}" for name, value in defaults.items()]) + ")")
+    return words[0] if own.positional else " ".join(words)
+
+
+def is_plain(name):
+    """Return whether a name is that of a folder inside another: no path, not ".."."""
+    return name not in ("", "..") and pathlib.PurePath(name).name == name
+
+
+def as_text(value):
+    """Return a value as on the command line, the parts of a tuple joined by commas."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def _run_name(base, config, given):
+    """Fill in NAME and add every other given option that differs: "best-kernel-size=7"."""
+    values = {name: pathlib.Path(value).name if isinstance(value, str) else value
+              for name, value in vars(config).items()}
+    words = [config.NAME.format_map(values)]
+    for own in options_of(type(config)):
+        value, flag = getattr(config, own.name), own.flag[2:]
+        if (own.name not in given or not own.names_run or f"{{{own.name}}}" in config.NAME
+                or value == getattr(base, own.name)):
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else f"no-{flag}")
+        else:
+            text = pathlib.Path(value).stem if own.name == "data" else as_text(value)
+            words.append(f"{flag}={text}")
+    return "-".join(words).replace(os.sep, "_")

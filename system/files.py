@@ -1,0 +1,79 @@
+"""Read and write small files: whole or not at all, and damage named in one line."""
+import contextlib
+import json
+import os
+import pathlib
+import zipfile
+import zlib
+
+from system.command_line import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DATA_DIR = os.environ.get("DATA_DIR", "data")
+
+
+@contextlib.contextmanager
+def atomic_file(path):
+    """Open a binary file that appears under `path` only once it is complete and on the disk."""
+    part = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(part, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except OSError as error:  # the error of a full disk does not name the file
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+
+
+def write_text(path, text):
+    """Write a text file atomically, as UTF-8."""
+    with atomic_file(path) as stream:
+        stream.write(text.encode())
+
+
+def write_json(path, value):
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path):
+    """Return the JSON object in a file; InputError if it is missing, damaged or no object."""
+    try:
+        value = json.loads(pathlib.Path(path).read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there; is its folder that of a (finished) run?") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no JSON object")
+    return value
+
+
+def load_arrays(path):
+    """Return {name: array} of an .npz file; InputError if missing or damaged. Never unpickles."""
+    import numpy as np
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there") from error
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError,
+            zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__})") from error
+
+
+def compare(what, old, new, remedy):
+    """Raise InputError, naming the first difference, if two JSON objects differ."""
+    if not isinstance(old, dict):
+        raise InputError(f"{what}: nothing that can be read; {remedy}")
+    for key in {**old, **new}:
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            compare(f"{what} {key}", a, b, remedy)
+        elif a != b:
+            raise InputError(f"{what} {key}={a!r}, not {b!r}: {remedy}")

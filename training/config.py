@@ -1,0 +1,112 @@
+"""Declare the options that every experiment has.
+
+An experiment's Config derives from Experiment and adds what its network needs.
+"""
+import dataclasses
+
+from system import machine
+from system.command_line import option
+from system.files import DATA_DIR
+from training.optimizers import OPTIMIZERS
+from utils import SCHEDULES
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Run."""
+    seed: int = option(0, "seed of initialisation, order, augmentation and dropout", low=0,
+                       names_run=False)
+    name: str = option("", "run name; empty: made of the recipe and what differs from it",
+                       names_run=False)
+    group: str = option("", "folder of the run within --logdir; empty: the script's name",
+                        names_run=False)
+    logdir: str = option("logs", "folder of all runs", names_run=False)
+    resume: bool = option(False, "go on from the last checkpoint of an interrupted run",
+                          names_run=False)
+    overwrite: bool = option(False, "replace an existing run", names_run=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(Run):
+    """Run."""
+    recipe: str = option("best", "named set of defaults", names_run=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Data."""
+    data: str = option("auto", "auto, elec677, cifar10, mnist, synthetic, or the path of a folder "
+                       "or zip of train/<class>/* and test/<class>/*, or of a folder of IDX files")
+    data_dir: str = option(DATA_DIR, "folder of data sets, also set by the environment variable "
+                           "DATA_DIR", names_run=False)
+    grey: bool = option(False, "make colour images grey")
+    classes: str = option("", "numbers of the classes to keep, like 0-4 or 0,2,7; empty: all")
+    per_class: int = option(0, "training images of each class, drawn at random; 0: all", low=0)
+    validation_split: float = option(0.1, "share of the training images held out for choices; 0 "
+                                     "trains on all", low=0, high=0.9)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimization:
+    """Training."""
+    epochs: float = option(0.0, "passes over the training images, instead of --steps", low=0,
+                           clears="steps")
+    steps: int = option(0, "parameter updates", low=0, clears="epochs")
+    batch_size: int = option(64, "images per step", low=1)
+    optimizer: str = option("adam", "optimizer", tuple(OPTIMIZERS))
+    learning_rate: float = option(1e-3, "learning rate, before decay", low=0)
+    schedule: str = option("constant", "decay of the learning rate", tuple(SCHEDULES))
+    decay_rate: float = option(0.97, "exponential, inverse-time: factor of the decay", low=0)
+    decay_steps: int = option(250, "exponential, inverse-time: steps per factor", low=1)
+    staircase: bool = option(True, "exponential: decay in steps, not continuously")
+    warmup: float = option(0.0, "share of the steps in which the learning rate rises from 0",
+                           low=0, high=1)
+    momentum: float = option(0.9, "sgd, rmsprop: momentum", low=0, high=1)
+    nesterov: bool = option(True, "sgd: Nesterov's momentum")
+    weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else their L2 term",
+                                 low=0)
+    clipnorm: float = option(0.0, "clip the gradient's global norm, of all weights together, to "
+                             "this; 0: off", low=0)
+    loss: str = option("logits", "cross-entropy from logits, or the original's log(softmax), which "
+                       "can be NaN", ("logits", "unclamped"))
+    label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0,
+                                    high=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Input."""
+    standardize: bool = option(False, "subtract the training pixels' mean, divide by their std")
+    horizontal_flip: bool = option(False, "flip at random, left to right")
+    shift: int = option(0, "shift at random by up to this many pixels", low=0)
+    rotation: float = option(0.0, "rotate at random by up to this many degrees", low=0, high=180)
+    zoom: float = option(0.0, "scale at random by up to this share", low=0, high=0.9)
+    elastic: float = option(0.0, "distort smoothly at random, by this standard deviation in pixels",
+                            low=0)
+    cutout: int = option(0, "side of a random square set to the training pixels' mean, in pixels",
+                         low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Threads:
+    """Machine."""
+    threads: int = option(machine.cores(), "parts of a batch computed at a time, one core each",
+                          low=1, names_run=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Records(Threads):
+    """Machine."""
+    precision: str = option("float32", "of convolutions, matrix products and states; weights stay "
+                            "float32", ("float32", "bfloat16"))
+    evaluations: int = option(20, "evaluations over the run, each with a checkpoint", low=1,
+                              names_run=False)
+    snapshots: int = option(0, "weights kept at this many logarithmically spaced steps", low=0,
+                            names_run=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment(Records, Augmentation, Optimization, Data, Recipe):
+    """Network."""
+    NAME = "{recipe}"
+    AUTO = "elec677"  # what --data auto means

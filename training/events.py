@@ -1,0 +1,147 @@
+"""Write a run's TensorBoard event files, and read anyone's back."""
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from system.command_line import as_text
+
+PATTERN = "events.out.tfevents.*"
+COLUMNS = ("recipe", "network", "learning_rate", "batch_size", "seed", "data", "steps", "optimizer",
+           "schedule", "weight_decay", "precision")  # of TensorBoard's HParams tab, in this order
+METRICS = ("test_accuracy", "train_accuracy", "train_seconds")
+
+
+class Events:
+    """The event files of a run's folder."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self._writers = {}
+
+    def writer(self, part):
+        """Return the summary writer of a part, a subfolder: "train", "validation", "test", ...
+
+        Options and final metrics have a part "result" of their own since TensorBoard takes every
+        curve in or below their folder for a metric of the HParams tab.
+        """
+        if part not in self._writers:
+            self._writers[part] = tf.summary.create_file_writer(
+                str(self.folder / part), max_queue=100_000)
+        return self._writers[part]
+
+    def flush(self):
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self):
+        for writer in self._writers.values():
+            writer.close()
+
+    def lengths(self):
+        """Return the lengths of the event files at this moment, {relative path: bytes}."""
+        self.flush()
+        return {file.relative_to(self.folder).as_posix(): file.stat().st_size
+                for file in sorted(self.folder.rglob(PATTERN))}
+
+    def cut(self, lengths):
+        """Cut the event files back to earlier lengths, and delete those that were not there."""
+        for file in sorted(self.folder.rglob(PATTERN)):
+            length = lengths.get(file.relative_to(self.folder).as_posix(), 0)
+            if length:
+                os.truncate(file, min(length, file.stat().st_size))
+            else:
+                file.unlink()
+
+    # ------------------------------------------------------------------ what a run writes
+
+    def log_options(self, options):
+        """Log options {name: value} as text."""
+        table = "| option | value |\n|---|---|\n" + "\n".join(
+            f"| {name} | {as_text(value)} |" for name, value in options.items())
+        with self.writer("result").as_default():
+            tf.summary.text("config", table, step=0)
+
+    def log_hparams(self, columns, trial):
+        """Log hyper-parameters, {name of COLUMNS: value}, of the run that HParams calls `trial`.
+
+        Every run of every experiment has the same columns, so that parallel coordinates show all.
+        """
+        from tensorboard.plugins.hparams import api as hparams
+        with self.writer("result").as_default():
+            hparams.hparams_config(
+                hparams=[hparams.HParam(name) for name in COLUMNS],
+                metrics=[hparams.Metric(f"result/{name}", display_name=name.replace("_", " "))
+                         for name in METRICS])
+            hparams.hparams({name: columns[name] for name in COLUMNS}, trial_id=trial)
+
+    def log_steps(self, first, losses, rates, images_per_second):
+        """Log loss and learning rate of the steps from `first` on, and the speed they ran at."""
+        with self.writer("train").as_default():
+            for step, (loss, rate) in enumerate(zip(losses, rates), first):
+                tf.summary.scalar("batch/loss", loss, step=step)
+                tf.summary.scalar("learning_rate", rate, step=step)
+            tf.summary.scalar("images_per_second", images_per_second, step=step)
+
+    def log_evaluation(self, step, results):
+        """Log {"train" | "validation" | "test": (loss, accuracy)}."""
+        for part, (loss, accuracy) in results.items():
+            with self.writer(part).as_default():
+                tf.summary.scalar("evaluation/loss", loss, step=step)
+                tf.summary.scalar("evaluation/accuracy", accuracy, step=step)
+
+    def log_result(self, step, result):
+        """Log the final metrics {name: number}."""
+        with self.writer("result").as_default():
+            for name, value in result.items():
+                tf.summary.scalar(f"result/{name}", value, step=step)
+        self.flush()
+
+
+def log_picture(folder, name, png):
+    """Add the PNG of a figure to the images of a run's folder."""
+    writer = tf.summary.create_file_writer(str(folder / "figures"))
+    with writer.as_default():
+        tf.summary.image(f"figures/{name}", tf.io.decode_png(png, channels=3)[None], step=0)
+    writer.close()
+
+
+def read_events(folder):
+    """Return {(part, tag): (steps, seconds since 1970, values)} of all event files below a folder.
+
+    `part` is the subfolder ("" for the folder itself). Events come in order of their step; where a
+    step was written twice the later one counts; if none has a step, they count from 0 in the order
+    they were written. A file that goes on from an earlier step than the file before it ended at
+    replaces what that says of later steps, as in TensorBoard; where it begins anew, the earlier one
+    becomes a part of its own, "earlier 1". A file cut off at its end gives what it holds.
+    """
+    tf.constant(0)  # TensorBoard reads with TensorFlow, and would import it noisily
+    from tensorboard.backend.event_processing import event_file_loader
+    from tensorboard.util import tensor_util
+    series = {}
+    for file in sorted(pathlib.Path(folder).rglob(PATTERN)):
+        part, own = file.parent.relative_to(folder).as_posix().removeprefix("."), {}
+        for event in event_file_loader.EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                own.setdefault((part, value.tag), []).append(
+                    (event.step, event.wall_time, tensor_util.make_ndarray(value.tensor)))
+        for key, points in own.items():
+            first, before = min(step for step, _, _ in points), series.get(key, [])
+            kept = [point for point in before if point[0] < first]
+            if before and not kept:
+                earlier = sum(other[0].startswith(f"{part} earlier ".lstrip()) for other in series
+                              if other[1] == key[1])
+                series[f"{part} earlier {earlier + 1}".lstrip(), key[1]] = before
+            series[key] = kept + points
+    return {key: _in_order(points) for key, points in series.items()}
+
+
+def _in_order(points):
+    """Return (steps, seconds, values) of [(step, seconds, value)], one of each step."""
+    if len(points) > 1 and not any(step for step, _, _ in points):
+        points = [(i, time, value) for i, (_, time, value) in enumerate(points)]
+    latest = {step: (time, value) for step, time, value in points}
+    steps = sorted(latest)
+    return (np.array(steps), np.array([latest[s][0] for s in steps]),
+            [latest[s][1] for s in steps])

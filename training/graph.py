@@ -1,0 +1,211 @@
+"""A functional Keras model as a graph: walk it, name its weights, say what it is made of.
+
+An operation is a layer, or what arithmetic on Keras tensors made (`x + y`, `keras.ops.relu(x)`). A
+node is one use of an operation: a layer that is called twice has two.
+"""
+import base64
+import hashlib
+import json
+import marshal
+import types
+import warnings
+
+import keras
+import numpy as np
+from keras.src.models.functional import Functional
+
+from system.command_line import InputError
+
+ACTIVATIONS = {"Celu", "Elu", "Gelu", "HardShrink", "HardSigmoid", "HardSilu", "HardTanh",
+               "LeakyRelu", "LogSigmoid", "ReLU", "Relu", "Relu6", "Selu", "Sigmoid", "Silu",
+               "SoftShrink", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Squareplus",
+               "Tanh", "TanhShrink", "Threshold"}  # operations of these names
+
+
+def functional(model):
+    """The graph of a functional or sequential model; None where a `call` of its own is used."""
+    if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
+        return model._functional
+    if isinstance(model, Functional) and type(model).call is Functional.call:
+        return model
+    return None
+
+
+def nodes(model):
+    """The nodes of a functional model, but for its input, in an order to compute them in."""
+    by_depth = functional(model)._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]
+            if not node.is_input]
+
+
+def node_of(model, tensor):
+    """The node of a model that makes a Keras tensor."""
+    return next(node for node in nodes(model) if any(x is tensor for x in node.outputs))
+
+
+def walk(model, inputs, apply):
+    """Compute the nodes of `model` in turn, as Keras's own Function._run_through_graph does.
+
+    inputs: the model's input, one tensor for each part of a batch. apply(node, calls) gets the
+    (args, kwargs) of each part and returns the output of each. Returns, for each part,
+    {id(Keras tensor): value}.
+    """
+    source, = functional(model).inputs
+    parts = [{id(source): x} for x in inputs]
+    for node in nodes(model):
+        outputs = apply(node, [node.arguments.fill_in(values) for values in parts])
+        for values, output in zip(parts, outputs, strict=True):
+            values |= {id(x): y for x, y in zip(node.outputs, keras.tree.flatten(output),
+                                                strict=True)}
+    return parts
+
+
+def call(operation, args, kwargs, training):
+    """What an operation gives, in training or in evaluation mode if it knows these."""
+    if "training" in getattr(operation, "_call_context_args", ()):
+        kwargs = kwargs | {"training": training}
+    return operation(*args, **kwargs)
+
+
+def layers(model):
+    """All layers of a model, also those within others."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def activation_of(operation):
+    """The name of the nonlinearity that an operation is or ends in; "linear" if it has none."""
+    kinds = keras.layers
+    if isinstance(operation, (kinds.ReLU, kinds.LeakyReLU, kinds.PReLU, kinds.ELU)):
+        return type(operation).__name__.lower()
+    if isinstance(operation, keras.layers.Layer):
+        recurrent = isinstance(operation, kinds.RNN)
+        function = None if recurrent else getattr(operation, "activation", None)
+        return getattr(function, "__name__", "linear" if function is None else "unnamed")
+    name = type(operation).__name__
+    return name.lower() if name in ACTIVATIONS else "linear"
+
+
+def numbered(names):
+    """The names, those that occur again with a number: relu, relu:2."""
+    found = []
+    for name in names:
+        number = 1 + sum(other.split(":")[0] == name for other in found)
+        found.append(name if number == 1 else f"{name}:{number}")
+    return found
+
+
+def named_nodes(model):
+    """{name: node}: each bears the name of its operation, and of its second use "relu:2"."""
+    own = nodes(model)
+    return dict(zip(numbered([node.operation.name for node in own]), own))
+
+
+def stages(model):
+    """{name: Keras tensor} of what the activations of a network give, in their order; without any
+    activation, of what its convolutions and dense layers give, but for the logits."""
+    def is_weighted(operation):
+        return all(hasattr(operation, name) for name in ("kernel", "activation"))
+    hidden = {name: node for name, node in named_nodes(model).items()
+              if node.outputs[0] is not functional(model).outputs[0]}
+    return ({name: node.outputs[0] for name, node in hidden.items()
+             if activation_of(node.operation) != "linear"}
+            or {name: node.outputs[0] for name, node in hidden.items()
+                if is_weighted(node.operation)})
+
+
+def first_convolution(model):
+    """The first two-dimensional convolution of a network, or None."""
+    return next((node.operation for node in nodes(model)
+                 if isinstance(node.operation, keras.layers.Conv2D)), None)
+
+
+def weights_below(model, tensor):
+    """Return the weights of all operations that a Keras tensor of a model depends on."""
+    found, needed = [], {id(tensor)}
+    for node in reversed(nodes(model)):
+        if any(id(x) in needed for x in node.outputs):
+            needed |= {id(x) for x in node.input_tensors}
+            found += getattr(node.operation, "weights", [])
+    return found
+
+
+def name_weights(variables):
+    """{path: variable}; where several have one path, the later ones are numbered."""
+    variables = list(variables)
+    return dict(zip(numbered([variable.path for variable in variables]), variables))
+
+
+def assign(variables, arrays, source):
+    """Give {name: variable} the values {name: array} of `source`; InputError if they differ."""
+    for name in [*variables, *arrays]:
+        wanted, found = (tuple(x[name].shape) if name in x else "no such array"
+                         for x in (variables, arrays))
+        if wanted != found:
+            raise InputError(f"{source} is of another network: {name} is {found} there and "
+                             f"{wanted} in build_model")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+UNTOLD = "dtype", "seed", "module", "registered_name", "build_config"
+
+
+def describe(model):
+    """{name: what a node is, with its options and inputs} as JSON: equal for equal networks.
+
+    It leaves out what does not change what is computed from given weights: precision, seeds and
+    initializers. Functions count by what they compute, not by where they stand in a file.
+    """
+    def plain(value):
+        if isinstance(value, dict) and value.get("class_name") == "__lambda__":
+            config = value["config"]
+            return [code_of(marshal.loads(base64.b64decode(config["code"]))),
+                    plain(config["defaults"]), plain(config["closure"])]
+        if isinstance(value, dict):
+            return {str(k): plain(v) for k, v in value.items()
+                    if k not in UNTOLD and not str(k).endswith("_initializer")}
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        if isinstance(value, keras.KerasTensor):
+            return sources.get(id(value), "?")
+        if hasattr(value, "__code__"):
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            return [code_of(value.__code__), plain(value.__defaults__), plain(cells)]
+        if hasattr(value, "__array__"):
+            array = np.asarray(value)
+            return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        return getattr(value, "__name__", type(value).__name__)
+
+    def code_of(code):
+        told = [code.co_code.hex(), code.co_names, code.co_varnames, [
+            code_of(c) if isinstance(c, types.CodeType) else
+            repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c) for c in code.co_consts]]
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+    def options(operation):
+        if functional(operation) is not None:
+            return describe(operation)
+        if isinstance(operation, keras.layers.Layer):
+            try:
+                with warnings.catch_warnings(action="ignore"):  # that a function is not portable
+                    return plain(keras.saving.serialize_keras_object(operation).get("config"))
+            except Exception:  # a layer of one's own without get_config
+                pass
+        return plain({name: value for name, value in vars(operation).items()
+                      if not name.startswith("_") and name not in ("name", "built")
+                      and not isinstance(value, (keras.Variable, keras.layers.Layer))})
+    sources = {id(functional(model).inputs[0]): "input"}
+    found = {}
+    for i, node in enumerate(nodes(model)):
+        name = f"{node.operation.name} {i}"
+        sources |= {id(x): f"{name}/{k}" for k, x in enumerate(node.outputs)}
+        found[name] = {"kind": type(node.operation).__name__, "options": options(node.operation),
+                       "arguments": plain([node.arguments.args, node.arguments.kwargs])}
+        kind = type(node.operation)
+        if not kind.__module__.startswith("keras.") and (
+                keras.saving.get_registered_name(kind) == kind.__name__):  # one's own
+            found[name]["code"] = [code_of(function.__code__) for _, function in sorted(
+                vars(kind).items()) if hasattr(function, "__code__")]
+    return json.loads(json.dumps(found))

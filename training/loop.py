@@ -1,0 +1,342 @@
+"""Train a network: what an experiment's loop calls.
+
+    with Run("cifar_lenet5", config) as run:
+        data = load_training_data(config)
+        training = Training(build_model, data, config)
+        for step, stop in training.blocks(run):
+            rates = training.learning_rates(step, stop)
+            losses = training.update(step, stop, rates)
+            run.log_steps(step, losses, rates, training.speed)
+            training.observe(run, stop)
+        training.finish(run, training.test())
+"""
+import dataclasses
+import functools
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.utils import naming
+from tqdm import tqdm
+
+import utils
+from sources.images import Images, restrict
+from system.command_line import Diverged, InputError
+from training import graph
+from training.augmentation import augment, moments, prepare
+from training.checks import check
+from training.optimizers import apply_gradients, create_slots, is_decayed
+from training.parallel import loss_and_gradients, make_predict, measure_statistics, shares
+from training.run import stream_seed
+from training.summaries import log_inside, log_norms_over_time
+
+# TensorFlow's optimisation of graphs gains nothing here and delays the first step
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+tf.config.set_visible_devices([], "GPU")  # parts of a batch are for the cores of a processor
+
+BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras's names of precisions
+
+
+# --------------------------------------------------------------------------------------- data
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """The images a run sees."""
+    source: Images
+    images: np.ndarray      # uint8 (n, height, width, channels), to train on
+    labels: np.ndarray      # int32 (n,)
+    observed: dict          # {"train" | "validation": (images, labels)} to evaluate on meanwhile
+    mean: float             # of the training pixels / 255, or 0 and 1 without standardization
+    std: float
+
+    @property
+    def shape(self):
+        return self.images.shape[1:]
+
+    @property
+    def classes(self):
+        return self.source.classes
+
+    def facts(self):
+        """Return what config.json says of the data."""
+        source = self.source
+        return dict(name=source.name, title=source.title, checksum=source.checksum,
+                    classes=source.classes, train=len(self.images),
+                    validation=len(source.train_labels) - len(self.images),
+                    test=len(source.test_labels), mean=self.mean, std=self.std)
+
+
+def load_training_data(config):
+    """Return the TrainingData that a Config asks for."""
+    data = restrict(utils.load_images(config.data, config.data_dir, config.AUTO), config.classes,
+                    config.grey)
+    chosen, held_out = utils.split_validation(data.train_labels, config.validation_split)
+    if config.per_class:
+        chosen = chosen[utils.some_of_each_class(data.train_labels[chosen], config.per_class,
+                                                 stream_seed(config.seed, "subset"))]
+    images, labels = data.train_images[chosen], data.train_labels[chosen]
+    sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
+    observed = {"train": (images[sample], labels[sample])}
+    if len(held_out):
+        observed["validation"] = data.train_images[held_out], data.train_labels[held_out]
+        without = np.setdiff1d(data.train_labels, data.train_labels[held_out])
+        if len(without):
+            print("note     no validation image of "
+                  f"{', '.join(data.classes[c] for c in without)}: one image alone is for training")
+    return TrainingData(data, images, labels, observed,
+                        *(moments(images) if config.standardize else (0.0, 1.0)))
+
+
+# -------------------------------------------------------------------------------------- a step
+
+def make_model(build_model, input_shape, classes, config):
+    """Return what build_model returns, if it can be trained; else InputError says why not.
+
+    Initial weights are a function of --seed even where a layer has no seed of its own, and layers
+    without a name are numbered from 1 each time.
+    """
+    naming.reset_uids()
+    keras.utils.set_random_seed(stream_seed(config.seed, "layers"))
+    model = build_model(input_shape, classes, config)
+    check(model, input_shape, classes)
+    return model
+
+
+LOSSES = {
+    "logits": lambda targets, logits: tf.nn.softmax_cross_entropy_with_logits(targets, logits),
+    "unclamped": lambda targets, logits: -tf.reduce_sum(
+        targets * tf.math.log(tf.nn.softmax(logits)), axis=1)}
+
+
+def cross_entropy(targets, logits, kind="logits"):
+    """Return each image's cross-entropy, (batch,), of target probabilities and logits (batch,
+    classes).
+
+    "unclamped" is log(softmax(logits)) as the original wrote it: a probability that underflows to 0
+    makes it NaN.
+    """
+    return LOSSES[kind](targets, tf.cast(logits, tf.float32))
+
+
+@tf.autograph.experimental.do_not_convert  # looking for what to convert is slow
+def train_step(model, slots, config, mean, std, images, labels, indices, rate, step, fill=0.0):
+    """Update the network once on images[indices] and return the mean loss.
+
+    Everything random is drawn from `step`. fill: what is seen in the holes of --cutout, as network
+    input.
+    """
+    sizes = shares(indices.shape[0], config.threads)
+    seeds = {stream: tf.stack([stream_seed(config.seed, stream), step])
+             for stream in ("transforms", "elastic", "holes", "dropout")}
+    targets = tf.one_hot(tf.gather(labels, indices), model.output.shape[1])
+    targets = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
+    parts = tf.split(tf.cast(tf.gather(images, indices), tf.float32), sizes)
+    parts = augment(parts, seeds, config, mean, std, fill)
+    variables = [v.value for v in model.trainable_variables]
+    loss, gradients = loss_and_gradients(model, variables, parts, tf.split(targets, sizes),
+                                         seeds["dropout"],
+                                         functools.partial(cross_entropy, kind=config.loss))
+    idle = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
+    if idle:
+        print(f"note     the loss does not depend on {', '.join(idle)}: these stay as they are")
+    if config.clipnorm:
+        gradients, _ = tf.clip_by_global_norm(gradients, config.clipnorm)
+    apply_gradients(config.optimizer, variables, slots, gradients, step, rate,
+                    config.momentum, config.nesterov, config.weight_decay,
+                    list(map(is_decayed, model.trainable_variables)))
+    for variable in model.trainable_variables:
+        if variable.constraint is not None:
+            variable.value.assign(variable.constraint(variable.value))
+    return loss
+
+
+def make_train_steps(model, slots, config, mean, std, images, labels):
+    """Return train_step as one graph of many steps: (indices (steps, batch), rates (steps,), first
+    step) -> losses (steps,)."""
+    data = mean, std, tf.constant(images), tf.constant(labels)
+    fill = (moments(images)[0] - mean) / std if config.cutout else 0.0
+
+    @tf.function(input_signature=(tf.TensorSpec((None, config.batch_size), tf.int32),
+                                  tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int32)))
+    def train_block(indices, rates, first):
+        losses = tf.TensorArray(tf.float32, tf.shape(rates)[0])
+        for i in tf.range(tf.shape(rates)[0]):
+            loss = train_step(model, slots, config, *data, indices[i], rates[i], first + i, fill)
+            losses = losses.write(i, loss)
+        return losses.stack()
+
+    train_block = train_block.get_concrete_function()
+    # the first call, here of no steps, prepares the graph (of a recurrent net all but its parts'
+    # functions); the caller need not wait for it
+    first_call = ThreadPoolExecutor(1).submit(
+        train_block, tf.zeros((0, config.batch_size), tf.int32), tf.zeros(0), tf.constant(0))
+
+    def train_steps(indices, rates, first):
+        first_call.result()
+        return train_block(indices, rates, first)
+    return train_steps
+
+
+def evaluate(logits, labels):
+    """Return (mean cross-entropy, accuracy 0 .. 1) of logits (n, classes) and labels (n,)."""
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return float(tf.reduce_mean(loss)), float(np.mean(np.argmax(logits, axis=1) == labels))
+
+
+# -------------------------------------------------------------------------------------- a run
+
+class Training:
+    """A network in training: its optimizer's state, its graph of many steps, what is due when."""
+
+    def __init__(self, build_model, data, config):
+        self.data, self.config, self.seconds, self.speed = data, config, 0.0, 0.0
+        count = len(data.images)
+        self.total = config.steps or math.ceil(config.epochs * count / config.batch_size)
+        if not self.total:
+            raise InputError("nothing to train: give --steps or --epochs above 0")
+        self.model = model = make_model(build_model, data.shape, len(data.classes), config)
+        slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
+        self.variables = graph.name_weights(model.weights)
+        self.variables |= {f"{slot}//{path}": variable for slot, values in slots.items()
+                           for path, variable in zip(
+                               graph.name_weights(model.trainable_variables), values)}
+        self.train_steps = make_train_steps(model, slots, config, data.mean, data.std, data.images,
+                                            data.labels)
+        self.predict = make_predict(model, data.mean, data.std, config.threads)
+        images, labels = data.observed["train"]
+        self.sample = prepare(images, data.mean, data.std)
+        self.probe = self.sample[:100], labels[:100]
+        spaced = np.linspace(0, self.total, config.evaluations + 1)
+        self.evaluations = set(spaced.round().astype(int).tolist())
+        spaced = np.geomspace(1, self.total, config.snapshots)
+        self.snapshots = {0, *spaced.round().astype(int).tolist()} if config.snapshots else set()
+
+    def begin(self, run):
+        """Describe the run and return the step to go on from, 0 or where it was interrupted."""
+        data, config, count = self.data, self.config, self.model.count_params()
+        run.describe(total_steps=self.total, parameters=count, data=data.facts(),
+                     network=graph.describe(self.model))
+        print(f"data     {data.source.title}\nnetwork  {self.model.name}, {count:,} weights\n"
+              f"run      {run.path}: {self.total:,} steps of {config.batch_size} images, "
+              f"{config.precision}, {config.threads} thread{'s' * (config.threads > 1)}")
+        step, state = run.restore()
+        if state:
+            self.seconds = float(state.pop("seconds"))
+            graph.assign(self.variables, state, f"the checkpoint of {run.path}")
+        else:
+            run.log_options(self.model.name)
+            self.observe(run, 0)
+        return step
+
+    def blocks(self, run):
+        """Yield (step, stop) of block after block of steps, each up to what is due next; a signal
+        ends the run after a block, once everything is saved."""
+        step = self.begin(run)
+        due = sorted({*self.evaluations, *self.snapshots, *range(0, self.total, BLOCK)})
+        with tqdm(total=self.total, initial=step, unit="step", disable=None, leave=False) as bar:
+            for stop in [stop for stop in due if stop > step]:
+                yield step, stop
+                bar.update(stop - step)
+                step = stop
+                if run.signal:
+                    run.save(step, self.state())
+                    run.interrupt(step)
+
+    def learning_rates(self, step, stop):
+        """Return the learning rates of steps step .. stop - 1, float32."""
+        return np.float32([utils.learning_rate(s, self.total, self.config)
+                           for s in range(step, stop)])
+
+    def update(self, step, stop, rates):
+        """Train for the steps step .. stop - 1 in one graph call; return their losses."""
+        size = self.config.batch_size
+        indices = utils.batch_indices(stream_seed(self.config.seed, "order"), step, stop, size,
+                                      len(self.data.images))
+        start = time.perf_counter()
+        losses = self.train_steps(indices, rates, step).numpy()
+        elapsed = time.perf_counter() - start
+        self.seconds += elapsed
+        self.speed = size * (stop - step) / elapsed
+        return losses
+
+    def observe(self, run, step):
+        """Do what is due at a step: snapshot, evaluation, checkpoint."""
+        if step in self.snapshots | self.evaluations:
+            measure_statistics(self.model, self.sample)
+        if step in self.snapshots:
+            run.snapshot(step, self.snapshot())
+        if step in self.evaluations:
+            results = self.evaluate()
+            run.events.log_evaluation(step, results)
+            log_inside(run.events, step, self.model, *self.probe)
+            run.save(step, self.state())
+            tqdm.write(f"step {step:6,}  " + "  ".join(
+                f"{part} {100 * accuracy:.2f} %" for part, (_, accuracy) in results.items()))
+
+    def evaluate(self):
+        """Return {"train" | "validation": (loss, accuracy)}."""
+        return {part: evaluate(self.predict(images), labels)
+                for part, (images, labels) in self.data.observed.items()}
+
+    def state(self):
+        """Return everything that training needs to go on, {name: array}."""
+        return {**{name: v.numpy() for name, v in self.variables.items()}, "seconds": self.seconds}
+
+    def snapshot(self):
+        """Return what figures of training need, {name: array}: the weights that the last feature
+        maps depend on (without feature maps all weights), and of each dense activation, how many
+        units are positive on none of the sample of training images ("unused/<name>")."""
+        stages = graph.stages(self.model)
+        maps = [x for x in stages.values() if len(x.shape) == 4]
+        kept = graph.weights_below(self.model, maps[-1]) if maps else self.model.weights
+        named = graph.name_weights(self.model.weights)
+        arrays = {name: v.numpy() for name, v in named.items() if any(v is w for w in kept)}
+        dense = {name: x for name, x in stages.items() if len(x.shape) == 2}
+        if dense:
+            values = keras.Model(self.model.input, list(dense.values()))(
+                self.sample, training=False)
+            arrays |= {f"unused/{name}": np.sum(np.max(x, 0) <= 0)
+                       for name, x in zip(dense, values)}
+        return arrays
+
+    def test(self, flip=False):
+        """Return the final result {name: number}: the test images are seen here for the first time,
+        and once (with `flip` also averaged with their horizontal flips)."""
+        images, labels = self.data.source.test_images, self.data.source.test_labels
+        logits = self.predict(images)
+        parts = {**self.evaluate(), "test": evaluate(logits, labels)}
+        result = {f"{part}_accuracy": accuracy for part, (_, accuracy) in parts.items()}
+        result |= {f"{part}_loss": loss for part, (loss, _) in parts.items()}
+        if flip:
+            both = tf.nn.softmax(logits) + tf.nn.softmax(self.predict(images[:, :, ::-1]))
+            result["test_accuracy_flipped"] = evaluate(both, labels)[1]
+        return result
+
+    def finish(self, run, result):
+        """Record the final result, and say it."""
+        seconds, title = self.seconds, self.data.source.title
+        run.events.log_evaluation(
+            self.total, {"test": (result["test_loss"], result["test_accuracy"])})
+        log_norms_over_time(run.events, self.model, *self.probe)
+        speed = self.total * self.config.batch_size / seconds
+        result |= {"train_seconds": seconds, "images_per_second": speed}
+        run.finish(self.total, result, {
+            name: v.numpy() for name, v in graph.name_weights(self.model.weights).items()})
+        also = "" if "test_accuracy_flipped" not in result else (
+            f", {100 * result['test_accuracy_flipped']:.1f} % averaged with horizontal flips")
+        print(f"test     {100 * result['test_accuracy']:.2f} % of "
+              f"{len(self.data.source.test_labels):,} images{also}; {title}\n"
+              f"time     {seconds:.0f} s for {self.total:,} steps, {speed:,.0f} images/s\n"
+              f"curves   tensorboard --logdir {run.config.logdir}\n"
+              f"figures  python visualize.py all {run.path}")
+
+
+def check_finite(step, losses, rates):
+    """Raise Diverged if a loss of the steps from `step` on is not finite."""
+    for i in np.flatnonzero(~np.isfinite(losses))[:1]:
+        raise Diverged(f"the loss is not finite at step {step + i:,} (learning rate "
+                       f"{rates[i]:.3g})")

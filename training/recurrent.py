@@ -1,0 +1,125 @@
+"""The cells as Keras layers: over a sequence, and sweeping over the patches of an image."""
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training.cells import CELLS, all_states, last_state
+
+
+@keras.saving.register_keras_serializable("mnist_rnn")
+class Recurrent(keras.layers.Layer):
+    """One of CELLS as a Keras layer: (batch, steps, features) -> (batch, steps, units), or the last
+    state. Like Keras's, with `go_backwards` it reads from the last step to the first and gives its
+    states in the order in which it read; keras.layers.Bidirectional takes it.
+
+    Orthogonal recurrent kernel (one orthogonal matrix a gate), Glorot-uniform kernel, zero bias but
+    for the LSTM's forget gate, which starts at 1 (Jozefowicz et al. 2015).
+    """
+    image_by_image = True
+    return_state = stateful = False  # what Bidirectional asks for
+
+    def __init__(self, cell, units, return_sequences=False, go_backwards=False, seed=0, **options):
+        super().__init__(**options)
+        if cell not in CELLS:
+            raise ValueError(f"no cell {cell!r} in CELLS: {', '.join(CELLS)}")
+        self.cell, self.units, self.return_sequences, self.go_backwards, self.seed = (
+            cell, units, return_sequences, go_backwards, seed)
+
+    def get_config(self):
+        return super().get_config() | {name: getattr(self, name) for name in (
+            "cell", "units", "return_sequences", "go_backwards", "seed")}
+
+    def build(self, input_shape):
+        initializers, cell = keras.initializers, CELLS[self.cell]
+        width = cell.gates * self.units
+        self.kernel = self.add_weight(shape=(input_shape[-1], width), name="kernel",
+                                      initializer=initializers.GlorotUniform(seed=self.seed))
+
+        def orthogonal(shape, dtype):
+            return keras.ops.concatenate([initializers.Orthogonal(seed=self.seed + 1 + gate)(
+                (self.units, self.units), dtype) for gate in range(cell.gates)], axis=1)
+        self.recurrent_kernel = self.add_weight(shape=(self.units, width), name="recurrent_kernel",
+                                                initializer=orthogonal)
+
+        def bias(shape, dtype):
+            ones = np.arange(width) // self.units == cell.starts_at_one
+            return keras.ops.cast(np.broadcast_to(ones, shape), dtype)
+        self.bias = self.add_weight(shape=(2, width) if cell.biases == 2 else (width,),
+                                    name="bias", initializer=bias)
+        shapes = [(None, *input_shape[1:]), *(w.shape for w in self.weights)]
+        # within the graph of loss_and_gradients, where no layer may call another
+        self.in_training = (all_states if self.return_sequences else last_state)(self.cell)
+        # one graph for chunks of any size: unrolling takes a second
+        self.in_evaluation = tf.function(self.in_training, autograph=False, input_signature=[
+            tf.TensorSpec(shape, self.compute_dtype) for shape in shapes])
+
+    def call(self, inputs, initial_state=None, training=False):
+        if initial_state is not None:
+            raise ValueError("our cells begin with zeros; there is no initial_state")
+        x = tf.reverse(inputs, [1]) if self.go_backwards else inputs
+        function = self.in_training if training else self.in_evaluation
+        h = function(x, *(tf.cast(tf.convert_to_tensor(w.value), inputs.dtype)
+                          for w in self.weights))
+        return tf.stack(h, axis=1) if self.return_sequences else h
+
+    def compute_output_shape(self, input_shape):
+        middle = (input_shape[1],) if self.return_sequences else ()
+        return (input_shape[0], *middle, self.units)
+
+
+@keras.saving.register_keras_serializable("mnist_rnn")
+class Sweeps(keras.layers.Layer):
+    """A layer of ReNet (Visin et al. 2015): maps (batch, height, width, channels) -> (batch,
+    height / 2, width / 2, 2 units).
+
+    Patches of 2x2 are read along every column, down and up, then what these two cells say of each
+    patch along every row, right and left. All columns share two cells, all rows two others.
+    Raises ValueError for maps with an odd side.
+    """
+
+    image_by_image = True
+
+    def __init__(self, cell, units, seed=0, **options):
+        super().__init__(**options)
+        self.cell, self.units, self.seed = cell, units, seed
+        self.down, self.up, self.right, self.left = (
+            Recurrent(cell, units, return_sequences=True, go_backwards=name in ("up", "left"),
+                      seed=seed + 10 * i, name=name, dtype=self.dtype_policy)
+            for i, name in enumerate(("down", "up", "right", "left")))
+
+    def build(self, input_shape):
+        _, height, width, features = self.compute_output_shape(input_shape)
+        for layer in (self.down, self.up):
+            layer.build((None, height, 4 * input_shape[-1]))
+        for layer in (self.right, self.left):
+            layer.build((None, width, features))
+
+    def columns(self, maps):
+        """What `down` and `up` read: (batch * width / 2, height / 2, 4 channels)."""
+        _, height, width, channels = maps.shape
+        x = tf.reshape(maps, (-1, height // 2, 2, width // 2, 2, channels))
+        return tf.reshape(tf.transpose(x, (0, 3, 1, 2, 4, 5)), (-1, height // 2, 4 * channels))
+
+    @staticmethod
+    def both_ways(x, forward, backward, training):
+        """The states of two cells after each step of x, one of which reads it from its end."""
+        return tf.concat([forward(x, training=training),
+                          tf.reverse(backward(x, training=training), [1])], axis=-1)
+
+    def get_config(self):
+        return super().get_config() | dict(cell=self.cell, units=self.units, seed=self.seed)
+
+    def call(self, inputs, training=False):
+        _, height, width, features = self.compute_output_shape(inputs.shape)
+        x = self.columns(inputs)
+        x = self.both_ways(x, self.down, self.up, training)
+        x = tf.transpose(tf.reshape(x, (-1, width, height, features)), (0, 2, 1, 3))
+        x = tf.reshape(x, (-1, width, features))  # by rows
+        x = self.both_ways(x, self.right, self.left, training)
+        return tf.reshape(x, (-1, height, width, features))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        if height % 2 or width % 2:
+            raise ValueError(f"patches of 2x2 do not divide maps of {height}x{width}")
+        return (batch, height // 2, width // 2, 2 * self.units)

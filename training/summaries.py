@@ -1,0 +1,153 @@
+"""What a run writes to TensorBoard about its network: histograms of weights, activations and gates,
+the first layer's kernels, and how recurrent states and their gradients grow or shrink over time.
+"""
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training import graph
+from training.cells import CELLS, gate_activations
+from training.recurrent import Recurrent, Sweeps
+
+
+def tile_filters(kernel, columns=8, gap=1):
+    """First-layer kernels as one picture, each scaled to its own range.
+
+    kernel: (height, width, channels, filters) -> float32 (rows, columns, channels) in 0 .. 1, the
+    background white; channels is 1 or 3.
+    """
+    height, width, channels, count = kernel.shape
+    rows = -(-count // columns)
+    low, high = kernel.min(axis=(0, 1, 2)), kernel.max(axis=(0, 1, 2))
+    scaled = (kernel - low) / np.maximum(high - low, 1e-12)
+    picture = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, channels),
+                      np.float32)
+    for i in range(count):
+        row, column = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        picture[row:row + height, column:column + width] = scaled[..., i]
+    return picture
+
+
+def log_histograms(events, step, model, activations):
+    """Histograms of all weights and of activations {name: array}; of many numbers every k-th
+    counts."""
+    def thin(values):
+        return tf.reshape(values, [-1])[::-(-tf.size(values) // 50_000)]
+    with events.writer("train").as_default():
+        for variable in model.trainable_variables:
+            tf.summary.histogram(f"histograms/weights/{variable.path}", thin(variable), step=step)
+        for name, values in activations.items():
+            tf.summary.histogram(f"histograms/activations/{name}", thin(values), step=step)
+
+
+def log_inside(events, step, model, inputs, labels):
+    """Histograms of weights, activations and gates; the first convolution's kernels, as picture and
+    as tensor; norms_over_time, as tensors: of these, what the network has."""
+    stages = graph.stages(model)
+    values = keras.Model(model.input, list(stages.values()))(
+        inputs, training=False) if stages else []
+    log_histograms(events, step, model, dict(zip(stages, values)) | first_gates(model, inputs))
+    first = graph.first_convolution(model)
+    with events.writer("train").as_default():
+        if first is not None:
+            kernel = first.kernel.numpy()
+            if kernel.shape[2] in (1, 3):
+                picture = np.kron(tile_filters(kernel), np.ones((8, 8, 1), np.float32))
+                tf.summary.image("filters", picture[None], step=step)
+            tf.summary.write("filters/kernel", kernel, step=step, metadata=_kind("kernel"))
+        for name, norms in norms_over_time(model, inputs, labels).items():
+            tf.summary.write(f"over_time/{name}", norms, step=step, metadata=_kind("norms"))
+
+
+def _kind(plugin):
+    return tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name=plugin))
+
+
+def first_gates(model, inputs):
+    """{gate: values} of the first layer of our cells, empty if a network has none."""
+    first = next((node for node in graph.nodes(model)
+                  if isinstance(node.operation, (Recurrent, Sweeps))), None)
+    if first is None:
+        return {}
+    sequence = tf.cast(keras.Model(model.input, first.input_tensors[0])(
+        inputs, training=False), tf.float32)
+    layer = first.operation
+    if isinstance(layer, Sweeps):
+        layer, sequence = layer.down, layer.columns(sequence)
+    if layer.go_backwards:
+        sequence = tf.reverse(sequence, [1])
+    return gate_activations(layer.cell, sequence, *(tf.constant(w) for w in layer.get_weights()))
+
+
+def step_by_step(node, sequence):
+    """A Keras cell with the weights of a recurrent node, or None if there is no such cell."""
+    layer = node.operation
+    if len(node.input_tensors) > 1 or len(node.outputs) > 1:  # states or masks given, states taken
+        return None
+    if type(layer) in (keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU):
+        return layer.cell
+    if type(layer) is not Recurrent or CELLS[layer.cell].in_keras is None:
+        return None
+    cell = CELLS[layer.cell].in_keras(layer.units)
+    cell.build(sequence[:, 0].shape)
+    cell.set_weights(layer.get_weights())
+    return cell
+
+
+def norms_over_time(model, inputs, labels):
+    """How large the last recurrent layer's state is after each step, and how much the loss feels
+    it.
+
+    inputs: network input (n, height, width, channels), labels (n,). Returns float arrays (steps,):
+    "state" and "gradient", the mean over images of |h_t| and of |d loss / d h_t|, the loss being
+    each image's own; of an LSTM also "memory" and "memory_gradient", the same of c_t. (Its h_t is
+    made of c_t, so that the gradient by way of c_(t+1) is in the memory's and not in the state's.)
+    A gradient that shrinks towards the first step is vanishing, one that grows is exploding.
+    Computed with Keras's cells, step by step, and from there on to the loss by the network's own
+    graph. Empty where no layer reads the image as one sequence, or the last of them is not one of
+    ours, SimpleRNN, LSTM or GRU, or is given or gives states.
+    """
+    kinds = Recurrent, keras.layers.RNN, keras.layers.Bidirectional
+    recurrent = [node for node in graph.nodes(model) if isinstance(node.operation, kinds)]
+    states_after = []  # of each step [h], or an LSTM's [h, c]
+
+    def apply(node, calls):
+        (args, kwargs), layer = calls[0], node.operation
+        if not recurrent or node is not recurrent[-1]:
+            return [graph.call(layer, args, kwargs, training=False)]
+        sequence = tf.cast((*args, *kwargs.values())[0], tf.float32)
+        cell = step_by_step(node, sequence)
+        if cell is None:
+            return [graph.call(layer, args, kwargs, training=False)]
+        if layer.go_backwards:
+            sequence = tf.reverse(sequence, [1])
+        states = [tf.zeros((len(sequence), size)) for size in keras.tree.flatten(cell.state_size)]
+        outputs = []
+        for x in tf.unstack(sequence, axis=1):
+            h, states = cell(x, states)
+            states_after.append(states)
+            outputs.append(h)
+        whole = tf.stack(outputs, axis=1) if layer.return_sequences else outputs[-1]
+        return [tf.cast(whole, layer.compute_dtype)]
+    with tf.GradientTape() as tape:
+        values, = graph.walk(model, [inputs], apply)
+        logits = tf.cast(values[id(graph.functional(model).outputs[0])], tf.float32)
+        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    by_kind, norms = list(zip(*states_after)), {}
+    for names, *values in zip((("state", "gradient"), ("memory", "memory_gradient")), by_kind,
+                              tape.gradient(loss, by_kind)):
+        for name, vectors in zip(names, values):
+            norms[name] = np.float64([0.0 if v is None else tf.reduce_mean(tf.norm(
+                tf.cast(v, tf.float32), axis=1)) for v in vectors])
+    return norms
+
+
+def log_norms_over_time(events, model, inputs, labels):
+    """norms_over_time as a chart whose horizontal axis is the time step, not the update."""
+    norms = norms_over_time(model, inputs, labels)
+    if norms:
+        with events.writer("over_time").as_default():
+            for name, values in norms.items():
+                for t, value in enumerate(values, 1):
+                    tf.summary.scalar(f"over_time/{name}_norm", value, step=t)
