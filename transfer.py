@@ -51,7 +51,8 @@ from tqdm import tqdm
 import utils
 from inside.trained import Record, outputs
 from sources.images import restrict
-from training import loop, run as runs
+from training import loop
+from training import run as runs
 from training.augmentation import moments
 from training.parallel import measure_statistics
 

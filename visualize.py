@@ -3,8 +3,8 @@
     python visualize.py all RUN...             every figure that a run allows, of those of one run
     python visualize.py COMMAND --help         what a command takes
 {commands}
-Each figure is a PNG in --out, with its numbers beside it (.npz); a single run's lies in --out/<run>/
-and among its images in TensorBoard.
+Each figure is a PNG in --out, with its numbers beside it (.npz); a single run's lies in
+--out/<run>/ and among its images in TensorBoard.
 """
 import argparse
 import ast
@@ -15,8 +15,7 @@ import io
 import pathlib
 import sys
 
-from system.command_line import (InputError, Parser, converter, exit_on_signals, import_script,
-                                 main)
+from system.command_line import InputError, Parser, converter, exit_on_signals, import_script, main
 from system.files import DATA_DIR, ROOT, atomic_file, write_text
 
 ROOMS = {"inside": "of each run, from its event files, or its weights and its data",

@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from throughput import arguments, in_process, print_tables, spread  # noqa: E402
+from throughput import arguments, in_process, print_tables, spread
 
 SIDE = 8
 
@@ -38,18 +38,15 @@ def inputs():
 
 def ours():
     """{"occlusion": seconds, "deconvolution": seconds} and the results of this project."""
-    import machine
-    with machine.quiet_import():
-        import keras  # noqa: F401
-    import analyses
     import cifar_lenet5
-    from deconvnet import one_unit, project
+    from inside import occlusion as hiding
+    from inside.deconvnet import one_unit, project
     images, many, weights = inputs()
     model = cifar_lenet5.build_model((28, 28, 1), 10, cifar_lenet5.Config())
     model.set_weights(weights)
 
     def occlusion():
-        result = analyses.occlusion(model, "relu2", images, np.zeros(10, int), SIDE)
+        result = hiding.occlusion(model, "relu2", images, np.zeros(10, int), SIDE)
         # where the square lies inside, as captum's does
         return result["probability"][:, 3:-4, 3:-4]
 

@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -66,14 +65,11 @@ def ceiling():
     (NumPy, PyTorch, TensorFlow); and the "machine".
     """
     import numpy as np
+    import tensorflow as tf
     import torch
 
-    import machine
-    with machine.quiet_import():
-        import tensorflow as tf
-    model = re.search(r"model name\s*: (.*)", machine.cpu_info())
-    model = model[1] if model else "this machine"
-    n, best = 2048, {"machine": f"{machine.cores()} cores of {model}"}
+    from system import machine
+    n, best = 2048, {"machine": f"{machine.cores()} cores of {machine.processor()}"}
     a = np.random.default_rng(0).normal(size=(n, n)).astype(np.float32)
     b, c = torch.tensor(a), tf.constant(a)
     half, brain = b.bfloat16(), tf.cast(c, tf.bfloat16)

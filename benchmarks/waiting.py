@@ -20,7 +20,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from throughput import (  # noqa: E402
+from throughput import (
     arguments,
     at_least_one,
     in_process,
@@ -28,23 +28,23 @@ from throughput import (  # noqa: E402
     spread,
 )
 
-import charts  # noqa: E402
+from training.events import read_events
 
 TARGETS = {"cifar_lenet5.py": 0.573, "mnist_rnn.py": 0.9806}  # the original report's best
-BUDGETS = {"cifar_lenet5.py": "--epochs 2.75 --batch 96 --warmup 0.2 --dropout 0.2 --shift 1 "
+BUDGETS = {"cifar_lenet5.py": "--epochs 2.75 --batch-size 96 --warmup 0.2 --dropout 0.2 --shift 1 "
                               "--evaluations 4 --snapshots 0",
-           "mnist_rnn.py": "--samples 40000 --evaluations 5"}
+           "mnist_rnn.py": "--steps 1250 --evaluations 5"}
 
 
 def run(script, *words):
     """(seconds, events, seconds since 1970 when it began) of a script run to its end."""
     with tempfile.TemporaryDirectory() as logs:
         begin, start = time.time(), time.perf_counter()
-        where = [] if "--help" in words else ["--logs", logs]
+        where = [] if "--help" in words else ["--logdir", logs]
         subprocess.run([sys.executable, ROOT / script, *map(str, words), *where], check=True,
                        stdout=subprocess.DEVNULL, cwd=ROOT)
         seconds = time.perf_counter() - start
-        return seconds, charts.read_events(logs), begin
+        return seconds, read_events(logs), begin
 
 
 def first(events, tag):

@@ -9,7 +9,6 @@ from inside.trained import maps_of, output, read_snapshots
 from system.command_line import NotDrawn
 from training.checkpoints import snapshots, step_of
 
-
 OPTIONS = {"count": "how many feature maps, those with the strongest activations at the end"}
 
 

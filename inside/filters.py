@@ -39,8 +39,8 @@ def draw(record):
          f"over training: the same filters, best fit first, at steps "
          f"{', '.join(f'{steps[m]:,}' for m in chosen)} from top to bottom, each row on one scale")
     figure.suptitle(
-        f"{record.name}: {count} first-layer kernels, {height}x{width}, step {steps[-1]:,}, with r2 "
-        "and stripe angle of the best Gabor fit\n"
+        f"{record.name}: {count} first-layer kernels, {height}x{width}, step {steps[-1]:,}, with "
+        "r2 and stripe angle of the best Gabor fit\n"
         f"mean r2 {r2.mean():.2f} (shuffled pixels {chance.mean():.2f}); {100 * share:.0f} % fit "
         "better than 95 % of shuffled kernels (chance 5 %)", fontsize=10)
     return figure, {"kernel": kernels[-1], "order": order, "step": steps[-1], "r2": r2,

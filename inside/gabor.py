@@ -16,7 +16,7 @@ def _stripes(height, width, x0, y0, angle, frequency, phase, along, across):
 
 
 def gabor(height, width, amplitude, x0, y0, angle, frequency, phase, along, across):
-    """amplitude * Gaussian envelope * cos(wave) on a pixel grid centred at 0: (height, width).
+    """Amplitude * Gaussian envelope * cos(wave) on a pixel grid centred at 0: (height, width).
 
     angle: direction of the stripes in radians, 0 horizontal, counter-clockwise; frequency in cycles
     a pixel; `along` and `across` the stripes, the standard deviations of the envelope in pixels.

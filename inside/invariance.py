@@ -10,7 +10,7 @@ from inside.trained import first_of_each_class, outputs, recognised_of_each_clas
 
 
 def transform(images, kind, amount):
-    """Return images moved down by `amount` pixels, scaled by `amount`, or rotated by `amount` degrees.
+    """Return images shifted down by `amount` pixels, scaled by it, or rotated by so many degrees.
 
     kind: "shift", "scale" or "rotation"; about the centre; the border's pixels go on outside.
     """

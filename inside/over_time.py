@@ -4,7 +4,6 @@ import numpy as np
 
 from training.events import read_events
 
-
 LABELS = {"state": "norm of the hidden state h", "gradient": "norm of the gradient d loss / d h",
           "memory": "norm of the cell state c",
           "memory_gradient": "norm of the gradient d loss / d c"}

@@ -8,7 +8,6 @@ from inside.trained import outputs
 from system.files import atomic_file
 from training import graph
 
-
 OPTIONS = {"count": "how many test images"}
 
 

@@ -22,7 +22,8 @@ def activation_statistics(activations, labels, classes):
 
 
 def near_duplicates(activations, threshold=0.95):
-    """Return the pairs of feature maps whose activations correlate above `threshold`: [(i, j, r)], i < j."""
+    """Return the pairs of feature maps whose activations correlate above `threshold`: [(i, j, r)],
+    i < j."""
     flat = activations.reshape(-1, activations.shape[-1])
     with np.errstate(invalid="ignore", divide="ignore"):
         r = np.corrcoef(flat, rowvar=False)  # nan for a map that never changes

@@ -4,7 +4,7 @@ import numpy as np
 
 from inside.deconvnet import one_unit, project, receptive_field
 from inside.pictures import as_grey, as_signed, largest, mosaic, show
-from inside.trained import output, require
+from inside.trained import maps_of, output
 
 
 def strongest(activations, count=9):
@@ -45,8 +45,9 @@ def project_strongest(model, name, images, count=9):
 def draw(record):
     """Draw each layer's feature maps: the nine strongest test images and what in them excites it.
     """
-    layers = require(record.network.layers, "the network has no feature maps, made by a convolution")
-    return [(f"strongest_{layer}", *draw_layer(record.network, layer)) for layer in layers]
+    maps_of(record.network)
+    return [(f"strongest_{layer}", *draw_layer(record.network, layer))
+            for layer in record.network.layers]
 
 
 def draw_layer(network, layer):

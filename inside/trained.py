@@ -133,7 +133,7 @@ def set_weights(model, arrays, partly=False):
 
 
 def read_snapshots(files, model):
-    """Give a model the weights of each snapshot in turn, yielding its arrays; then its own again."""
+    """Give a model the weights of each snapshot in turn, yielding its arrays; at last its own."""
     own = [v.numpy() for v in model.weights]
     try:
         for file in files:

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
+from system.command_line import InputError, first_line
 from training import graph
 from training.parallel import BATCH_NORM, CALLS, OURS, kind_of, tensors_of, title
-from system.command_line import InputError, first_line
 
 HARMLESS = CALLS | {"ReadVariableOp", "VarHandleOp", "Placeholder", "NoOp", "PrintV2", "Assert"}
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 @tf.function(jit_compile=True)
 def scale_and_shift(x, scale, shift):
-    """x * scale + shift, compiled to one pass over x: (..., channels), (channels,), (channels,)."""
+    """X * scale + shift, compiled to one pass over x: (..., channels), (channels,), (channels,)."""
     return x * scale + shift
 
 

@@ -21,8 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from training import graph
-from training.layers import BatchNormalization, Bias, batch_norm
 from training.augmentation import prepare
+from training.layers import BatchNormalization, Bias, batch_norm
 from training.recurrent import Recurrent, Sweeps
 
 LARGE = 2 ** 20  # weights of a dense kernel from which on the cores share it out

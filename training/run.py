@@ -41,7 +41,8 @@ def stream_seed(seed, stream):
 
 def folder_of(script, config):
     """Return where a run of a script (its name without .py) lies."""
-    return pathlib.Path(config.logdir) / (config.group or script) / f"{config.name}-seed{config.seed}"
+    group = config.group or script
+    return pathlib.Path(config.logdir) / group / f"{config.name}-seed{config.seed}"
 
 
 class Run:

@@ -15,6 +15,8 @@ import sys
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
+import system.machine  # noqa: F401  TensorFlow is imported late and quietly from here on
+
 CHUNK, RATE = 640, 1e-4
 WAYS = "ours", "keras", "keras_tuned", "torch", "jax", "starter"
 

@@ -5,13 +5,11 @@ The data sets that fit and predict make of arrays do: their tuning thread takes 
 ms and so on, and what is done in between now and then waits for the end of one, 2.55 or 5.11 s
 after the start of an epoch, whatever the network (TensorFlow 2.21).
 """
-import machine
-from peers import CHUNK, RATE
+import keras
+import tensorflow as tf
+from keras import layers
 
-with machine.quiet_import():
-    import keras
-    import tensorflow as tf
-    from keras import layers
+from peers import CHUNK, RATE
 
 
 def build_model(case, dropout, steps_per_execution):

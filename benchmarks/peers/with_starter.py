@@ -3,12 +3,9 @@ histograms written every step. LeNet-5 only."""
 import tempfile
 
 import numpy as np
+import tensorflow as tf
 
-import machine
 from peers import CHUNK, RATE
-
-with machine.quiet_import():
-    import tensorflow as tf
 
 v1 = tf.compat.v1
 
