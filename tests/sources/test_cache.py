@@ -1,0 +1,26 @@
+"""What was decoded once."""
+import written
+from written import grey
+
+from sources import folders
+from utils import load_images
+
+cache, tree = written.cache, written.tree
+
+
+def test_cache_is_used_renewed_and_rebuilt(tree, cache, monkeypatch):
+    first = load_images(str(tree))
+    file, = cache.glob("set-v*.npz")
+    with monkeypatch.context() as context:
+        context.setattr(folders, "_decode", None)  # would fail if it were called
+        assert load_images(str(tree)).checksum == first.checksum
+    file.write_bytes(file.read_bytes()[:100])  # half a cache is no cache
+    assert load_images(str(tree)).checksum == first.checksum
+    (tree / "Train" / "2" / "0.png").write_bytes(grey(99))  # other content, other key
+    assert load_images(str(tree)).train_images[0, 0, 0, 0] == 99
+    assert not list(cache.glob("*.tmp"))
+
+
+def test_unwritable_cache_is_no_error(tree, cache):
+    cache.write_text("a file where the folder should be")
+    assert len(load_images(str(tree)).train_images) == 4

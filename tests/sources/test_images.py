@@ -1,0 +1,130 @@
+"""The data set in memory, its restriction, and how a name or path is found."""
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import written
+
+from sources import cifar10, mnist, synthetic
+from sources.download import Unavailable
+from sources.images import DATA_SETS, Images, data_set, restrict
+from system.command_line import InputError
+from system.files import ROOT
+from utils import load_images
+
+cache = written.cache
+
+
+# ------------------------------------------------------------------------------- names and paths
+
+def test_auto_falls_back_loudly_and_names_never_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cifar10, "URL", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
+    assert load_images("auto", tmp_path).name == "synthetic"
+    assert "SYNTHETIC" in capsys.readouterr().err
+    for name in ("elec677", "cifar10"):
+        with pytest.raises(InputError, match="cannot download"):
+            load_images(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    # there but damaged: never replaced in silence
+    (tmp_path / "CIFAR10.zip").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="not a zip"):
+        load_images("auto", tmp_path)
+
+
+def test_a_new_data_set_is_one_function(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(DATA_SETS, "tiny", None)  # so that it is removed at the end
+
+    @data_set("tiny", stand_in=lambda: synthetic.patterns(train=2, test=1))
+    def tiny(data_dir):
+        if not (data_dir / "tiny").exists():
+            raise Unavailable("no tiny here")
+        return small_colour()
+
+    (tmp_path / "tiny").touch()
+    for name in ("tiny", "auto"):
+        assert load_images(name, str(tmp_path), auto="tiny").title == "X"
+    assert load_images("auto", tmp_path / "none", auto="tiny").train_images.shape[0] == 20
+    assert "no tiny here" in capsys.readouterr().err
+    with pytest.raises(Unavailable, match="no tiny here"):
+        load_images("tiny", tmp_path / "none")
+    with pytest.raises(InputError, match="names: auto, .*tiny.*, synthetic"):
+        load_images("nothing of this name", tmp_path)
+
+
+def test_a_data_set_may_have_no_stand_in(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATA_SETS, "bare", None)
+
+    @data_set("bare")
+    def bare(data_dir):
+        raise Unavailable("bare is not there")
+
+    for name, word in (("auto", "bare is not there"), ("synthetic", "bare has no synthetic")):
+        with pytest.raises(InputError, match=word):
+            load_images(name, tmp_path, auto="bare")
+
+
+def test_a_new_file_in_sources_is_found(tmp_path):
+    for folder in ("sources", "system"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "sources" / "letters.py").write_text(
+        "from sources.images import data_set\n\n\n"
+        "@data_set('letters')\ndef letters(data_dir):\n    return 'ABC'\n")
+    code = "import sources.images as s; print(s.data_set_names(), s.DATA_SETS['letters'].load(''))"
+    out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path)
+    assert "letters" in out.split(", ") and out.endswith(" ABC\n")
+
+
+def test_a_path_may_be_relative_and_begin_at_home(tmp_path, monkeypatch):
+    folder = written.idx_folder(tmp_path / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(folder)
+    assert load_images("~/mine").name == load_images(".").name == load_images("../mine").name
+
+
+def test_importing_is_light():
+    """Neither TensorFlow nor what only downloads and figures need is imported."""
+    heavy = ("tensorflow", "keras", "matplotlib", "scipy", "pooch", "requests", "tqdm")
+    code = f"import sys, utils; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT) == "[]\n"
+
+
+def test_readme_of_data_names_what_the_readers_look_for():
+    text = (ROOT / "data" / "README.md").read_text()
+    for name in ("CIFAR10.zip", cifar10.FOLDER, pathlib.Path(cifar10.URL).name, *mnist.MD5):
+        assert name in text
+
+
+# ------------------------------------------------------------------------------------ parts
+
+def small_colour():
+    """Six 1x2 images of classes 0 1 2 0 1 2; the test images are the first three."""
+    images = np.arange(6 * 6, dtype=np.uint8).reshape(6, 1, 2, 3)
+    labels = np.int32([0, 1, 2, 0, 1, 2])
+    return Images("x", "X", ("a", "b", "c"), images, labels, images[:3], labels[:3])
+
+
+def test_restrict_to_classes():
+    data = small_colour()
+    part = restrict(data, "0,2")
+    assert part.classes == ("a", "c") and part.title == "X, classes 0,2 only"
+    assert part.train_labels.tolist() == [0, 1, 0, 1] and part.test_labels.tolist() == [0, 1]
+    np.testing.assert_array_equal(part.train_images, data.train_images[[0, 2, 3, 5]])
+    np.testing.assert_array_equal(part.test_images, data.test_images[[0, 2]])
+    assert restrict(data, "1-2").classes == ("b", "c")
+    assert restrict(data).checksum == data.checksum != part.checksum
+
+
+def test_restrict_to_grey():
+    data = restrict(small_colour(), grey=True)
+    assert data.title == "X, made grey" and data.train_images.shape == (6, 1, 2, 1)
+    assert data.train_images[1, 0, 1, 0] == round(0.298936 * 9 + 0.587043 * 10 + 0.114021 * 11)
+    assert restrict(data, grey=True).checksum == data.checksum
+
+
+@pytest.mark.parametrize("classes", ["3", "0", "0-3", "a", "0-", "2-1", "0,,1"])
+def test_restrict_refuses(classes):
+    with pytest.raises(InputError, match="--classes"):
+        restrict(small_colour(), classes)
