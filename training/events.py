@@ -69,12 +69,13 @@ class Events:
         Every run of every experiment has the same columns, so that parallel coordinates show all.
         """
         from tensorboard.plugins.hparams import api as hparams
+        keys = {name: f"{i:02} {name}" for i, name in enumerate(COLUMNS)}  # TensorBoard sorts them
         with self.writer("result").as_default():
             hparams.hparams_config(
-                hparams=[hparams.HParam(name) for name in COLUMNS],
+                hparams=[hparams.HParam(key, display_name=name) for name, key in keys.items()],
                 metrics=[hparams.Metric(f"result/{name}", display_name=name.replace("_", " "))
                          for name in METRICS])
-            hparams.hparams({name: columns[name] for name in COLUMNS}, trial_id=trial)
+            hparams.hparams({key: columns[name] for name, key in keys.items()}, trial_id=trial)
 
     def log_steps(self, first, losses, rates, images_per_second):
         """Log loss and learning rate of the steps from `first` on, and the speed they ran at."""
