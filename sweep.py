@@ -1,102 +1,125 @@
-"""Many runs of one experiment: every combination of some options, several seeds each.
+"""Make every run of a study, or of all combinations of some options, several seeds each.
 
-    python sweep.py cifar_lenet5.py --grid kernel-size=5,7,9 flip=yes,no --seeds 0 1 2
-    python sweep.py mnist_rnn.py --list runs.txt --seeds 0 1 2 3 4 -- --samples 300000
+    python sweep.py ten-points               the runs that studies/ten-points.csv does not have yet
+    python sweep.py ten-points --verify 1    train one of its runs again, and compare
+    python sweep.py cifar_lenet5.py --grid kernel-size=5,7,9 horizontal-flip=yes,no --seeds 0 1 2
+    python sweep.py mnist_rnn.py --list runs.txt --seeds 0 1 2 3 4 -- --steps 3000
 
-Options after -- go to all runs, as on the experiment's own command line. A grid's values are
+A study lies in studies/NAME.toml; its runs become logs/NAME/<configuration>-seed<k>, rows of
+studies/NAME.csv and curves in studies/NAME.npz. Rows of runs made elsewhere stay as they are.
+
+Of a script, options after -- go to all runs, as on its own command line. A grid's values are
 separated by commas, the parts of one value by spaces ("filters=32 64,16 32"); a flag's are yes and
-no. A list has the options of one configuration a line; # begins a comment.
+no. A list has the options of one configuration a line; # begins a comment. What was found stands in
+logs/sweeps/<name>/: results.csv, one row a run, and the varied options with the final metrics for
+TensorBoard's HParams tab.
 
 Each run is a process of its own. Finished runs are skipped and interrupted ones resumed, so the
-same command goes on after a stop. What was found stands in logs/sweeps/<name>/: results.csv, one
-row a run, and the varied options with the final metrics for TensorBoard's HParams tab.
+same command goes on after a stop.
 
-Exit status: 0, 1 if runs failed (they are listed), 2 for bad input, 130 / 143 if stopped.
+Exit status: 0, 1 if runs failed or differ (they are listed), 2 for bad input, 130 / 143 if stopped.
 """
 import argparse
-import collections
-import csv
 import dataclasses
-import importlib
-import io
 import itertools
 import os
 import pathlib
+import random
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 
-import machine
-import runs
-from options import Parser, as_text, is_plain, parse
-
-EXPERIMENTS = ("cifar_lenet5.py", "mnist_rnn.py", "transfer.py")
+from system import machine
+from system.command_line import (
+    InputError,
+    Interrupted,
+    Parser,
+    as_text,
+    exit_on_signals,
+    first_line,
+    import_script,
+    is_plain,
+    main,
+    options_of,
+    parse,
+)
+from system.files import read_json
 
 
 def command_line(words):
-    """The options of a sweep; bad ones exit 2 with one line. What follows -- is options.common."""
+    """Return a sweep's options; bad ones exit 2 with one line. What follows -- is options.common.
+    """
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", choices=EXPERIMENTS)
-    parser.add_argument("--grid", nargs="+", default=[], metavar="OPTION=VALUES",
-                        help="options to combine, each with its values")
-    parser.add_argument("--list", type=pathlib.Path, metavar="FILE",
-                        help="file with one configuration a line, each combined with the grid")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
-    parser.add_argument("--name", help="folder of the results, which replace those of an earlier "
-                        "sweep of this name (default: the varied options)")
-    parser.add_argument("--logs", default="logs", help="folder of all runs (default: logs)")
+    parser.add_argument("what", metavar="STUDY or SCRIPT.py", help="what to run")
+    study, grid = parser.add_argument_group("of a study"), parser.add_argument_group("of a script")
+    study.add_argument("--again", action="store_true", help="make the runs that its CSV has, too")
+    study.add_argument("--verify", type=int, default=0, metavar="N", help="train N runs of its CSV "
+                       "again, chosen at random, and compare; change nothing")
+    grid.add_argument("--grid", nargs="+", default=[], metavar="OPTION=VALUES",
+                      help="options to combine, each with its values")
+    grid.add_argument("--list", type=pathlib.Path, metavar="FILE",
+                      help="file with one configuration a line, each combined with the grid")
+    grid.add_argument("--seeds", nargs="+", type=int, help="(default: 0)")
+    grid.add_argument("--name", help="folder of the results, which replace those of an earlier "
+                      "sweep of this name (default: the varied options)")
+    parser.add_argument("--logdir", default="logs", help="folder of all runs (default: logs)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument("--cores", type=int, help="cores of each run (default: this machine's, "
                         "divided by --jobs)")
     parser.add_argument("--retries", type=int, default=0, help="how often a run that failed or was "
                         "killed is tried again (default: 0)")
-    parser.add_argument("--backend", choices=("loky", "dask", "ray"), default="loky",
-                        help="loky: this machine; dask, ray: a running cluster whose machines "
-                        "share this folder (default: loky)")
-    parser.add_argument("--address", help="of the cluster: dask's scheduler, ray's head")
+    parser.add_argument("--backend", choices=("loky", "dask"), default="loky",
+                        help="loky: this machine; dask: a running cluster whose machines share "
+                        "this folder (default: loky)")
+    parser.add_argument("--address", help="of dask's scheduler")
     cut = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:cut])
     options.common = words[cut + 1:]
     if options.cores is None:
         options.cores = max(1, machine.cores() // max(1, options.jobs))
-    for name, low in (("jobs", 1), ("retries", 0), ("cores", 1)):
+    for name, low in (("jobs", 1), ("retries", 0), ("cores", 1), ("verify", 0)):
         if getattr(options, name) < low:
             parser.error(f"--{name} must be at least {low}")
+    of_script = [name for name in ("grid", "list", "seeds", "name", "common")
+                 if getattr(options, name)]
+    if not options.what.endswith(".py") and of_script:
+        parser.error(f"a study says itself what its runs are, without {', '.join(of_script)}; a "
+                     "script's name ends in .py")
     if options.name is not None and not is_plain(options.name):
         parser.error("--name must be a plain folder name")
-    if options.backend == "ray" and options.jobs < 2:
-        parser.error("--backend ray needs --jobs of at least 2")
     if options.backend == "dask" and not options.address:
         parser.error("--backend dask needs the --address of its scheduler")
     try:
         options.lines = options.list.read_text().splitlines() if options.list else []
     except (OSError, ValueError) as error:
-        parser.error(f"--list {options.list}: {runs.first_line(error)}")
+        parser.error(f"--list {options.list}: {first_line(error)}")
     return options
 
 
 if __name__ == "__main__":  # --help answers before the slow imports below
-    for number in (signal.SIGINT, signal.SIGTERM):  # while there is nothing to stop yet
-        signal.signal(number, lambda number, _: os._exit(128 + number))
+    exit_on_signals()
     options = command_line(sys.argv[1:])
 
-with machine.quiet_import():
-    import joblib
-    import tensorflow as tf
-    from tensorboard.plugins.hparams import api as hparams
-    from tqdm import tqdm
+import tensorflow as tf
+
+from comparisons import stored
+from comparisons.study import collect, compare
+from system.jobs import connect, run_all
+from training.run import folder_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run to be made: its options as parsed, its folder, its command line."""
+    """Hold one run to be made: its options as parsed, its folder, its command line, and which row
+    of a study it is."""
     config: object
     folder: pathlib.Path
     words: list
+    row: tuple = ()
 
     @property
     def finished(self):
@@ -104,70 +127,68 @@ class Job:
 
 
 def combinations(grid, lines):
-    """The option words of every configuration: each line combined with each point of the grid.
+    """Return the option words of every configuration: each line combined with each point of a grid.
 
-    combinations(["kernel-size=5,7"], ["--no-flip"]) = [["--no-flip", "--kernel-size", "5"], ...]
+    combinations(["kernel-size=5,7"], ["--grey"]) = [["--grey", "--kernel-size", "5"], ...]
     """
     try:
         axes = [[shlex.split(line) for line in lines] or [[]]]
         for axis in grid:
             name, _, values = axis.partition("=")
             if not name or not values:
-                raise runs.InputError(f"--grid {axis!r} is not OPTION=VALUE,VALUE,...")
+                raise InputError(f"--grid {axis!r} is not OPTION=VALUE,VALUE,...")
             axes.append([{"yes": [f"--{name}"], "no": [f"--no-{name}"]}.get(
                 value, [f"--{name}", *shlex.split(value)]) for value in values.split(",")])
     except ValueError as error:
-        raise runs.InputError(f"--list or --grid: {error}") from error
+        raise InputError(f"--list or --grid: {error}") from error
     return [sum(point, []) for point in itertools.product(*axes)]
 
 
+def make_job(script, words, row=()):
+    """Return the job of a script's command line; InputError or exit 2 if an option is not right."""
+    experiment = import_script(script)
+    positional = {own.flag for own in options_of(experiment.Config) if own.positional}
+    words = [word for word in words if word not in positional]
+    config = parse(experiment.Config, getattr(experiment, "RECIPES", {}), words)
+    folder = folder_of(experiment.__name__, config)
+    if (folder / "config.json").exists():
+        made = read_json(folder / "config.json").get("options")
+        for name, value in made.items() if isinstance(made, dict) else ():
+            asked = getattr(config, name, value)
+            if name != "threads" and value != (list(asked) if isinstance(asked, tuple) else asked):
+                raise InputError(f"{folder} was made with {name}={value!r}, not {asked!r}; move it "
+                                 "away, or give this configuration another --name")
+    return Job(config, folder, [str(pathlib.Path(experiment.__file__).resolve()), *words], row)
+
+
 def plan(options):
-    """The jobs of a command line, in order; InputError or exit 2 if an option is not right."""
-    experiment = importlib.import_module(pathlib.Path(options.experiment).stem)
-    positional = {f"--{field.name}" for field in dataclasses.fields(experiment.Config)
-                  if field.metadata["positional"]}
-    lines = [line.partition("#")[0].strip() for line in options.lines]
-    jobs = {}
+    """Return the jobs of a grid, in order."""
+    lines, jobs = [line.partition("#")[0].strip() for line in options.lines], {}
     for words in combinations(options.grid, filter(None, lines)):
-        for seed in options.seeds:
-            words_of_run = [*options.common, "--logs", options.logs, "--seed", str(seed),
-                            *(word for word in words if word not in positional)]
-            config = parse(experiment.Config, experiment.RECIPES, words_of_run)
-            folder = runs.folder_of(experiment.__name__, config)
-            if folder in jobs and jobs[folder].config != config:
-                raise runs.InputError(f"two configurations share the folder {folder}; vary options "
-                                      "that its name states, or give each a --name")
-            jobs[folder] = Job(config, folder, [options.experiment, *words_of_run])
-            check_options(folder, config)
+        for seed in options.seeds or [0]:
+            job = make_job(options.what, [*options.common, "--logdir", options.logdir, "--seed",
+                                          str(seed), *words])
+            if jobs.setdefault(job.folder, job).config != job.config:
+                raise InputError(f"two configurations share the folder {job.folder}; vary options "
+                                 "that its name states, or give each a --name")
     return list(jobs.values())
 
 
-def check_options(folder, config):
-    """InputError if a run that is already there was made with other options."""
-    if (folder / "config.json").exists():
-        stored = runs.read_json(folder / "config.json").get("options")
-        for name, value in stored.items() if isinstance(stored, dict) else ():
-            asked = getattr(config, name, value)
-            if name != "replicas" and value != (list(asked) if isinstance(asked, tuple) else asked):
-                raise runs.InputError(f"{folder} was made with {name}={value!r}, not {asked!r}; "
-                                      "move it away, or give this configuration another --name")
-
-
-def command(job, cores):
-    """The words of a job's process. A run that goes on keeps the replicas it began with, which
-    rounding depends on."""
-    script, *words = job.words
-    begun = job.folder / "config.json"
-    if begun.exists():
-        cores = runs.read_json(begun).get("options", {}).get("replicas", cores)
-    given = any(word.split("=")[0] == "--replicas" for word in words)
-    return [str(runs.ROOT / script), *words, *([] if given else ["--replicas", str(cores)]),
-            "--resume"]
+def plan_study(study, logdir, chosen):
+    """Return the jobs of a study's runs {(configuration, seed): threads, or None for any}."""
+    jobs = []
+    for one, seed in [(own, k) for own in study.own for k in own.seeds if (own.name, k) in chosen]:
+        words = ["--group", study.name, "--name", one.slug, "--seed", str(seed), "--logdir", logdir,
+                 *one.words(seed)]
+        threads = chosen[one.name, seed]
+        jobs.append(make_job(one.script, [*words, *(["--threads", str(threads)] * bool(threads))],
+                             (one.name, seed)))
+    return jobs
 
 
 def attempt(run, words, output, folder, environment, stop):
-    """Run a script in `folder` to its end, what it says into the file `output`: (run, exit status,
-    or what kept it from starting). It is asked to stop once the file `stop` is there."""
+    """Run a script in `folder` to its end, what it says into the file `output`; return (run, exit
+    status, or what kept it from starting). It is asked to stop once the file `stop` is there."""
     try:
         with open(output, "w") as stream:
             process = subprocess.Popen(
@@ -184,145 +205,134 @@ def attempt(run, words, output, folder, environment, stop):
     return run, process.returncode
 
 
-def connect(backend, address):
-    """Make a cluster joblib's backend; InputError if its package or the cluster is not there."""
-    try:
-        if backend == "dask":
-            import distributed
-            distributed.Client(address, timeout=10)
-        elif backend == "ray":
-            import ray
-            from ray.util.joblib import register_ray
-            if address:  # ray itself would try for minutes
-                host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), 10).close()
-            ray.init(address=address or "auto", logging_level="ERROR", log_to_driver=False)
-            register_ray()
-    except ImportError as error:
-        raise runs.InputError(f"--backend {backend} needs pip install -r requirements-cluster.txt "
-                              f"({error})") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise runs.InputError(f"no {backend} cluster at {address or 'the default address'}: "
-                              f"{runs.first_line(error)}") from error
+# ------------------------------------------------------------------------------------ collecting
 
-
-def run_all(jobs, options, out, failed):
-    """Run the jobs, again those that fail, as often as asked; fills failed {run: exit status or
-    what went wrong}.
-
-    At most options.jobs are under way. When a worker is lost, the runs that may have been its own
-    count as tried, and the others go on.
-    """
-    environment = {name: os.environ[name] for name in ("DATA_DIR",) if name in os.environ}
-    how = "list" if options.backend == "ray" else "generator_unordered"  # all that ray can do
-    tries, stop = collections.Counter(), out / "stop"
-    stop.unlink(missing_ok=True)
-    with tqdm(total=len(jobs), unit="run", disable=None) as bar:
-        while pending := {job.folder.name: job for job in jobs if not job.finished
-                          and tries[job.folder.name] <= options.retries}:
-            bar.update(len(jobs) - sum(not job.finished for job in jobs) - bar.n)
-            tasks = [joblib.delayed(attempt)(
-                name, command(job, options.cores), str((out / f"{name}.txt").resolve()),
-                os.getcwd(), environment, str(stop.resolve())) for name, job in pending.items()]
-            try:
-                with joblib.parallel_config(options.backend, n_jobs=options.jobs):
-                    for name, status in joblib.Parallel(return_as=how, batch_size=1,
-                                                        pre_dispatch=options.jobs)(tasks):
-                        del pending[name]
-                        tries[name] += 1
-                        failed[name] = status
-                        if status == 0:
-                            del failed[name]
-                            bar.update()
-                        bar.set_postfix(failed=len(failed))
-            except (runs.Interrupted, KeyboardInterrupt):
-                stop.touch()  # runs on other machines see it and save
-                raise
-            except Exception as error:  # of a type of the backend's own, when it loses a worker
-                for name in list(pending)[:options.jobs]:
-                    tries[name] += 1
-                    failed[name] = f"its worker was lost ({runs.first_line(error)})"
-    for job in jobs:
-        if job.finished:  # its worker may have been lost just after
-            failed.pop(job.folder.name, None)
+def status_of(job, failed):
+    """Return "finished", "diverged", "failed" or "unfinished"."""
+    return "finished" if job.finished else {None: "unfinished", 3: "diverged"}.get(
+        failed.get(job.folder.name), "failed")
 
 
 def varied(jobs, grid):
-    """Names of the options that a grid names, or that are not the same in all jobs."""
+    """Return the names of the options that a grid names, or that are not the same in all jobs."""
     named = {axis.partition("=")[0].replace("-", "_") for axis in grid}
     names = [f.name for f in dataclasses.fields(jobs[0].config) if f.name not in ("name", "seed")]
     return [n for n in names if n in named or len({getattr(job.config, n) for job in jobs}) > 1]
 
 
-def results_of(folder):
-    """A finished run's metrics, and what data they are of."""
-    data = runs.read_json(folder / "config.json")["data"]["title"]
-    return {"data": data, **runs.read_json(folder / "result.json")}
-
-
 def write_results(jobs, names, failed, out):
-    """results.csv, one row a run, and the finished ones for TensorBoard's HParams tab.
-
-    names: the options shown. The column `status` says "finished", "diverged", "failed" or
-    "unfinished".
-    """
+    """Write results.csv, one row a run, and the finished ones for TensorBoard's HParams tab, all
+    with the same columns. names: the options shown."""
     rows = []
     for job in jobs:
-        status = {None: "unfinished", 3: "diverged"}.get(failed.get(job.folder.name), "failed")
-        rows.append({"run": job.folder.name, "seed": job.config.seed}
-                    | {n: as_text(getattr(job.config, n)) for n in names}
-                    | {"status": "finished" if job.finished else status}
-                    | (results_of(job.folder) if job.finished else {}))
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    with runs.atomic_file(out / "results.csv") as stream:
-        stream.write(text.getvalue().encode())
+        row = {"run": job.folder.name, "seed": job.config.seed, "status": status_of(job, failed)}
+        row |= {name: as_text(getattr(job.config, name)) for name in names}
+        if job.finished:
+            row |= {"data": read_json(job.folder / "config.json")["data"]["title"]}
+            row |= read_json(job.folder / "result.json")
+        rows.append(row)
+    stored.write_csv(out / "results.csv", rows, ["run", "seed", *names])
     for folder in out.iterdir():
         if folder.is_dir():
             shutil.rmtree(folder)
+    metrics = sorted({name for row in rows for name in row if isinstance(row[name], float)})
     for job, row in zip(jobs, rows):
-        if not job.finished:
-            continue
-        values = {n: getattr(job.config, n) for n in ("seed", *names)}
-        writer = tf.summary.create_file_writer(str(out / row["run"]))
-        with writer.as_default():
-            hparams.hparams({n: as_text(v) if isinstance(v, tuple) else v
-                             for n, v in values.items()}, trial_id=row["run"])
-            for name in columns:
-                if isinstance(row.get(name), float):
-                    tf.summary.scalar(f"result/{name}", row[name], step=0)
-        writer.close()
+        if job.finished:
+            log_hparams(out / row["run"], {n: row[n] if isinstance(getattr(job.config, n), tuple)
+                                           else getattr(job.config, n) for n in names}
+                        | {"seed": row["seed"]}, {name: row.get(name) for name in metrics})
+
+
+def log_hparams(folder, values, metrics):
+    """Log a run's hyper-parameters and final metrics for TensorBoard."""
+    from tensorboard.plugins.hparams import api as hparams
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        hparams.hparams_config([hparams.HParam(name) for name in values],
+                               [hparams.Metric(f"result/{name}") for name in metrics])
+        hparams.hparams(values, trial_id=folder.name)
+        for name, value in metrics.items():
+            if value is not None:
+                tf.summary.scalar(f"result/{name}", value, step=0)
+    writer.close()
+
+
+def verify(study, options):
+    """Train some of a study's runs again, in a folder of their own; exit status 1 if one differs.
+    """
+    rows = {(row["configuration"], row["seed"]): row for row in stored.rows(study, own=True)}
+    chosen = random.sample(sorted(rows), min(options.verify, len(rows)))
+    if not chosen:
+        raise InputError(f"{study.file('.csv')} has no runs to verify")
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = plan_study(study, folder, {key: rows[key].get("threads") for key in chosen})
+        failed, status = run_jobs(jobs, options, pathlib.Path(folder)), 0
+        for job in jobs:
+            row, state = rows[job.row], status_of(job, failed)
+            right, said = state == row["status"], f"{row['status']} there, {state} now"
+            if right and job.finished:
+                right, said = compare(row, job.folder, [
+                    other for key, other in rows.items() if key[0] == job.row[0]])
+            print(f"{'ok     ' if right else 'differs'}  {job.folder.name}: {said}")
+            status = max(status, not right)
+    return int(status)
+
+
+def run_jobs(jobs, options, out, collect=lambda failed: None):
+    """Run jobs and collect what they gave, also when stopped; return {run: what went wrong}."""
+    def stop(number, _):
+        raise Interrupted("stopped; the same command goes on", number)
+    out.mkdir(parents=True, exist_ok=True)
+    connect(options)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    print(f"{len(jobs)} runs, {sum(job.finished for job in jobs)} of them finished", flush=True)
+    failed = {}
+    try:
+        run_all(attempt, jobs, options, out, failed)
+    finally:
+        collect(failed)
+    for run, status in failed.items():
+        if not (status == 3 and jobs[0].row):  # to diverge is what a study may find
+            reason = f"exit status {status}" if isinstance(status, int) else status
+            print(f"sweep.py: {run} failed: {reason}; see {out / run}.txt", file=sys.stderr)
+    return failed
+
+
+def sweep_study(study, options):
+    """Make a study's runs and write them into its CSV and NPZ; exit status 1 if some failed."""
+    there = {(row["configuration"], row["seed"]) for row in stored.rows(study, own=True)}
+    wanted = {(one.name, seed): None for one in study.own for seed in one.seeds
+              if options.again or (one.name, seed) not in there}
+    jobs = plan_study(study, options.logdir, wanted)
+    print(f"{study.question}\n{len(there)} runs stand in {study.file('.csv')}")
+
+    def write(failed):
+        collect(study, {job.row: job.folder for job in jobs if job.finished},
+                {job.row: job.folder for job in jobs if status_of(job, failed) == "diverged"})
+        print(f"results  {study.file('.csv')}: python visualize.py study {study.name}")
+    failed = run_jobs(jobs, options, pathlib.Path(options.logdir) / "sweeps" / study.name,
+                      write) if jobs else {}
+    return int(any(status != 3 for status in failed.values()))
 
 
 def sweep(options):
     """Plan, run, collect: exit status 0, or 1 if runs failed. Raises InputError or Interrupted."""
-    def stop(number, _):
-        raise runs.Interrupted("stopped; the same command goes on", number)
+    if not options.what.endswith(".py"):
+        study = stored.load(options.what)
+        return verify(study, options) if options.verify else sweep_study(study, options)
     jobs = plan(options)
     axes = [axis.partition("=")[0] for axis in options.grid]
     axes += [options.list.stem] if options.list else []
-    name = options.name or "-".join([pathlib.Path(options.experiment).stem, *axes])
-    out = pathlib.Path(options.logs) / "sweeps" / name
-    out.mkdir(parents=True, exist_ok=True)
-    connect(options.backend, options.address)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    print(f"{len(jobs)} runs, {sum(job.finished for job in jobs)} of them finished")
-    failed = {}
-    try:
-        run_all(jobs, options, out, failed)
-    finally:
+    name = options.name or "-".join([pathlib.Path(options.what).stem, *axes])
+    out = pathlib.Path(options.logdir) / "sweeps" / name
+
+    def write(failed):
         write_results(jobs, varied(jobs, options.grid), failed, out)
         print(f"results  {out / 'results.csv'}: {sum(job.finished for job in jobs)} of {len(jobs)} "
               f"runs finished\nhparams  tensorboard --logdir {out}")
-    for run, status in failed.items():
-        reason = f"exit status {status}" if isinstance(status, int) else status
-        print(f"sweep.py: {run} failed: {reason}; see {out / run}.txt", file=sys.stderr)
-    return 1 if failed else 0
+    return int(bool(run_jobs(jobs, options, out, write)))
 
 
 if __name__ == "__main__":
-    sys.exit(runs.main(sweep, options))
+    sys.exit(main(sweep, options))

@@ -1,0 +1,227 @@
+"""Draw losses and accuracies of one or many runs, seeds as mean and band; of others' logs all."""
+import fnmatch
+import pathlib
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from comparisons import stored
+from comparisons.measures import series_of, smooth
+from system.command_line import InputError, NotDrawn
+from system.files import read_json
+from training.events import read_events
+
+OPTIONS = {"by": "horizontal axis: step, epoch or time",
+           "tags": "draw the scalars whose tags match this pattern, like 'evaluation/*', as they "
+                   "are (default: of our own runs the loss, as a running mean, and accuracies)"}
+OWN = {("train", "batch/loss"): "loss", **{(part, "evaluation/accuracy"): "accuracy"
+                                          for part in ("train", "validation", "test")}}
+PARTS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
+         "validation": "validation", "eval": "validation", "test": "test", "testing": "test"}
+LABELS = {"time": "time (minutes)", "epoch": "epoch"}
+
+
+def over_seeds(curves):
+    """Return several (x, y) as one: (x of the first where all have values, mean, sample standard
+    deviation) there, by linear interpolation; a single curve has deviation 0."""
+    x, ends = curves[0][0], [(other[0], other[-1]) for other, _ in curves]
+    first, last = max(first for first, _ in ends), min(last for _, last in ends)
+    x = x[(x >= first) & (x <= last)]
+    values = np.stack([np.interp(x, *curve) for curve in curves])
+    return x, values.mean(0), values.std(0, ddof=1) if len(curves) > 1 else np.zeros(len(x))
+
+
+def scalars(series, tags=None):
+    """Return {(part, tag): (panel, unit of the steps, kind of data)} of a run's curves to draw.
+
+    Of our own runs the loss and the accuracies, of others' all scalars, or those whose tag matches
+    the pattern `tags`. panel: "loss", "accuracy" or the tag itself; unit: "step" or "epoch"; kind:
+    "train", "validation", "test" or "", by the words of folder and tag.
+    """
+    found, own = {}, ("train", "batch/loss") in series
+    for key, (_, _, values) in series.items():
+        is_scalar = not any(map(np.ndim, values)) and np.issubdtype(
+            np.asarray(values[0]).dtype, np.number)
+        asked = key in OWN if own and tags is None else fnmatch.fnmatchcase(key[1], tags or "*")
+        if not (is_scalar and asked):
+            continue
+        words = re.sub(r"([a-z])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3 \2\4", " ".join(key[::-1]))
+        words = re.findall(r"[a-z]+", words.lower())  # of the tag, then of the folder
+        kind = next((PARTS[word] for word in words if word in PARTS), "")
+        named = [panel for panel, names in (("loss", {"loss", "losses", "xent", "nll"}), (
+            "accuracy", {"acc", "accuracy", "accuracies"})) if names & set(words)]
+        panel = named[0] if named and not {"scale", "scaler", "weight"} & set(words) else key[1]
+        found[key] = panel, "epoch" if "epoch" in words else "step", kind
+    return found
+
+
+def make(groups, by="step", tags=None):
+    """Return (figure, {curve: (points, 3)}): x, mean and deviation of each.
+
+    groups: {configuration: [(series, steps an epoch or None), ...]}, one for each seed. by: "step",
+    "epoch", or "time" since the first event, in minutes. With `tags` losses are shown as they are
+    and not as running means. Raises NotDrawn, naming it, if a configuration has nothing to draw.
+    """
+    panels = {}  # {(panel, unit): [(group, runs, key, kind)]}
+    for group, runs in groups.items():
+        chosen = {}
+        for series, _ in runs:
+            own = scalars(series, tags)
+            if not own:
+                raise NotDrawn(f"{group} has no scalars" + (
+                    f" whose tag matches {tags}" if tags else " to draw"))
+            chosen |= own
+        for key, (panel, unit, kind) in chosen.items():
+            panels.setdefault((panel, unit), []).append((group, runs, key, kind))
+    order = {"loss": 0, "accuracy": 1}
+    panels = dict(sorted(panels.items(), key=lambda item: (
+        item[0][0] not in order, item[0][1] != "step" if item[0][0] in order else 0,
+        order.get(item[0][0], 2))))
+    columns = min(len(panels), 2 if len(panels) <= 4 else 4)
+    rows = -(-len(panels) // columns)
+    size = (11, 4 * rows) if columns < 4 else (16, 2.8 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    colours = dict(zip(groups, plt.rcParams["axes.prop_cycle"].by_key()["color"] * 99))
+    numbers = {}
+    for axis, ((panel, unit), curves) in zip(axes.flat, panels.items()):
+        numbers |= _panel(axis, panel, curves, colours, by if unit == "step" else (
+            "step" if by == "epoch" else by), smoothed=panel == "loss" and tags is None)
+        axis.set_xlabel(LABELS.get(by, unit))
+    for axis in axes.flat[len(panels):]:
+        axis.remove()
+    if any(panel not in order for panel, _ in panels):  # these have no legend
+        figure.suptitle(", ".join(groups).replace("$", r"\$"))
+    return figure, numbers
+
+
+def _points(series, per_epoch, by, width, per_cent):
+    """Return (x, values, x where they are not finite) of one curve of a run."""
+    steps, seconds, values = series
+    x = {"step": lambda: steps, "epoch": lambda: steps / per_epoch,
+         "time": lambda: (seconds - seconds[0]) / 60}[by]()
+    values = np.float64(values)
+    finite = np.isfinite(values)
+    if per_cent and (values[finite] > 1.5).any():
+        values = values / 100
+    return (x[finite], smooth(values[finite], width) if finite.any() else values[finite],
+            x[~finite])
+
+
+def _panel(axis, panel, curves, colours, by, smoothed):
+    """Draw the curves (group, runs, key, kind) of a panel; return their numbers. Accuracies are
+    shares 0 .. 1; a run's that are above 1.5 anywhere are per cent."""
+    own = all(key in OWN for _, _, key, _ in curves)
+    numbers, halfway, turns = {}, [], {}  # error rates (%) in the middle of each accuracy's curve
+    for group, runs, key, kind in curves:
+        having = [(series[key], per_epoch) for series, per_epoch in runs if key in series]
+        width = len(having[0][0][0]) // 50 if smoothed else 1
+        drawn = [_points(*one, by, width, panel == "accuracy") for one in having]
+        colour, what = colours[group], kind if own else "/".join(filter(None, key))
+        label = f"{group} (n = {len(drawn)})" + (f", {what}" if not own or panel != "loss" else "")
+        if own and panel == "accuracy" and len(colours) > 1:  # colours stand in the loss's legend
+            label = what if group == next(iter(colours)) else "_"
+        label = label.replace("$", r"\$")
+        lost = np.unique(np.concatenate([x for *_, x in drawn]))
+        whole = [(x, y) for x, y, _ in drawn if len(x)]
+        if len(lost):
+            axis.plot(lost, np.full(len(lost), 0.03), "x", color=colour, clip_on=False,
+                      transform=axis.get_xaxis_transform(), label=f"{label}: not finite")
+        if not whole:
+            continue
+        x, mean, deviation = over_seeds(whole)
+        if not len(x):
+            raise NotDrawn(f"the seeds of {group} have no steps of {key[1]} in common")
+        numbers["/".join((group, *key))] = np.column_stack([x, mean, deviation])
+        scale = 100 if panel == "accuracy" else 1
+        turn = turns[group, kind] = turns.get((group, kind), -1) + 1
+        axis.plot(x, scale * mean, color=colour, label=label,
+                  **_look(panel, own, kind, turn, len(x)))
+        if panel == "accuracy" and len(x) > 1:
+            halfway.append(100 - scale * mean[len(x) // 2])
+        if len(whole) > 1:
+            low = mean - deviation
+            if panel == "loss" and own:  # a logarithmic axis has no 0
+                low = np.maximum(low, 0.1 * mean)
+            axis.fill_between(x, scale * low, scale * (mean + deviation), color=colour, alpha=0.2,
+                              linewidth=0)
+    several = any(len(runs) > 1 for _, runs, _, _ in curves)
+    _finish(axis, panel, own, smoothed, several, halfway)
+    return numbers
+
+
+def _look(panel, own, kind, turn, points):
+    """Return the style of a line: by the kind of data, and the how many-th of that kind it is."""
+    if panel == "loss" and own:
+        return dict(linestyle="-")
+    if points == 1 or kind == "test" and own:
+        return dict(marker="o", linestyle="none")
+    return dict(linestyle={"train": ":", "test": "-."}.get(kind, "-") if not turn else (
+        (0, (1 + 2 * turn, 1, 1, 1))))
+
+
+def _finish(axis, panel, own, smoothed, several, halfway):
+    """Set a panel's labels, limits and legend."""
+    if panel == "loss":
+        axis.set(ylabel="training loss (nats)" if own else "loss",
+                 yscale="log" if own else "linear",
+                 title=("Training loss" if own else "Loss")
+                 + ", running mean over 2 % of the steps" * smoothed)
+    elif panel == "accuracy":
+        axis.set(ylabel="accuracy (%)", title="Accuracy" + (
+            ", mean and std over n seeds" if several else ""))
+        if own and halfway:  # what comes after the first steep rise fills the picture
+            height = min(100, max(1, 2 * max(halfway)))
+            axis.set_ylim(100 - height, min(100 + 0.03 * height, axis.get_ylim()[1]))
+    else:
+        axis.set_title(panel.replace("$", r"\$"), fontsize=9)
+    axis.xaxis.set_major_formatter("{x:,g}")
+    if len(axis.lines) > 1 or panel in ("loss", "accuracy") and axis.lines:
+        axis.legend(fontsize=8)
+
+
+# ------------------------------------------------------------------------- where curves come from
+
+def of_rows(rows, by="step"):
+    """Return the groups to draw of a study's rows."""
+    groups = {}
+    for row in rows:
+        series = series_of(row)
+        if not series:  # of a run that diverged elsewhere
+            continue
+        if by == "time" and "train_seconds" in row:  # at the run's mean speed of steps
+            series = {key: (steps, steps / max(1, row["steps"]) * row["train_seconds"], values)
+                      for key, (steps, _, values) in series.items()}
+        groups.setdefault(row["configuration"], []).append((series, row.get("steps_per_epoch")))
+    return groups
+
+
+def of_folder(folder, by):
+    """Return (series, steps an epoch) of any folder of event files."""
+    series = read_events(folder)
+    if not series:
+        raise InputError(f"{folder} holds no TensorBoard events; name the folder of a run")
+    if by != "epoch":
+        return series, None
+    try:
+        config = read_json(folder / "config.json")
+        return series, config["data"]["train"] / config["options"]["batch_size"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder}/config.json has no {error}, which --by epoch needs") from error
+
+
+def draw(paths, by="step", tags=None):
+    """Return the figure of run folders, whoever wrote them, and of studies, and its numbers."""
+    if by not in ("step", "epoch", "time"):
+        raise InputError(f"--by {by} is none of step, epoch, time")
+    groups, seen = {}, set()
+    for path in map(pathlib.Path, paths):
+        if (stored.FOLDER / f"{path}.toml").exists() and not path.is_dir():
+            groups |= of_rows(stored.rows(stored.load(str(path))), by)
+            continue
+        if path.name in seen:
+            raise InputError(f"several of these runs share the name {path.name}")
+        seen.add(path.name)
+        group = re.sub(r"-seed\d+$", "", path.name)
+        groups.setdefault(group, []).append(of_folder(path, by))
+    return make(groups, by, tags)

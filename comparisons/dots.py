@@ -1,0 +1,65 @@
+"""Draw finished runs as dots, one row a configuration: each seed a dot, their mean a bar."""
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import LogLocator
+
+from comparisons import table as tables
+from comparisons.measures import rows_of
+
+OPTIONS = {"columns": "accuracy, edges or speed, or columns joined by commas"}
+PANELS = {"accuracy": ("test_accuracy", "train_seconds"),
+          "edges": ("test_accuracy", "edge_like", "r2_above_chance"),
+          "speed": ("images_per_second", "test_accuracy", "instability")}
+LABELS = {"images_per_second": "training speed (images/s)", "train_seconds": "training time (s)",
+          "edge_like": "edge-like kernels (%)\n5 % is chance",
+          "r2_above_chance": "mean r2 of their Gabor fits\nabove that of shuffled pixels",
+          "instability": "instability: std of the\nhigh-frequency part of log loss\nwhile it is "
+                         "0.1 to 0.2 nats"}
+
+
+def panels_of(columns):
+    """Return the measures to draw for a set of columns."""
+    if str(columns) in PANELS:
+        return PANELS[columns]
+    return [name for name, _ in tables.columns_of(columns) if name in tables.COLUMNS]
+
+
+def make(rows, columns="accuracy"):
+    """Return (figure, {configuration: (seeds, measures)}) of rows, a panel for each measure."""
+    groups, measures = tables.finished(rows), panels_of(columns)
+    values = {name: tables.values_of(groups, name) for name in measures}
+    names, shared = tables.short_names(groups)
+    names = [f"{name} (n = {len(group)})" for name, group in zip(names, groups.values())]
+    figure, axes = plt.subplots(1, len(measures), figsize=(11, 1 + 0.3 * len(names)), sharey=True,
+                                layout="constrained", squeeze=False)
+    for axis, name in zip(axes[0], measures):
+        for row, seeds in enumerate(values[name].values()):
+            axis.plot(seeds, [row] * len(seeds), "o", color="#0072B2", alpha=0.5)
+            axis.plot(np.mean(seeds), row, "|", color="black", markersize=14)
+        heading = tables.COLUMNS[name][0].format(seconds=tables.equal_time(groups))
+        axis.set(xlabel=LABELS.get(name, heading), yticks=range(len(names)), yticklabels=names,
+                 ylim=(len(names) - 0.5, -0.5))
+        if name == "images_per_second":
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axis.xaxis.set_major_formatter("{x:,.0f}")
+            axis.minorticks_off()
+    titles = [*dict.fromkeys(data for _, _, data in groups)]
+    if shared:
+        titles[-1] += f"; all runs: {', '.join(shared)}"
+    figure.suptitle("\n".join([*titles, "each seed a dot, their mean a bar"]), fontsize=10)
+    keys = [key[0] if [other[0] for other in groups].count(key[0]) == 1 else
+            "/".join(map(str, key)) for key in groups]
+    return figure, {"measures": np.array(measures)} | {
+        key: np.column_stack([values[name][group] for name in measures])
+        for key, group in zip(keys, groups)}
+
+
+def draw(paths, columns="accuracy"):
+    """Return the figure of run folders, CSV files or studies, and its numbers."""
+    return make(rows_of(paths, tables.edges_of(columns)), columns)
+
+
+def table(paths, columns="accuracy"):
+    """Return the table of the same runs."""
+    return tables.table(paths, columns)

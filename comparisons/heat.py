@@ -1,0 +1,80 @@
+"""Draw a sweep's results as a heat map over two options, and where the loss was not finite."""
+import matplotlib.pyplot as plt
+import numpy as np
+
+from comparisons.measures import rows_of
+from system.command_line import InputError
+from system.markdown import mean_and_deviation
+
+OPTIONS = {"rows": "option down the side, or several together",
+           "columns": "option along the bottom", "metric": "what is shown"}
+
+
+def in_order(values):
+    """Return values sorted as numbers if they are numbers."""
+    try:
+        return sorted(values, key=float)
+    except ValueError:
+        return sorted(values)
+
+
+def text_of(finished, lost, runs):
+    """Return what a cell says: mean ± deviation, each seed, how many did not end."""
+    lines = []
+    if finished:
+        each = " ".join(f"{value:.0f}" for value in sorted(finished))
+        lines = [mean_and_deviation(finished, 1), *[each] * (len(finished) > 1)]
+    return "\n".join(lines + [f"{lost} of {runs}\nnot finite"] * bool(lost))
+
+
+def make(table, rows=("optimizer",), columns="learning_rate", metric="validation_accuracy"):
+    """Return (figure, numbers): the mean of a metric over seeds, at each pair of options.
+
+    Cells say how many runs did not end for a loss that was not finite; cells without any finished
+    run stay blank.
+    """
+    for name in (*rows, columns, "status", "seed"):
+        if not table or any(name not in row for row in table):
+            raise InputError(f"these runs have no column {name}; they have "
+                             f"{', '.join(table[0] if table else [])}")
+    if not all(isinstance(row.get(metric, 0.0), float) for row in table):
+        raise InputError(f"--metric {metric} is no number")
+
+    def up_of(row):
+        return ", ".join(row[name] for name in rows)
+    ups, lefts = in_order({up_of(row) for row in table}), in_order({row[columns] for row in table})
+    scale, down = 100 if "accuracy" in metric else 1, ", ".join(rows)
+    means, lost = np.full((len(ups), len(lefts)), np.nan), np.zeros((len(ups), len(lefts)), int)
+    figure, axis = plt.subplots(figsize=(2.5 + 0.9 * len(lefts), 1.6 + 0.5 * len(ups)),
+                                layout="constrained")
+    for i, up in enumerate(ups):
+        for j, left in enumerate(lefts):
+            cell = [row for row in table if up_of(row) == up and row[columns] == left]
+            if len({row["seed"] for row in cell}) < len(cell):
+                raise InputError(f"the sweep varies more than {down} and {columns}: several "
+                                 f"configurations have {down} {up} and {columns} {left}")
+            finished = [scale * row[metric] for row in cell
+                        if row["status"] == "finished" and metric in row]
+            lost[i, j] = sum(row["status"] == "diverged" for row in cell)
+            means[i, j] = np.mean(finished) if finished else np.nan
+            text = text_of(finished, lost[i, j], len(cell))
+            if text:
+                axis.text(j, i, text, ha="center", va="center", fontsize=6.5,
+                          bbox=dict(boxstyle="round,pad=0.15", color="white", alpha=0.7))
+    picture = axis.imshow(means, cmap="viridis", aspect="auto")
+    axis.set(xticks=range(len(lefts)), xticklabels=lefts, yticks=range(len(ups)), yticklabels=ups,
+             xlabel=columns.replace("_", " "), ylabel=down.replace("_", " "))
+    axis.grid(False)
+    figure.colorbar(picture, label=metric.replace("_", " ") + " (%)" * (scale == 100))
+    seeds = len({row["seed"] for row in table})
+    title = [f"{seeds} seeds, mean ± standard deviation of those that ended, and each of them",
+             *dict.fromkeys(row["data"] for row in table if "data" in row)]
+    figure.suptitle("\n".join(title), fontsize=9)
+    return figure, {"mean": means, "diverged": lost, down: np.array(ups),
+                    columns: np.array(lefts)}
+
+
+def draw(paths, rows=("optimizer",), columns="learning_rate", metric="validation_accuracy"):
+    """Return the figure of a sweep's folder, a study or run folders, and its numbers."""
+    return make(rows_of(paths), [name.replace("-", "_") for name in rows],
+                columns.replace("-", "_"), metric)

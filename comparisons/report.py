@@ -1,0 +1,196 @@
+"""Make the tables and figures of README.md and report.md anew, or check them, from studies/.
+
+A table of a document stands between two marks, the first of which says what it shows:
+
+    <!-- study ten-points -->                a study's table, and figures/ten-points.png
+    <!-- figure best/occlusion -->           what figures/best/occlusion.npz says
+    <!-- benchmark lenet5 training -->       what a script of benchmarks/ measured
+    <!-- end -->
+"""
+import functools
+import importlib
+import pathlib
+import re
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from comparisons import stored, study
+from comparisons.measures import instability, seconds_to
+from inside.pictures import STYLE
+from system.command_line import InputError, first_line
+from system.files import atomic_file, load_arrays, write_text
+from system.markdown import table as markdown
+
+TAKES = "FILE?"
+OPTIONS = {"check": "change nothing; say what differs, with exit status 1"}
+DOCUMENTS = ("README.md", "report.md", "benchmarks/README.md")
+FIGURES = pathlib.Path("figures")
+BLOCK = re.compile(r"(<!-- (study|figure|benchmark) ([^\n]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MEASURED = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
+BENCHMARKS = {"lenet5": ("throughput", "lenet5"), "recurrent": ("throughput", "recurrent"),
+              "waiting": ("waiting", "waiting"), "cost": ("cost", "cost"),
+              "inside": ("inside_speed", "inside")}
+
+
+# ----------------------------------------------------------------------------- what a block shows
+
+def of_study(name):
+    """Return the table of a study."""
+    return study.table_of(stored.load(name))
+
+
+def of_figure(name):
+    """Return the table of a network's figure; InputError if its arrays are not there."""
+    module, file = name.rpartition("/")[2], FIGURES / f"{name}.npz"
+    try:
+        show = importlib.import_module(f"inside.{module}").table
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"no figure {module} of inside/ has a table") from error
+    numbers = load_arrays(file)
+    try:
+        with np.errstate(all="raise"):
+            header, *rows = show(numbers)
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        raise InputError(f"{file} has not the arrays of this figure; draw it again "
+                         f"({type(error).__name__}: {first_line(error)})") from error
+    return markdown(header, rows)
+
+
+@functools.cache
+def of_benchmark(name):
+    """Return what a script of benchmarks/ prints of what it measured."""
+    name, _, which = name.partition(" ")
+    if name not in BENCHMARKS:
+        raise InputError(f"there is no benchmark {name}; there are {', '.join(BENCHMARKS)}")
+    script, file = BENCHMARKS[name]
+    done = subprocess.run([sys.executable, f"benchmarks/{script}.py", "--read",
+                           f"benchmarks/{file}.json", *(["--tables", which] if which else [])],
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise InputError([*done.stderr.splitlines(), f"exit status {done.returncode}"][-2:][0])
+    return done.stdout
+
+
+SHOW = {"study": of_study, "figure": of_figure, "benchmark": of_benchmark}
+
+
+def blocks(text):
+    """Return the blocks of a document; InputError for one without an end."""
+    found = [*BLOCK.finditer(text)]
+    marks = len(re.findall(r"<!-- (?!end -->)", text))
+    if marks != len(found) or any("<!--" in block[4] for block in found):
+        raise InputError("a mark <!-- ... --> is none of study, figure, benchmark, or has no "
+                         "<!-- end -->")
+    return found
+
+
+def refilled(block):
+    """Return a block as it should be."""
+    return f"{block[1]}{SHOW[block[2]](block[3]).strip()}\n{block[5]}"
+
+
+def strays(text):
+    """Yield (number, whether a table of the document has it) of the numbers "70.0 ± 1.2" of its
+    sentences."""
+    known = set(MEASURED.findall("".join(block[4] for block in BLOCK.finditer(text))))
+    prose = re.sub(r"```.*?```", "", BLOCK.sub("", text), flags=re.DOTALL)
+    for number in MEASURED.findall(re.sub(r"\s+", " ", prose)):
+        yield number, number in known
+
+
+# ----------------------------------------------------------------------- what a study consists of
+
+def same(new, old):
+    """Return whether two {name: array} are the same, but for rounding."""
+    return new.keys() == old.keys() and all(
+        a.shape == b.shape and (np.allclose(a, b, rtol=1e-9, atol=0, equal_nan=True)
+                                if a.dtype.kind == "f" else (a == b).all())
+        for a, b in ((np.asarray(new[key]), old[key]) for key in new))
+
+
+def disagreements(one):
+    """Yield what a study's CSV says other than the curves in its NPZ."""
+    series = stored.series(one.name)
+    for row in stored.rows(one, own=True):
+        own, said = series.get(row["run"], {}), {}
+        for part in ("train", "validation", "test"):
+            for tag in ("accuracy", "loss"):
+                if (part, f"evaluation/{tag}") in own:
+                    said[f"{part}_{tag}"] = own[part, f"evaluation/{tag}"][2][-1]
+        if "train_seconds" in row:
+            said["seconds_to_98"] = seconds_to(own, 0.98, row["train_seconds"])
+        if ("train", "batch/loss") in own:
+            said["instability"] = instability(*own["train", "batch/loss"][::2])
+        for name, value in said.items():
+            if name in row and np.isfinite(value) and not np.isclose(row[name], value, rtol=1e-6):
+                yield f"{row['run']} {name} {row[name]} is {value:.6g} there"
+
+
+def check_studies(write):
+    """Yield (what, whether it is as it should be) of every study's figures and numbers."""
+    for one in map(stored.load, stored.names()):
+        wrong = [*disagreements(one)]
+        yield f"{one.file('.csv')}{': ' * bool(wrong)}{'; '.join(wrong)}", not wrong
+        for name, make in study.figures_of(one):
+            file = FIGURES / f"{name}.npz"
+            try:
+                with plt.style.context(STYLE):
+                    figure, numbers = make()
+                    if write:
+                        write_figure(figure, numbers, FIGURES / name)
+            except InputError as error:
+                yield f"{file}: {first_line(error)}", False
+                continue
+            plt.close(figure)
+            yield str(file), (file.exists() and file.with_suffix(".png").exists()
+                              and same(numbers, load_arrays(file)))
+
+
+def write_figure(figure, numbers, path):
+    """Write a figure and, beside it, its numbers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_name(path.name + ".png"))
+    with atomic_file(path.with_name(path.name + ".npz")) as stream:
+        np.savez_compressed(stream, **numbers)
+
+
+def check_document(path, write):
+    """Yield (what, whether it is as it should be) of a document's tables and numbers."""
+    try:
+        text = path.read_text()
+        found = blocks(text)
+    except (OSError, UnicodeDecodeError, InputError) as error:
+        raise InputError(f"{path}: {first_line(error)}") from error
+    made = []
+    for block in found:
+        what, now = f"{path}: {block[2]} {block[3]}", block[0]
+        try:
+            now = refilled(block)
+            yield what, write or block[0] == now
+        except InputError as error:
+            yield f"{what}: {first_line(error)}", False
+        made.append(now)
+    if write:
+        remaining = iter(made)
+        text = BLOCK.sub(lambda _: next(remaining), text)
+        write_text(path, text)
+    for number, known in strays(text):
+        yield f"{path}: {number}{'' if known else ' stands in no table of it'}", known
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        if not path.parent.joinpath(picture).exists():
+            yield f"{path}: {picture} is not there", False
+
+
+def run(paths=(), check=False):
+    """Make the documents and the studies' figures anew, or only compare them with studies/; print a
+    line for each table, number and figure. Return exit status 1 if anything differs."""
+    paths = [*map(pathlib.Path, paths or DOCUMENTS)]
+    status = 0
+    for what, right in (*check_studies(not check), *(
+            line for path in paths for line in check_document(path, not check))):
+        print(f"{'ok     ' if right else 'differs'}  {what}")
+        status = max(status, not right)
+    return int(status)

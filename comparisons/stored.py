@@ -1,0 +1,248 @@
+"""Read and write a study: which runs (NAME.toml), what each gave (NAME.csv), its curves (NAME.npz).
+
+A study is a question that some runs answer. Its TOML names the `script`, the `seeds`, options that
+are `fixed` and, for each of the `configurations`, a name and its own options; a `grid` {option:
+values} multiplies them. A configuration with `from` takes another study's rows instead of runs of
+its own. `columns` are those of the table, `figures` the pictures.
+"""
+import csv
+import dataclasses
+import functools
+import io
+import itertools
+import pathlib
+import re
+import tomllib
+
+import numpy as np
+
+from system.command_line import InputError, as_text, first_line
+from system.files import atomic_file, load_arrays, write_text
+
+FOLDER = pathlib.Path("studies")
+INTEGERS = ("seed", "parameters", "steps", "threads")
+FLOATS = ("steps_per_epoch", "train_accuracy", "validation_accuracy", "test_accuracy",
+          "test_accuracy_mirrored", "train_loss", "validation_loss", "test_loss", "train_seconds",
+          "images_per_second", "epoch_seconds", "seconds_to_98", "instability", "edge_like",
+          "r2_above_chance", "r2_normalised")
+BEGIN = "configuration", "seed"
+END = "status", "threads", "precision", "commit", "tensorflow", "processor", "date"
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """Hold what one row of a study's table is of."""
+    name: str
+    script: str
+    seeds: tuple
+    options: dict
+    published: str = ""
+    source: tuple = ()  # (study, configuration) that has the rows, if not this one
+
+    @property
+    def slug(self):
+        """Return the name as that of a run: "best, 1 epoch" is "best-1-epoch"."""
+        return re.sub(r"[^\w.=+-]+", "-", self.name).strip("-")
+
+    def runs(self):
+        """Return {seed: name of the run's folder}."""
+        return {seed: f"{self.slug}-seed{seed}" for seed in self.seeds}
+
+    def words(self, seed):
+        """Return the options as on a command line, "{seed}" in them filled in."""
+        words = []
+        for name, value in self.options.items():
+            flag = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            else:
+                values = value if isinstance(value, list) else [value]
+                words += [f"--{flag}", *(str(v).replace("{seed}", str(seed)) for v in values)]
+        return words
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Hold a study's TOML, its grid multiplied out."""
+    name: str
+    question: str
+    configurations: tuple
+    columns: object
+    figures: tuple
+    published: str
+
+    @property
+    def own(self):
+        """Return the configurations that have runs of their own."""
+        return [one for one in self.configurations if not one.source]
+
+    @property
+    def varied(self):
+        """Return the names of the options that are not the same in all of its own runs."""
+        names = dict.fromkeys(name for one in self.own for name in one.options
+                              if name not in ("evaluations", "snapshots"))
+        return [name for name in names
+                if len({as_text(one.options.get(name)) for one in self.own}) > 1]
+
+    def file(self, suffix):
+        return FOLDER / f"{self.name}{suffix}"
+
+
+def names():
+    """Return the names of all studies."""
+    return sorted(file.stem for file in FOLDER.glob("*.toml"))
+
+
+def load(name):
+    """Return the Study of a name; InputError if its TOML is missing or says what cannot be."""
+    file = FOLDER / f"{name}.toml"
+    try:
+        found = tomllib.loads(file.read_text())
+        return _study(str(name), **found)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no study {name}; studies are {', '.join(names()) or 'none'}"
+                         ) from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: {first_line(error)}") from error
+
+
+def _study(name, question, script="", seeds=(0,), fixed=None, configurations=({},), grid=None,
+           columns="accuracy", figures=(), published="original report (%)"):
+    made = []
+    for one in configurations:
+        one = dict(one)
+        words = [one.pop("name", "")]
+        if "from" in one:
+            source = one.pop("from"), one.pop("configuration", words[0])
+            made.append(Configuration(words[0], "", tuple(one.pop("seeds", ())), {},
+                                      one.pop("published", ""), source))
+            if one:
+                raise ValueError(f"{words[0]!r} takes its rows {source}, so it has no options "
+                                 f"{', '.join(one)}")
+            continue
+        how = dict(script=one.pop("script", script), seeds=tuple(one.pop("seeds", seeds)),
+                   published=one.pop("published", ""))
+        for values in itertools.product(*(grid or {}).values()):
+            point = dict(zip(grid or {}, values))
+            text = [*filter(None, words), *(f"{n}={as_text(v)}" for n, v in point.items())]
+            made.append(Configuration(", ".join(text), options={**(fixed or {}), **one, **point},
+                                      **how))
+    slugs = [one.slug for one in made]
+    for one in made:
+        if not one.slug or slugs.count(one.slug) > 1:
+            raise ValueError(f"configurations need different names, not {one.name!r}")
+        if not one.source and not one.script:
+            raise ValueError(f"{one.name!r} has no script")
+    return Study(name, question, tuple(made), columns, tuple(figures), published)
+
+
+# ----------------------------------------------------------------------------- rows of a table
+
+def read_csv(file):
+    """Return the rows of a CSV as dictionaries, without what is blank; measures are numbers."""
+    try:
+        with open(file, newline="") as stream:
+            rows = [{name: text for name, text in row.items() if text}
+                    for row in csv.DictReader(stream)]
+        for row in rows:
+            row.update({name: int(row[name]) for name in INTEGERS if name in row})
+            row.update({name: float(text) for name, text in row.items()
+                        if name in FLOATS or name.startswith("test_accuracy/")})
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{file}: {first_line(error)}") from error
+    return rows
+
+
+def write_csv(file, rows, varied=()):
+    """Write rows, of the columns that any of them has, in their usual order."""
+    known = [*BEGIN, *varied, "data", "source_data", "parameters", "steps", *FLOATS]
+    more = [name for row in rows for name in row if name not in (*known, *END)]
+    columns = [name for name in dict.fromkeys([*known, *more, *END])
+               if any(name in row for row in rows)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(file, text.getvalue())
+
+
+def rows(study, own=False):
+    """Return a study's rows in the order of its TOML, those it takes from other studies too.
+
+    A row says by "study" and "run" whose series are its own.
+    """
+    found, file = [], study.file(".csv")
+    stored = read_csv(file) if file.exists() else []
+    for one in study.configurations:
+        if not one.source:
+            seeds = one.runs()
+            found += [{**row, "study": study.name, "run": seeds[row["seed"]]} for row in stored
+                      if row.get("configuration") == one.name and row.get("seed") in seeds]
+        elif not own:
+            name, configuration = one.source
+            rows_there = [row for row in rows(load(name)) if row["configuration"] == configuration
+                          and (not one.seeds or row["seed"] in one.seeds)]
+            if not rows_there:
+                raise InputError(f"study {study.name}: {name} has no rows of {configuration}")
+            found += [{**row, "configuration": one.name} for row in rows_there]
+    return found
+
+
+# ----------------------------------------------------------------------------- series of a run
+
+@functools.lru_cache(None)
+def _arrays(file, changed):
+    return load_arrays(file)
+
+
+def series(name):
+    """Return {run: {(part, tag): (steps, None, values)}} of a study, as read_events gives them."""
+    file, found = FOLDER / f"{name}.npz", {}
+    if not file.exists():
+        return found
+    for key, values in _arrays(file, file.stat().st_mtime_ns).items():
+        run, part, *tag, kind = key.split("/")
+        if kind == "values":
+            steps = _arrays(file, file.stat().st_mtime_ns)[key.removesuffix("values") + "steps"]
+            found.setdefault(run, {})[part, "/".join(tag)] = steps, None, values
+    return found
+
+
+def write(study, rows_, series_):
+    """Write a study's CSV and NPZ: the rows, and {run: series} of them."""
+    arrays = {f"{run}/{part}/{tag}/{kind}": array for run, own in series_.items()
+              for (part, tag), (steps, _, values) in own.items()
+              for kind, array in (("steps", np.asarray(steps, np.int32)),
+                                  ("values", np.asarray(values, np.float32)))}
+    order = {(one.name, seed): i for i, (one, seed) in enumerate(
+        (one, seed) for one in study.own for seed in one.seeds)}
+    rows_ = sorted(rows_, key=lambda row: order.get((row["configuration"], row["seed"]), 0))
+    write_csv(study.file(".csv"), [{n: v for n, v in row.items() if n not in ("study", "run")}
+                                   for row in rows_], study.varied)
+    if arrays:
+        with atomic_file(study.file(".npz")) as stream:
+            np.savez_compressed(stream, **dict(sorted(arrays.items())))
+
+
+# what of a run's events an .npz keeps; of the kernels the last, of losses `LOSSES` points at most
+KEPT = {"train": ("batch/loss", "evaluation/loss", "evaluation/accuracy", "filters/kernel"),
+        "validation": ("evaluation/loss", "evaluation/accuracy"),
+        "test": ("evaluation/loss", "evaluation/accuracy")}
+LOSSES = 200
+
+
+def thinned(events, study):
+    """Return what of a run's series its study keeps."""
+    kinds, kept = {figure.get("kind") for figure in study.figures}, {}
+    whole = study.columns == "speed" or "instability" in study.columns  # which needs every loss
+    for (part, tag), (steps, seconds, values) in events.items():
+        if tag == "filters/kernel":
+            steps, values = steps[-1:], values[-1:]
+        elif tag == "batch/loss" and not whole:
+            every = -(-(int(steps[-1]) + 1) // LOSSES)
+            chosen = np.flatnonzero(np.asarray(steps) % every == 0)
+            steps, values = steps[chosen], [values[i] for i in chosen]
+        if tag in KEPT.get(part, ()) or tag.startswith("over_time/") and part == "train" and (
+                "over_time" in kinds):
+            kept[part, tag] = steps, seconds, values
+    return kept

@@ -1,0 +1,101 @@
+"""Print the table of a named study, and draw its figures: `study ten-points`."""
+import numpy as np
+
+from comparisons import curves, dots, heat, over_time, stored, transfer
+from comparisons import table as tables
+from comparisons.measures import row_of, rows_of
+from system.command_line import InputError
+from training.events import read_events
+
+TAKES, OPTIONS = "NAME", {}
+KEPT = {*stored.INTEGERS, *stored.FLOATS, *stored.END, "data", "source_data"}
+KINDS = {"dots": dots, "heat": heat, "curves": curves, "transfer": transfer, "over_time": over_time}
+
+
+def rows_of_study(study):
+    """Return a study's rows; InputError if it has none yet."""
+    rows = stored.rows(study)
+    if not rows:
+        raise InputError(f"study {study.name} has no runs yet: python sweep.py {study.name}")
+    return rows
+
+
+def table_of(study):
+    """Return a study's table, with the published numbers beside it; "" if it has none."""
+    if study.columns == "transfer":
+        return transfer.make_table(rows_of_study(study))
+    if not study.columns:
+        return ""
+    published = {one.name: one.published for one in study.configurations}
+    return tables.make(rows_of_study(study), study.columns,
+                       (study.published, published) if any(published.values()) else None)
+
+
+def figures_of(study):
+    """Yield (name, function that returns figure and numbers) of each of a study's figures."""
+    for own in study.figures:
+        own = dict(own)
+        kind, name = own.pop("kind"), own.pop("name", study.name)
+        if kind not in KINDS:
+            raise InputError(f"{study.file('.toml')}: figures are {', '.join(KINDS)}, not {kind}")
+        yield name, lambda own=own, kind=kind: _drawn(study, kind, **own)
+
+
+def _drawn(study, kind, configurations=(), **options):
+    """Return the figure of some of a study's configurations, or of all."""
+    rows = [row for row in rows_of_study(study)
+            if not configurations or row["configuration"] in configurations]
+    if kind == "curves":
+        return curves.make(curves.of_rows(rows, options.get("by", "step")), **options)
+    return KINDS[kind].make(rows, **options)
+
+
+def draw(names):
+    """Return [(name, figure, numbers)] of studies."""
+    return [(figure, *make()) for name in names
+            for figure, make in figures_of(stored.load(str(name)))]
+
+
+def table(names):
+    """Return the tables of studies, below what they ask."""
+    studies = [stored.load(str(name)) for name in names]
+    return "\n\n".join(f"{study.question}\n\n{table_of(study)}".strip() for study in studies)
+
+
+def collect(study, finished, diverged):
+    """Write a study's CSV and NPZ with the rows of runs' folders {(configuration, seed): folder},
+    finished or diverged. Rows of other runs stay."""
+    rows = {(row["configuration"], row["seed"]): row for row in stored.rows(study, own=True)}
+    series = stored.series(study.name)
+    made = dict(zip(finished, rows_of(finished.values(), edges=True)))
+    made |= {key: row_of(folder, "diverged") for key, folder in diverged.items()}
+    for (name, seed), row in made.items():
+        run = row.pop("folder")
+        rows[name, seed] = {key: value for key, value in row.items() if value is not None and (
+            key in KEPT or key in study.varied or key.startswith("test_accuracy/"))} | {
+                "configuration": name}
+        series[run.name] = stored.thinned(read_events(run), study)
+    stored.write(study, rows.values(), series)
+
+
+def compare(row, folder, others):
+    """Return (whether a run that was made again may be taken for a row's, what is to be said)."""
+    new = row_of(folder)
+    names = [name for name in row if name.endswith(("_accuracy", "_loss", "_mirrored"))
+             or name.startswith("test_accuracy/")]
+    unequal = [name for name in names if new.get(name) != row[name]]
+    if not unequal:
+        return True, f"{len(names)} measures, equal to the last digit"
+    here = new.get("processor"), new.get("tensorflow"), str(new.get("precision"))
+    if here == (row.get("processor"), row.get("tensorflow"), row.get("precision")):
+        return False, "; ".join(f"{n} {row[n]!r} is now {new.get(n)!r}" for n in unequal)
+    if len(others) < 2:
+        return True, "another processor, and no other seed to compare with"
+    far = []
+    for name in unequal:
+        values = [other[name] for other in others if name in other]
+        mean, deviation = np.mean(values), np.std(values, ddof=1)
+        if not abs(new.get(name, float("nan")) - mean) <= 3 * deviation + 1e-12:
+            far.append(f"{name} {new.get(name)!r} is not within {mean:.4g} ± 3 * {deviation:.2g}")
+    return not far, "; ".join(far) or (f"{len(names)} measures within three standard deviations "
+                                       f"(made on {row.get('processor')})")

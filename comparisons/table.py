@@ -1,0 +1,124 @@
+"""Print a table of finished runs, one row a configuration: mean ± standard deviation over seeds."""
+import numpy as np
+
+from comparisons.measures import accuracy_after, groups_of, rows_of, series_of
+from system.command_line import InputError
+from system.markdown import mean_and_deviation
+from system.markdown import table as markdown
+
+OPTIONS = {"columns": "accuracy, edges or speed, or columns joined by commas, each with its digits "
+                      "where they are not the usual ones, like test_accuracy:1"}
+SETS = {"accuracy": "steps seeds test_accuracy test_accuracy_mirrored train_seconds",
+        "edges": "seeds parameters train_accuracy test_accuracy:1 accuracy_at_equal_time edge_like "
+                 "r2_above_chance train_seconds",
+        "speed": "seeds images_per_second epoch_seconds seconds_to_98 test_accuracy instability"}
+COLUMNS = {  # heading, factor, digits
+    "train_accuracy": ("train accuracy (%)", 100, 1),
+    "validation_accuracy": ("validation accuracy (%)", 100, 1),
+    "test_accuracy": ("test accuracy (%)", 100, 2),
+    "test_accuracy_mirrored": ("with mirror images (%)", 100, 2),
+    "accuracy_at_equal_time": ("validation accuracy after {seconds:.0f} s (%)", 100, 1),
+    "train_loss": ("train loss (nats)", 1, 3), "validation_loss": ("validation loss (nats)", 1, 3),
+    "test_loss": ("test loss (nats)", 1, 3),
+    "edge_like": ("edge-like kernels (%)", 100, 0), "r2_above_chance": ("r2 above chance", 1, 2),
+    "r2_normalised": ("r2 above chance, of what chance leaves", 1, 2),
+    "images_per_second": ("images/s", 1, 0), "epoch_seconds": ("s per epoch", 1, 1),
+    "seconds_to_98": ("s to 98 % validation accuracy", 1, 1),
+    "instability": ("instability of the loss at 0.1 to 0.2 nats", 1, 3),
+    "train_seconds": ("time (s)", 1, 0)}
+COUNTS = {"steps": "steps", "seeds": "seeds", "parameters": "weights"}
+
+
+def columns_of(columns):
+    """Return [(name, digits or None)] of a set's name, a list, or text joined by commas."""
+    words = SETS[columns].split() if str(columns) in SETS else (
+        columns.split(",") if isinstance(columns, str) else columns)
+    found = []
+    for word in words:
+        name, _, digits = word.strip().partition(":")
+        if name not in (*COLUMNS, *COUNTS) or not (digits or "0").isdigit():
+            raise InputError(f"there is no column {word!r}; sets are {', '.join(SETS)}, columns "
+                             f"{', '.join((*COUNTS, *COLUMNS))}")
+        found.append((name, int(digits) if digits else COLUMNS.get(name, (0, 0, None))[2]))
+    return found
+
+
+def equal_time(groups):
+    """Return the mean training time of the quickest configuration."""
+    return min(np.mean([row["train_seconds"] for row in group]) for group in groups.values())
+
+
+def values_of(groups, name):
+    """Return {configuration: array over seeds} of a measure in a table's units; nan where a run
+    does not have it."""
+    factor, after = COLUMNS[name][1], name == "accuracy_at_equal_time" and equal_time(groups)
+    return {key: factor * np.array([
+        accuracy_after(series_of(row), after, row["train_seconds"]) if after
+        else row.get(name, np.nan) for row in group], float) for key, group in groups.items()}
+
+
+def finished(rows):
+    """Return the groups of the rows that have a result; InputError if there are none."""
+    groups = groups_of([row for row in rows if row.get("status") == "finished"
+                        and "test_accuracy" in row and "train_seconds" in row])
+    if not groups:
+        raise InputError("none of these is a finished run of a network: there is no test accuracy")
+    return groups
+
+
+def short_names(groups):
+    """Return the names of configurations without the options that all of them share; and these."""
+    names, shared = [name for name, _, _ in groups], []
+    first = next(iter(groups.values()))[0]
+    for option, value in first.items():
+        part = f"{option.replace('_', '-')}={value}"
+        if len(names) > 1 and all(f"-{part}-" in f"{name}-" for name in names):
+            names = [f"{name}-".replace(f"-{part}-", "-").removesuffix("-") for name in names]
+            shared.append(part)
+    return names, shared
+
+
+def cells(name, digits, groups):
+    """Return a column as (heading, a cell for each configuration); None if no run has it."""
+    if name in COUNTS:
+        return COUNTS[name], [len(group) if name == "seeds" else f"{group[0][name]:,}"
+                              if name in group[0] else "" for group in groups.values()]
+    values = values_of(groups, name)
+    if not any(np.isfinite(seeds).any() for seeds in values.values()):
+        return None
+    missing = "never by all seeds" if name == "seconds_to_98" else ""
+    return COLUMNS[name][0].format(seconds=equal_time(groups)), [
+        mean_and_deviation(seeds, digits) if np.isfinite(seeds).all() else missing
+        for seeds in values.values()]
+
+
+def make(rows, columns="accuracy", beside=None):
+    """Return the Markdown table of rows: a line a configuration, then what data it is of.
+
+    beside: (heading, {configuration: cell}) of a last column.
+    """
+    groups = finished(rows)
+    names, shared = short_names(groups)
+    made = [("run", names), *filter(None, (cells(name, digits, groups)
+                                           for name, digits in columns_of(columns)))]
+    if beside:
+        made.append((beside[0], [beside[1].get(name, "") for name, _, _ in groups]))
+    titles = [data for _, _, data in groups]
+    below = [] if len(set(titles)) > 1 else [f"Data: {titles[0]}."]
+    if not below:
+        made.append(("data", titles))
+    if shared:
+        below.append(f"All runs: {', '.join(shared)}.")
+    text = markdown([heading for heading, _ in made], zip(*(column for _, column in made)))
+    return text + ("\n\n" + " ".join(below) if below else "")
+
+
+def edges_of(columns):
+    """Return whether these columns need Gabor fits."""
+    return any(name in ("edge_like", "r2_above_chance", "r2_normalised")
+               for name, _ in columns_of(columns))
+
+
+def table(paths, columns="accuracy"):
+    """Return the table of run folders, CSV files or studies."""
+    return make(rows_of(paths, edges_of(columns)), columns)

@@ -1,0 +1,77 @@
+"""Run scripts as processes of their own, several at a time, on this machine or a cluster."""
+import collections
+import os
+
+import joblib
+from tqdm import tqdm
+
+from system.command_line import InputError, Interrupted, first_line
+from system.files import ROOT, read_json
+
+
+def command(job, cores):
+    """Return the words of a job's process. A run that goes on keeps the threads it began with,
+    which rounding depends on."""
+    begun = job.folder / "config.json"
+    if begun.exists():
+        cores = read_json(begun).get("options", {}).get("threads", cores)
+    given = any(word.split("=")[0] == "--threads" for word in job.words)
+    return [*job.words, *([] if given else ["--threads", str(cores)]), "--resume"]
+
+
+def connect(options):
+    """Make dask joblib's backend; InputError if its package or the cluster is not there."""
+    if options.backend == "dask":
+        try:
+            import distributed
+            distributed.Client(options.address, timeout=10)
+        except ImportError as error:
+            raise InputError("--backend dask needs pip install -r requirements-cluster.txt "
+                             f"({error})") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"no dask cluster at {options.address}: {first_line(error)}"
+                             ) from error
+
+
+def run_all(attempt, jobs, options, out, failed):
+    """Run the jobs, again those that fail, as often as asked; fill failed {run: exit status or what
+    went wrong}.
+
+    attempt: as in sweep.py, whose functions dask sends to workers that cannot import the project.
+    At most options.jobs are under way. When a worker is lost, the runs that may have been its own
+    count as tried, and the others go on.
+    """
+    environment = {name: os.environ[name] for name in ("DATA_DIR",) if name in os.environ}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    tries, stop = collections.Counter(), out / "stop"
+    stop.unlink(missing_ok=True)
+    with tqdm(total=len(jobs), unit="run", disable=None) as bar:
+        while pending := {job.folder.name: job for job in jobs if not job.finished
+                          and tries[job.folder.name] <= options.retries}:
+            bar.update(len(jobs) - sum(not job.finished for job in jobs) - bar.n)
+            tasks = [joblib.delayed(attempt)(
+                name, command(job, options.cores), str((out / f"{name}.txt").resolve()),
+                os.getcwd(), environment, str(stop.resolve())) for name, job in pending.items()]
+            try:
+                with joblib.parallel_config(options.backend, n_jobs=options.jobs):
+                    for name, status in joblib.Parallel(
+                            return_as="generator_unordered", batch_size=1,
+                            pre_dispatch=options.jobs)(tasks):
+                        del pending[name]
+                        tries[name] += 1
+                        failed[name] = status
+                        if status == 0:
+                            del failed[name]
+                            bar.update()
+                        bar.set_postfix(failed=len(failed))
+            except (Interrupted, KeyboardInterrupt):
+                stop.touch()  # runs on other machines see it and save
+                raise
+            except Exception as error:  # of a type of the backend's own, when it loses a worker
+                for name in list(pending)[:options.jobs]:
+                    tries[name] += 1
+                    failed[name] = f"its worker was lost ({first_line(error)})"
+    for job in jobs:
+        if job.finished:  # its worker may have been lost just after
+            failed.pop(job.folder.name, None)
