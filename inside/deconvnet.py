@@ -37,7 +37,7 @@ class NoRule(NotDrawn, ValueError):
 
 
 def chain(model, name):
-    """The nodes from a model's input to `name` of graph.named_nodes; NoRule names a foreign one."""
+    """Return the nodes from a model's input to `name`; NoRule names one that has no rule."""
     named = graph.named_nodes(model)
     if name not in named:
         raise ValueError(f"{model.name} has no layer {name!r}; it has {', '.join(named)}")
@@ -74,7 +74,7 @@ def _check(node):
 
 
 def forward(model, name, images):
-    """What each layer gives in evaluation mode, from the input to layer `name`: a list of tensors.
+    """Compute what each layer gives in evaluation mode, from the input to layer `name`: a list.
 
     images: network input (n, height, width, channels).
     """
@@ -85,7 +85,7 @@ def forward(model, name, images):
 
 
 def one_unit(activations, *unit):
-    """Zero but for one unit an image: that unit's activation.
+    """Return zeros but for one unit an image: that unit's activation.
 
     activations (n, height, width, maps) with unit = (row, column, feature map), or (n, units) with
     unit = (index,); each of them a number or an array (n,).
@@ -111,7 +111,7 @@ def project(model, name, images, seed):
 
 
 def _step_down(layer, signal, below):
-    """The signal at a layer's input, given that at its output and the layer's forward input."""
+    """Return the signal at a layer's input, given that at its output and the layer's input."""
     kinds = keras.layers
     if graph.activation_of(layer) in RECTIFIERS:
         signal = tf.nn.relu(signal)
@@ -131,7 +131,7 @@ def _step_down(layer, signal, below):
 
 
 def switches(layer, below):
-    """Flat index in the input of each maximum of a max-pooling layer; ties go to the first."""
+    """Return the flat index in the input of each maximum; ties go to the first maximum."""
     return tf.nn.max_pool_with_argmax(below, layer.pool_size, layer.strides, layer.padding.upper(),
                                       include_batch_in_index=True).argmax
 
@@ -147,7 +147,7 @@ def unpool(signal, positions, shape):
 
 
 def receptive_field(model, name, row, column):
-    """The pixels that can change unit (row, column) of layer `name`: (top, bottom, left, right).
+    """Return the pixels that can change unit (row, column) of a layer: (top, bottom, left, right).
 
     `bottom` and `right` are exclusive; clipped at the image's border. From kernels, strides and
     padding alone. Of a dense layer row and column do not matter.

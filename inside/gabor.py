@@ -6,7 +6,7 @@ from scipy.optimize import least_squares
 
 
 def _stripes(height, width, x0, y0, angle, frequency, phase, along, across):
-    """Of each pixel: place along the stripes and across them, the envelope, the wave's argument."""
+    """Return each pixel's place along and across the stripes, the envelope, the wave's argument."""
     y, x = np.mgrid[:height, :width] - np.array([height - 1, width - 1])[:, None, None] / 2.0
     x, y = x - x0, -(y - y0)  # y upwards
     u = x * np.cos(angle) + y * np.sin(angle)
@@ -16,7 +16,7 @@ def _stripes(height, width, x0, y0, angle, frequency, phase, along, across):
 
 
 def gabor(height, width, amplitude, x0, y0, angle, frequency, phase, along, across):
-    """Amplitude * Gaussian envelope * cos(wave) on a pixel grid centred at 0: (height, width).
+    """Return amplitude * Gaussian envelope * cos(wave) on a grid centred at 0: (height, width).
 
     angle: direction of the stripes in radians, 0 horizontal, counter-clockwise; frequency in cycles
     a pixel; `along` and `across` the stripes, the standard deviations of the envelope in pixels.
@@ -26,7 +26,7 @@ def gabor(height, width, amplitude, x0, y0, angle, frequency, phase, along, acro
 
 
 def derivatives(height, width, amplitude, x0, y0, angle, frequency, phase, along, across):
-    """Of each pixel of gabor(...) with respect to each parameter in turn: (height * width, 8)."""
+    """Return the derivatives of gabor(...) with respect to each parameter: (height * width, 8)."""
     u, v, envelope, wave = _stripes(height, width, x0, y0, angle, frequency, phase, along, across)
     even, odd = envelope * np.cos(wave), amplitude * envelope * np.sin(wave)
     du = -amplitude * even * u / along ** 2
@@ -39,7 +39,7 @@ def derivatives(height, width, amplitude, x0, y0, angle, frequency, phase, along
 
 @functools.cache
 def _grid(height, width):
-    """Stripes to start a fit from: their angles, frequencies and widths (n, 3), the waves (n,
+    """Return stripes to start a fit from: their angles, frequencies and widths (n, 3), the waves (n,
     pixels, 2) of each at phases 0 and -90 degrees, and the pseudo-inverses of these."""
     size = max(height, width)
     stripes = np.array([(angle, frequency, sigma) for angle in np.arange(8) * np.pi / 8
@@ -52,7 +52,7 @@ def _grid(height, width):
 
 
 def fit(kernel, starts=3):
-    """Best Gabor fit of a kernel (height, width): {"r2", "angle", "frequency", "fitted"}.
+    """Fit a Gabor function to a kernel (height, width): {"r2", "angle", "frequency", "fitted"}.
 
     r2 is the share of the kernel's variance (about 0) that the fit explains, 0 .. 1; angle in
     degrees 0 .. 180; frequency in cycles a pixel, at most 0.5. A grid of stripes, least squares in
@@ -81,14 +81,14 @@ def fit(kernel, starts=3):
 
 
 def principal(kernel):
-    """A kernel (height, width, channels) along the colour direction in which it varies most."""
+    """Project a kernel (height, width, channels) on the colour in which it varies most."""
     flat = kernel.reshape(-1, kernel.shape[2])
     direction = np.linalg.svd(flat, full_matrices=False)[2][0]
     return (flat @ direction).reshape(kernel.shape[:2]) * (np.sign(direction.sum()) or 1)
 
 
 def edge_likeness(kernels, shuffles=64):
-    """How edge-like a layer's kernels (height, width, channels, filters) are.
+    """Measure how edge-like a layer's kernels (height, width, channels, filters) are.
 
     Returns (fits, chance, share): the fit of each filter; the r2 of `shuffles` kernels whose pixels
     were permuted, which is what so many free parameters explain of noise; and the share of filters

@@ -13,13 +13,13 @@ STYLE = {"figure.dpi": 110, "font.size": 10, "axes.spines.top": False, "axes.spi
 
 
 def as_grey(image):
-    """A network input as colours 0 .. 1 (height, width, 3), its own range stretched."""
+    """Return a network input as colours 0 .. 1 (height, width, 3), its own range stretched."""
     low, high = image.min(), image.max()
     return np.broadcast_to((image - low) / max(high - low, 1e-12), (*image.shape[:2], 3))
 
 
 def as_signed(image, limit=None):
-    """Signed values as colours: blue below 0, white 0, red above, `limit` full colour.
+    """Return signed values as colours: blue below 0, white 0, red above, `limit` full colour.
 
     image (height, width, channels); of three channels each is a colour, grey being 0. `limit` is
     the largest absolute value unless given.
@@ -29,7 +29,7 @@ def as_signed(image, limit=None):
 
 
 def mosaic(pictures, columns, gap=1, size=None):
-    """Pictures (height, width, 3) in a grid on white, each in a `size` square cell's corner."""
+    """Lay out pictures (height, width, 3) in a grid on white, in cells of `size`."""
     height, width = size or largest(pictures)
     rows = -(-len(pictures) // columns)
     canvas = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
@@ -40,12 +40,12 @@ def mosaic(pictures, columns, gap=1, size=None):
 
 
 def largest(pictures):
-    """(height, width) that holds every picture."""
+    """Return the (height, width) that holds every picture."""
     return tuple(np.max([p.shape[:2] for p in pictures], axis=0))
 
 
 def show(axis, picture, title="", pad=4, **options):
-    """A picture without ticks; returns the image for a colour bar."""
+    """Show a picture without ticks; return the image, for a colour bar."""
     axis.set(xticks=[], yticks=[])
     axis.set_title(title, fontsize=9, pad=pad)
     axis.grid(False)

@@ -6,8 +6,9 @@ import tensorflow as tf
 
 
 def moments(images):
-    """Mean and standard deviation of all pixels of uint8 images, scaled to 0 .. 1: what `prepare`
-    standardizes by, so the deviation of images of one grey is 1.
+    """Return mean and standard deviation of all pixels of uint8 images, scaled to 0 .. 1.
+
+    `prepare` divides by the latter, so that of images of one grey it is 1.
 
     From how often each grey level occurs, which needs no copy of the images in floating point.
     """
@@ -19,12 +20,12 @@ def moments(images):
 
 
 def prepare(images, mean, std):
-    """uint8 or float pixels 0 .. 255 -> float32 network input, (pixel / 255 - mean) / std."""
+    """Return network input, float32 (pixel / 255 - mean) / std, of pixels 0 .. 255."""
     return (tf.cast(images, tf.float32) / 255 - mean) / std
 
 
 def random_transforms(seed, batch, height, width, config):
-    """Random flip, rotation, zoom and shift as projective transforms, float32 (batch, 8).
+    """Draw random flip, rotation, zoom and shift as projective transforms, float32 (batch, 8).
 
     Each row maps output to input pixels as tf.raw_ops.ImageProjectiveTransformV3 defines; all turn
     and scale about the image's centre. Without rotation and zoom, shifts are whole pixels.
@@ -44,8 +45,9 @@ def random_transforms(seed, batch, height, width, config):
 
 
 def elastic_fields(seed, batch, height, width, smoothness=4.0):
-    """Random displacements of every pixel, down and right, float32 (batch, height, width, 2): of
-    unit variance, smooth like noise under a Gaussian of `smoothness` pixels (Simard et al. 2003).
+    """Draw random displacements of every pixel, down and right: float32 (batch, height, width, 2).
+
+    They have unit variance and are smooth like noise under a Gaussian of `smoothness` pixels (Simard et al. 2003).
     """
     def blur(size):
         distance = tf.range(size, dtype=tf.float32)[:, None] - tf.range(size, dtype=tf.float32)
@@ -56,8 +58,10 @@ def elastic_fields(seed, batch, height, width, smoothness=4.0):
 
 
 def displace(images, fields):
-    """Images (n, height, width, channels) that show at p what was at p + field(p), in pixels:
-    bilinear, the border's pixels going on outside."""
+    """Return images (n, height, width, channels) that show at p what was at p + field(p), in pixels.
+
+    Interpolation is bilinear; the border's pixels go on outside.
+    """
     n, height, width, channels = images.shape
     y = tf.range(height, dtype=tf.float32)[:, None] + fields[..., 0]
     x = tf.range(width, dtype=tf.float32) + fields[..., 1]
@@ -75,7 +79,7 @@ def displace(images, fields):
 
 
 def random_holes(seed, batch, height, width, side):
-    """True inside one random square a mask, clipped at the border: bool (batch, height, width, 1).
+    """Draw masks, True inside one random square each: bool (batch, height, width, 1).
     """
     centre = tf.random.stateless_uniform((2, batch, 1), seed) * [[[height]], [[width]]]
     row = tf.abs(tf.range(height, dtype=tf.float32) + 0.5 - centre[0]) < side / 2
@@ -84,7 +88,7 @@ def random_holes(seed, batch, height, width, side):
 
 
 def augment(parts, seeds, config, mean, std, fill=0.0):
-    """Random transforms and holes on the parts of a batch: float pixels 0 .. 255 -> network input.
+    """Transform the parts of a batch at random: float pixels 0 .. 255 -> network input.
 
     seeds: of the streams "transforms", "elastic" and "holes"; drawn for the batch as a whole. fill:
     what is seen in holes, as network input.

@@ -54,7 +54,7 @@ def check(model, input_shape, classes):
 
 
 def _all_nodes(model):
-    """The nodes of a model and of those that are its nodes; InputError names one that is wrong."""
+    """Yield the nodes of a model and of models within it; InputError names one that is wrong."""
     for node in graph.nodes(model):
         kind = kind_of(node)
         if kind == "model":

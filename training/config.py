@@ -4,6 +4,7 @@ An experiment's Config derives from Experiment and adds what its network needs.
 """
 import dataclasses
 
+from sources.images import data_set_names
 from system import machine
 from system.command_line import option
 from system.files import DATA_DIR
@@ -35,8 +36,8 @@ class Recipe(Run):
 @dataclasses.dataclass(frozen=True)
 class Data:
     """Data."""
-    data: str = option("auto", "auto, elec677, cifar10, mnist, synthetic, or the path of a folder "
-                       "or zip of train/<class>/* and test/<class>/*, or of a folder of IDX files")
+    data: str = option("auto", f"{data_set_names()}, or the path of a folder or "
+                       "zip of train/<class>/* and test/<class>/*, or of a folder of IDX files")
     data_dir: str = option(DATA_DIR, "folder of data sets, also set by the environment variable "
                            "DATA_DIR", names_run=False)
     grey: bool = option(False, "make colour images grey")

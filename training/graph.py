@@ -23,7 +23,7 @@ ACTIVATIONS = {"Celu", "Elu", "Gelu", "HardShrink", "HardSigmoid", "HardSilu", "
 
 
 def functional(model):
-    """The graph of a functional or sequential model; None where a `call` of its own is used."""
+    """Return the graph of a functional or sequential model; None if it has its own `call`."""
     if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
         return model._functional
     if isinstance(model, Functional) and type(model).call is Functional.call:
@@ -32,14 +32,14 @@ def functional(model):
 
 
 def nodes(model):
-    """The nodes of a functional model, but for its input, in an order to compute them in."""
+    """Return the nodes of a functional model, but for its input, in an order to compute them in."""
     by_depth = functional(model)._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]
             if not node.is_input]
 
 
 def node_of(model, tensor):
-    """The node of a model that makes a Keras tensor."""
+    """Return the node of a model that makes a Keras tensor."""
     return next(node for node in nodes(model) if any(x is tensor for x in node.outputs))
 
 
@@ -61,19 +61,19 @@ def walk(model, inputs, apply):
 
 
 def call(operation, args, kwargs, training):
-    """What an operation gives, in training or in evaluation mode if it knows these."""
+    """Call an operation, in training or in evaluation mode if it knows these."""
     if "training" in getattr(operation, "_call_context_args", ()):
         kwargs = kwargs | {"training": training}
     return operation(*args, **kwargs)
 
 
 def layers(model):
-    """All layers of a model, also those within others."""
+    """Return all layers of a model, also those within others."""
     return list(model._flatten_layers(include_self=False))
 
 
 def activation_of(operation):
-    """The name of the nonlinearity that an operation is or ends in; "linear" if it has none."""
+    """Name the nonlinearity that an operation is or ends in; "linear" if it has none."""
     kinds = keras.layers
     if isinstance(operation, (kinds.ReLU, kinds.LeakyReLU, kinds.PReLU, kinds.ELU)):
         return type(operation).__name__.lower()
@@ -86,7 +86,7 @@ def activation_of(operation):
 
 
 def numbered(names):
-    """The names, those that occur again with a number: relu, relu:2."""
+    """Number the names that occur again: relu, relu:2."""
     found = []
     for name in names:
         number = 1 + sum(other.split(":")[0] == name for other in found)
@@ -95,14 +95,14 @@ def numbered(names):
 
 
 def named_nodes(model):
-    """{name: node}: each bears the name of its operation, and of its second use "relu:2"."""
+    """Return {name: node}: the name of its operation, and of its second use "relu:2"."""
     own = nodes(model)
     return dict(zip(numbered([node.operation.name for node in own]), own))
 
 
 def stages(model):
-    """{name: Keras tensor} of what the activations of a network give, in their order; without any
-    activation, of what its convolutions and dense layers give, but for the logits."""
+    """Return {name: Keras tensor} of a network's activations, in their order; without any, of its
+    convolutions and dense layers, but for the logits."""
     def is_weighted(operation):
         return all(hasattr(operation, name) for name in ("kernel", "activation"))
     hidden = {name: node for name, node in named_nodes(model).items()
@@ -114,7 +114,7 @@ def stages(model):
 
 
 def first_convolution(model):
-    """The first two-dimensional convolution of a network, or None."""
+    """Return the first two-dimensional convolution of a network, or None."""
     return next((node.operation for node in nodes(model)
                  if isinstance(node.operation, keras.layers.Conv2D)), None)
 
@@ -130,7 +130,7 @@ def weights_below(model, tensor):
 
 
 def name_weights(variables):
-    """{path: variable}; where several have one path, the later ones are numbered."""
+    """Return {path: variable}; where several have one path, the later ones are numbered."""
     variables = list(variables)
     return dict(zip(numbered([variable.path for variable in variables]), variables))
 
@@ -151,7 +151,7 @@ UNTOLD = "dtype", "seed", "module", "registered_name", "build_config"
 
 
 def describe(model):
-    """{name: what a node is, with its options and inputs} as JSON: equal for equal networks.
+    """Describe each node, its options and inputs, as JSON: equal for equal networks.
 
     It leaves out what does not change what is computed from given weights: precision, seeds and
     initializers. Functions count by what they compute, not by where they stand in a file.

@@ -5,13 +5,13 @@ import tensorflow as tf
 
 @tf.function(jit_compile=True)
 def scale_and_shift(x, scale, shift):
-    """X * scale + shift, compiled to one pass over x: (..., channels), (channels,), (channels,)."""
+    """Return x * scale + shift in one pass over x: (..., channels), (channels,), (channels,)."""
     return x * scale + shift
 
 
 @tf.custom_gradient
 def channel_moments(x):
-    """Mean and variance of each channel of x (..., channels), each (channels,), float32.
+    """Return mean and variance of each channel of x (..., channels), each (channels,), float32.
 
     TensorFlow's kernel for batch norm subtracts the mean before it squares, as exactly where the
     mean is a thousand deviations from 0, and takes hardly longer than squares alone; its variance
@@ -32,7 +32,7 @@ def channel_moments(x):
 
 
 def batch_norm(layer, parts, of=None):
-    """Training-mode batch norm (Ioffe & Szegedy 2015) of the parts of a batch by its moments.
+    """Normalise the parts of a batch by its moments (Ioffe & Szegedy 2015), in training mode.
 
     layer: a keras.layers.BatchNormalization over the last axis; parts: [(images, ..., channels)];
     `of`: what the moments are of, if not of `parts`.

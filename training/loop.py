@@ -317,7 +317,7 @@ class Training:
         return result
 
     def finish(self, run, result):
-        """Record the final result, and say it."""
+        """Record the final result, and print it."""
         seconds, title = self.seconds, self.data.source.title
         run.events.log_evaluation(
             self.total, {"test": (result["test_loss"], result["test_accuracy"])})

@@ -47,14 +47,14 @@ def optimizer(*slots, decoupled=False):
 
 @optimizer("momentum")
 def sgd(w, g, slots, at):
-    """A <- momentum a + g;  w <- w - rate a   (nesterov: w <- w - rate (g + momentum a))."""
+    """Apply a <- momentum a + g;  w <- w - rate a  (nesterov: w <- w - rate (g + momentum a))."""
     tf.raw_ops.ResourceApplyMomentum(var=w, accum=slots[0], lr=at.rate, grad=g,
                                      momentum=at.momentum, use_nesterov=at.nesterov)
 
 
 @optimizer("square", "momentum")
 def rmsprop(w, g, slots, at):
-    """S <- 0.9 s + 0.1 g^2;  a <- momentum a + rate g / sqrt(s + 1e-7);  w <- w - a."""
+    """Apply s <- 0.9 s + 0.1 g^2;  a <- momentum a + rate g / sqrt(s + 1e-7);  w <- w - a."""
     tf.raw_ops.ResourceApplyRMSProp(var=w, ms=slots[0], mom=slots[1], lr=at.rate, rho=0.9,
                                     momentum=at.momentum, epsilon=1e-7, grad=g)
 
@@ -73,7 +73,7 @@ def adam(w, g, slots, at):
 
 @optimizer("m", "v", decoupled=True)
 def adamw(w, g, slots, at):
-    """Adam, and w <- w - rate weight_decay w before it."""
+    """Apply Adam after w <- w - rate weight_decay w."""
     adam(w, g, slots, at)
 
 

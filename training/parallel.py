@@ -49,8 +49,10 @@ ELEMENTWISE = graph.ACTIVATIONS | {
 
 
 def _known_layer(layer, rank):
-    """Whether a layer, its smallest input of `rank` axes, gives each image what it would give it
-    alone, and adds nothing to the loss."""
+    """Return whether a layer gives each image what it would give it alone, and adds no loss.
+
+    rank: axes of its smallest input.
+    """
     if type(layer) is keras.layers.Bidirectional:
         known = all(_known_layer(own, rank) for own in (layer.forward_layer, layer.backward_layer))
     elif type(layer) is keras.layers.TimeDistributed:
@@ -71,7 +73,7 @@ def _known_layer(layer, rank):
 
 
 def kind_of(node):
-    """How a node acts on the parts of a batch.
+    """Say how a node acts on the parts of a batch.
 
     "model"   as a functional model of one input: by its own nodes
     "images"  each part by itself, as each image gets what it would get alone
@@ -116,12 +118,12 @@ def kind_of(node):
 
 
 def _flat(node, call=None):
-    """A node's arguments, or those of one part's call, one after the other."""
+    """Return a node's arguments, or those of one part's call, one after the other."""
     return keras.tree.flatten(list(call) if call else [node.arguments.args, node.arguments.kwargs])
 
 
 def tensors_of(node, call):
-    """The values of a node's Keras tensors in one part's (args, kwargs)."""
+    """Return the values of a node's Keras tensors in one part's (args, kwargs)."""
     return [value for symbol, value in zip(_flat(node), _flat(node, call), strict=True)
             if isinstance(symbol, keras.KerasTensor)]
 
@@ -143,7 +145,7 @@ class Batch:
     losses: list = dataclasses.field(default_factory=list)  # that layers added to the batch's
 
     def draw(self, sample, shape, parts):
-        """Each part's rows of one tensor of random numbers for the whole batch.
+        """Draw random numbers for the whole batch; return each part's rows of them.
 
         sample: tf.random.stateless_...; shape: of a part's numbers, None for its first axis or 1
         where all images share them.
@@ -158,7 +160,7 @@ class Batch:
 
 
 def dropout(layer, parts, batch):
-    """Dropout (Srivastava et al. 2014) and its spatial forms, which drop whole maps."""
+    """Apply dropout (Srivastava et al. 2014) or one of its spatial forms, which drop whole maps."""
     if not layer.rate:
         return parts
     width = parts[0].shape[1:]
@@ -180,7 +182,7 @@ def gaussian_noise(layer, parts, batch):
 
 
 def dense(layer, parts):
-    """A dense layer on parts of a batch: [(n, features)] -> [(n, units)].
+    """Apply a dense layer to parts of a batch: [(n, features)] -> [(n, units)].
 
     The weights are shared out, not the images: each core multiplies a share of the features with
     its rows of the kernel, so that a kernel much larger than the layer's input is read once, not by
@@ -213,7 +215,7 @@ BATCH = {keras.layers.BatchNormalization: batch_norm, keras.layers.Dense: dense}
 
 
 def _joined(node, calls, batch):
-    """A node's output for the whole batch, computed as Keras does, in parts again."""
+    """Compute a node on the whole batch, as Keras does, and split the output into parts again."""
     def join(*values):
         if not tf.is_tensor(values[0]):
             return values[0]
@@ -245,7 +247,7 @@ def _joined(node, calls, batch):
 # ----------------------------------------------------------------------------- the training pass
 
 def forward(model, parts, batch):
-    """Training-mode output of each part of a batch: the nodes in turn, each on all parts.
+    """Compute each part's training-mode output: the nodes in turn, each on all parts.
 
     parts: [(images, height, width, channels)] -> [(images, classes)]. As many cores as parts are
     busy; the number of parts changes nothing but rounding. What layers add to the loss is appended
@@ -274,13 +276,13 @@ def forward(model, parts, batch):
 
 
 def cast(parts, layer):
-    """An argument's parts in the precision in which Keras gives them to a layer."""
+    """Cast an argument's parts to the precision in which Keras gives them to a layer."""
     return [tf.cast(x, layer.compute_dtype) if layer.autocast and tf.is_tensor(x)
             and x.dtype.is_floating else x for x in parts]
 
 
 def sees_batch(model):
-    """Whether any node of a model needs the batch as a whole."""
+    """Return whether any node of a model needs the batch as a whole."""
     return any(sees_batch(node.operation) if (kind := kind_of(node)) == "model" else
                kind not in ("images", "noise") for node in graph.nodes(model))
 
@@ -290,7 +292,7 @@ CALLS = {"PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile"
 
 
 def loss_and_gradients(model, variables, parts, targets, seed, cross_entropy):
-    """Mean loss of a batch and its gradients with respect to `variables`; for use within a graph.
+    """Return a batch's mean loss and its gradients with respect to `variables`; call it in a graph.
 
     parts, targets: of each part of the batch; seed: two integers, from which dropout is drawn;
     cross_entropy: (targets, logits) -> (images,). To the mean are added what layers add and what
@@ -332,7 +334,7 @@ def loss_and_gradients(model, variables, parts, targets, seed, cross_entropy):
 
 
 def add(*gradients):
-    """The sum of gradients; None counts as zero, and so does the sum of nothing else."""
+    """Add gradients; None counts as zero, and the sum of nothing else is None."""
     given = [tf.convert_to_tensor(g) for g in gradients if g is not None]
     return tf.add_n(given) if given else None
 
@@ -376,8 +378,10 @@ def measure_statistics(model, inputs):
 
 
 def make_predict(model, mean, std, threads):
-    """Function: uint8 images (n > 0, height, width, channels) -> logits (n, classes), in evaluation
-    mode; `threads` chunks of at most `chunk` images at a time, one core each."""
+    """Return a function: uint8 images (n > 0, height, width, channels) -> logits (n, classes).
+
+    It evaluates `threads` chunks of at most `chunk` images at a time, one core each.
+    """
     @tf.function(autograph=False)
     def predict(images):
         return model(prepare(images, mean, std), training=False)
@@ -392,5 +396,5 @@ def make_predict(model, mean, std, threads):
 
 
 def shares(batch, threads):
-    """Sizes of the nearly equal shares of a batch: shares(5, 2) = [3, 2]."""
+    """Return the sizes of the nearly equal parts of a batch: shares(5, 2) = [3, 2]."""
     return [batch // threads + (i < batch % threads) for i in range(min(batch, threads))]

@@ -95,14 +95,14 @@ class Sweeps(keras.layers.Layer):
             layer.build((None, width, features))
 
     def columns(self, maps):
-        """What `down` and `up` read: (batch * width / 2, height / 2, 4 channels)."""
+        """Return what `down` and `up` read: (batch * width / 2, height / 2, 4 channels)."""
         _, height, width, channels = maps.shape
         x = tf.reshape(maps, (-1, height // 2, 2, width // 2, 2, channels))
         return tf.reshape(tf.transpose(x, (0, 3, 1, 2, 4, 5)), (-1, height // 2, 4 * channels))
 
     @staticmethod
     def both_ways(x, forward, backward, training):
-        """The states of two cells after each step of x, one of which reads it from its end."""
+        """Return the states of two cells after each step of x, one of which reads it backwards."""
         return tf.concat([forward(x, training=training),
                           tf.reverse(backward(x, training=training), [1])], axis=-1)
 

@@ -11,7 +11,7 @@ from training.recurrent import Recurrent, Sweeps
 
 
 def tile_filters(kernel, columns=8, gap=1):
-    """First-layer kernels as one picture, each scaled to its own range.
+    """Return first-layer kernels as one picture, each scaled to its own range.
 
     kernel: (height, width, channels, filters) -> float32 (rows, columns, channels) in 0 .. 1, the
     background white; channels is 1 or 3.
@@ -29,8 +29,8 @@ def tile_filters(kernel, columns=8, gap=1):
 
 
 def log_histograms(events, step, model, activations):
-    """Histograms of all weights and of activations {name: array}; of many numbers every k-th
-    counts."""
+    """Log histograms of all weights and of activations {name: array}; of many values every k-th.
+    """
     def thin(values):
         return tf.reshape(values, [-1])[::-(-tf.size(values) // 50_000)]
     with events.writer("train").as_default():
@@ -41,8 +41,8 @@ def log_histograms(events, step, model, activations):
 
 
 def log_inside(events, step, model, inputs, labels):
-    """Histograms of weights, activations and gates; the first convolution's kernels, as picture and
-    as tensor; norms_over_time, as tensors: of these, what the network has."""
+    """Log what the network has of: histograms of weights, activations and gates; the first
+    convolution's kernels, as picture and as tensor; norms_over_time, as tensors."""
     stages = graph.stages(model)
     values = keras.Model(model.input, list(stages.values()))(
         inputs, training=False) if stages else []
@@ -65,7 +65,7 @@ def _kind(plugin):
 
 
 def first_gates(model, inputs):
-    """{gate: values} of the first layer of our cells, empty if a network has none."""
+    """Return {gate: values} of the first layer of our cells; empty if a network has none."""
     first = next((node for node in graph.nodes(model)
                   if isinstance(node.operation, (Recurrent, Sweeps))), None)
     if first is None:
@@ -81,7 +81,7 @@ def first_gates(model, inputs):
 
 
 def step_by_step(node, sequence):
-    """A Keras cell with the weights of a recurrent node, or None if there is no such cell."""
+    """Return a Keras cell with a recurrent node's weights, or None if there is no such cell."""
     layer = node.operation
     if len(node.input_tensors) > 1 or len(node.outputs) > 1:  # states or masks given, states taken
         return None
@@ -96,8 +96,7 @@ def step_by_step(node, sequence):
 
 
 def norms_over_time(model, inputs, labels):
-    """How large the last recurrent layer's state is after each step, and how much the loss feels
-    it.
+    """Measure the last recurrent layer's state after each time step, and the loss's gradient there.
 
     inputs: network input (n, height, width, channels), labels (n,). Returns float arrays (steps,):
     "state" and "gradient", the mean over images of |h_t| and of |d loss / d h_t|, the loss being
@@ -144,7 +143,7 @@ def norms_over_time(model, inputs, labels):
 
 
 def log_norms_over_time(events, model, inputs, labels):
-    """norms_over_time as a chart whose horizontal axis is the time step, not the update."""
+    """Log norms_over_time as a chart whose horizontal axis is the time step."""
     norms = norms_over_time(model, inputs, labels)
     if norms:
         with events.writer("over_time").as_default():
