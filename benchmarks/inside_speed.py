@@ -57,7 +57,7 @@ def ours():
 
 
 def captum():
-    """The same with captum: Occlusion and Deconvolution."""
+    """Do the same with captum: Occlusion and Deconvolution."""
     import torch
     from captum.attr import Deconvolution, Occlusion
     images, many, weights = inputs()

@@ -34,7 +34,7 @@ SLOW = "jax", "starter"  # at LeNet-5
 
 
 def describe(case):
-    """A case in words."""
+    """Return a case in words."""
     words = [case.network if case.network == "lenet5" else f"{case.network} {case.units}"]
     words += ["batch norm"] * case.norm + ["32x32x3"] * (case.shape != (28, 28, 1))
     return ", ".join([*words, f"batch {case.batch}", case.precision])
@@ -134,7 +134,7 @@ TABLES = {"training": training, "evaluation": evaluation}
 
 
 def summarize(rounds, tables):
-    """What was measured, in words: the machine's own speed, and these of TABLES."""
+    """Say what was measured: the machine's own speed, and these of TABLES."""
     machine = rounds[0]["ceiling"].get("machine")
     cases = [case for group in CASES.values() for case in group if describe(case) in rounds[0]]
     if not cases:
@@ -148,7 +148,7 @@ def summarize(rounds, tables):
 
 
 def figures(path):
-    """What a benchmark wrote with --out, for argparse."""
+    """Read what a benchmark wrote with --out, for argparse."""
     try:
         return json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
@@ -156,7 +156,7 @@ def figures(path):
 
 
 def at_least_one(text):
-    """A number of rounds, for argparse."""
+    """Read a number of rounds, for argparse."""
     if int(text) < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)
@@ -170,7 +170,7 @@ def above_zero(text):
 
 
 def arguments(description, rounds=5):
-    """The parser of what all these benchmarks are told."""
+    """Return the parser of what all these benchmarks are told."""
     parser = argparse.ArgumentParser(description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=at_least_one, default=rounds,
@@ -190,8 +190,8 @@ def print_tables(parser, summarize):
 
 
 def in_process(script, what, *words):
-    """The JSON that `script --one what words...` prints last, in a process of its own; exits 2 with
-    a line if it fails."""
+    """Return the JSON that `script --one what words...` prints last, in a process of its own;
+    exit 2 with a line if it fails."""
     done = subprocess.run([sys.executable, script, "--one", *map(str, (what, *words))],
                           capture_output=True, text=True)
     if done.returncode:

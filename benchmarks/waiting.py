@@ -48,7 +48,7 @@ def run(script, *words):
 
 
 def first(events, tag):
-    """(steps, wall times, values) of the one series of this tag."""
+    """Return (steps, wall times, values) of the one series of this tag."""
     return next(series for (part, name), series in events.items() if part.endswith(tag[0])
                 and name == tag[1])
 
@@ -66,8 +66,10 @@ def reach(events, begin, accuracy):
 
 
 def starter(steps):
-    """The starter-code way, batch norm and all, at batch 64: {"first": seconds since 1970 when its
-    first step was done, "rate": steps a second}."""
+    """Train the starter-code way, batch norm and all, at batch 64.
+
+    Returns {"first": seconds since 1970 when its first step was done, "rate": steps a second}.
+    """
     import peers
     _, train, _ = peers.build("starter", peers.Case("lenet5", 64, norm=True))
     train(1)

@@ -47,7 +47,8 @@ def random_transforms(seed, batch, height, width, config):
 def elastic_fields(seed, batch, height, width, smoothness=4.0):
     """Draw random displacements of every pixel, down and right: float32 (batch, height, width, 2).
 
-    They have unit variance and are smooth like noise under a Gaussian of `smoothness` pixels (Simard et al. 2003).
+    They have unit variance and are smooth like noise under a Gaussian of `smoothness` pixels
+    (Simard et al. 2003).
     """
     def blur(size):
         distance = tf.range(size, dtype=tf.float32)[:, None] - tf.range(size, dtype=tf.float32)
@@ -58,7 +59,7 @@ def elastic_fields(seed, batch, height, width, smoothness=4.0):
 
 
 def displace(images, fields):
-    """Return images (n, height, width, channels) that show at p what was at p + field(p), in pixels.
+    """Return images (n, height, width, channels) that show at p what was at p + field(p), pixels.
 
     Interpolation is bilinear; the border's pixels go on outside.
     """

@@ -86,7 +86,7 @@ def activation_of(operation):
 
 
 def numbered(names):
-    """Number the names that occur again: relu, relu:2."""
+    """Return the names, numbered where they occur again: relu, relu:2."""
     found = []
     for name in names:
         number = 1 + sum(other.split(":")[0] == name for other in found)

@@ -40,7 +40,7 @@ def build_model(case, dropout, steps_per_execution):
 
 
 def batches(count, size, pick, shuffle=False):
-    """A data set of pick(indices) of so many images, `size` at a time; it does not tune itself."""
+    """Return a data set of pick(indices), `size` images at a time, that does not tune itself."""
     indices = tf.data.Dataset.range(count)
     options = tf.data.Options()
     options.autotune.enabled = False
