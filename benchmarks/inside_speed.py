@@ -56,11 +56,9 @@ def ours():
     return occlusion, deconvolution
 
 
-def captum():
-    """Do the same with captum: Occlusion and Deconvolution."""
+def lenet5_in_torch(weights):
+    """Return LeNet-5 as a PyTorch module, with these weights."""
     import torch
-    from captum.attr import Deconvolution, Occlusion
-    images, many, weights = inputs()
     w = [torch.tensor(x) for x in weights]
 
     class LeNet5(torch.nn.Module):
@@ -88,6 +86,15 @@ def captum():
         for layer, kernel, bias in ((net.hidden, w[4], w[5]), (net.logits, w[6], w[7])):
             layer.weight.copy_(kernel.T)
             layer.bias.copy_(bias)
+    return net
+
+
+def captum():
+    """Do the same with captum: Occlusion and Deconvolution."""
+    import torch
+    from captum.attr import Deconvolution, Occlusion
+    images, many, weights = inputs()
+    net = lenet5_in_torch(weights)
 
     class Unit(torch.nn.Module):
         def __init__(self):

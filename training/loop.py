@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 import utils
 from sources.images import Images, restrict
-from system.command_line import Diverged, InputError
+from system.command_line import InputError
 from training import graph
 from training.augmentation import augment, moments, prepare
 from training.checks import check
@@ -333,10 +333,3 @@ class Training:
               f"time     {seconds:.0f} s for {self.total:,} steps, {speed:,.0f} images/s\n"
               f"curves   tensorboard --logdir {run.config.logdir}\n"
               f"figures  python visualize.py all {run.path}")
-
-
-def check_finite(step, losses, rates):
-    """Raise Diverged if a loss of the steps from `step` on is not finite."""
-    for i in np.flatnonzero(~np.isfinite(losses))[:1]:
-        raise Diverged(f"the loss is not finite at step {step + i:,} (learning rate "
-                       f"{rates[i]:.3g})")
