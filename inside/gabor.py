@@ -39,8 +39,8 @@ def derivatives(height, width, amplitude, x0, y0, angle, frequency, phase, along
 
 @functools.cache
 def _grid(height, width):
-    """Return stripes to start a fit from: their angles, frequencies and widths (n, 3), the waves (n,
-    pixels, 2) of each at phases 0 and -90 degrees, and the pseudo-inverses of these."""
+    """Return stripes to start a fit from: their angles, frequencies and widths (n, 3), the waves
+    (n, pixels, 2) of each at phases 0 and -90 degrees, and the pseudo-inverses of these."""
     size = max(height, width)
     stripes = np.array([(angle, frequency, sigma) for angle in np.arange(8) * np.pi / 8
                         for frequency in (0.08, 0.16, 0.24, 0.34, 0.45)
