@@ -52,11 +52,11 @@ def of_figure(name):
     numbers = load_arrays(file)
     try:
         with np.errstate(all="raise"):
-            header, *rows = show(numbers)
+            header, first, *more = show(numbers)
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
         raise InputError(f"{file} has not the arrays of this figure; draw it again "
                          f"({type(error).__name__}: {first_line(error)})") from error
-    return markdown(header, rows)
+    return markdown(header, [first, *more])
 
 
 @functools.cache

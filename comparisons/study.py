@@ -86,8 +86,7 @@ def compare(row, folder, others):
     unequal = [name for name in names if new.get(name) != row[name]]
     if not unequal:
         return True, f"{len(names)} measures, equal to the last digit"
-    here = new.get("processor"), new.get("tensorflow"), str(new.get("precision"))
-    if here == (row.get("processor"), row.get("tensorflow"), row.get("precision")):
+    if all(new.get(name) == row.get(name) for name in ("processor", "tensorflow", "precision")):
         return False, "; ".join(f"{n} {row[n]!r} is now {new.get(n)!r}" for n in unequal)
     if len(others) < 2:
         return True, "another processor, and no other seed to compare with"

@@ -1,25 +1,105 @@
-"""Sweeps through their command line, on this machine and on clusters of two workers."""
-import argparse
+"""Sweeps of a small script of one's own, of studies, and on a cluster of two workers."""
 import contextlib
 import csv
 import os
 import pathlib
-import re
+import random
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 from conftest import ROOT, assert_one_line, run, start
 
-import machine
-import runs
 import sweep
-from charts import read_events
+from comparisons import stored
+from system import machine
+from system.command_line import InputError
+from system.files import read_json
+from training.events import read_events
 
 POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
-SMALL = ("--data", "synthetic", "--filters", 4, "--units", 8, "--batch", 8, "--snapshots", 0)
+SCRIPT = '''"""Learn nothing, quickly."""
+import dataclasses
+import pathlib
+import signal
+import sys
+import time
+
+from system.command_line import Diverged, Interrupted, main, option, parse
+from system.files import read_json, write_json
+
+RECIPES = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Tiny."""
+    NAME = "tiny"
+    source: str = option("", "anything", positional=True, names_run=False)
+    seed: int = option(0, "seed", names_run=False)
+    name: str = option("", "name", names_run=False)
+    group: str = option("", "group", names_run=False)
+    logdir: str = option("logs", "folder", names_run=False)
+    resume: bool = option(False, "go on", names_run=False)
+    threads: int = option(1, "threads", names_run=False)
+    rate: float = option(0.5, "rate")
+    seconds: float = option(0.0, "time it takes")
+    filters: tuple = option((1, 2), "filters")
+
+
+if __name__ == "__main__":
+    config = parse(Config, RECIPES)
+
+
+def train(config):
+    folder = pathlib.Path(config.logdir, config.group or "tiny", f"{config.name}-seed{config.seed}")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {k: v for k, v in vars(config).items() if k not in ("logdir", "group", "resume")}
+    write_json(folder / "config.json", {
+        "options": options, "total_steps": 3, "data": {"title": "D", "train": 9}, "processor": "P",
+        "versions": {"tensorflow": "T"}})
+    asked = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    (folder / "begun").write_text((folder / "begun").read_text() + "x"
+                                  if (folder / "begun").exists() else "x")
+    if config.seconds and len((folder / "begun").read_text()) == 1:  # only the first time
+        end = time.time() + config.seconds
+        while time.time() < end and not asked:
+            time.sleep(0.02)
+    if asked:
+        raise Interrupted("saved", asked[0])
+    if config.rate > 9:
+        raise Diverged("not finite")
+    write_json(folder / "result.json", {"test_accuracy": config.rate / (2 + config.seed),
+                                        "train_seconds": 1.0})
+
+
+if __name__ == "__main__":
+    sys.exit(main(train, config))
+'''
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the script, in which one is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.py").write_text(SCRIPT)
+    sys.modules.pop("tiny", None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield tmp_path
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def make(*words):
+    """Exit status of a sweep in this process."""
+    return sweep.sweep(sweep.command_line([*map(str, words)]))
+
+
+def results(name):
+    with open(f"logs/sweeps/{name}/results.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_combinations():
@@ -29,168 +109,242 @@ def test_combinations():
         ["--x", "y z", "--a", "2", "--flip"], ["--x", "y z", "--a", "2", "--no-flip"]]
     assert sweep.combinations(["filters=32 64,8"], []) == [
         ["--filters", "32", "64"], ["--filters", "8"]]
-    with pytest.raises(runs.InputError, match="OPTION=VALUE"):
+    with pytest.raises(InputError, match="OPTION=VALUE"):
         sweep.combinations(["flip"], [])
 
 
-def results(logs, name):
-    with open(logs / "sweeps" / name / "results.csv", newline="") as file:
-        return list(csv.DictReader(file))
+def test_grid_list_and_failures(here, capsys):
+    """Two good configurations and one that diverges; then everything that worked is skipped."""
+    (here / "list").write_text("--rate 0.25  # the good ones\n\n--rate 99 --filters 3\n")
+    words = ("tiny.py", "--list", "list", "--seeds", 0, 1, "--name", "x", "--jobs", 2, "--", "s")
+    assert make(*words) == 1
+    out, err = capsys.readouterr()
+    assert err.count("exit status 3") == 2 and "4 runs, 0 of them finished" in out
+    assert "2 of 4 runs finished" in out
+    rows = results("x")
+    assert [(row["run"], row["seed"], row["rate"], row["filters"], row["status"], row.get(
+        "test_accuracy")) for row in rows] == [
+        ("tiny-rate=0.25-seed0", "0", "0.25", "1,2", "finished", "0.125"),
+        ("tiny-rate=0.25-seed1", "1", "0.25", "1,2", "finished", str(0.25 / 3)),
+        ("tiny-rate=99.0-filters=3-seed0", "0", "99.0", "3", "diverged", ""),
+        ("tiny-rate=99.0-filters=3-seed1", "1", "99.0", "3", "diverged", "")]
+    for row in rows[:2]:
+        folder = here / "logs/tiny" / row["run"]
+        assert read_json(folder / "config.json")["options"]["threads"] == max(
+            1, machine.cores() // 2)
+        assert ("", "result/test_accuracy") in read_events(here / "logs/sweeps/x" / row["run"])
+    assert make(*words) == 1
+    assert "4 runs, 2 of them finished" in capsys.readouterr().out
+    assert [len((here / "logs/tiny" / row["run"] / "begun").read_text()) for row in rows] == [
+        1, 1, 2, 2]
 
 
-def runs_below(logs):
-    """Process ids of the experiments that write below `logs`."""
+def test_hparams_have_the_same_columns_in_all_runs(here):
+    from tensorboard.backend.event_processing import event_file_loader
+    from tensorboard.plugins.hparams import plugin_data_pb2
+    make("tiny.py", "--grid", "rate=0.5,0.25", "filters=1,2 3", "--name", "h", "--", "s")
+    shown = []
+    for row in results("h"):
+        file, = (here / "logs/sweeps/h" / row["run"]).glob("events*")
+        for event in event_file_loader.EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                if value.tag.endswith("session_start_info"):
+                    data = plugin_data_pb2.HParamsPluginData.FromString(
+                        value.metadata.plugin_data.content)
+                    shown.append(sorted(data.session_start_info.hparams))
+    assert shown == [["filters", "rate", "seed"]] * 4
+
+
+def test_an_axis_may_name_what_has_no_flag(here):
+    make("tiny.py", "--grid", "source=a", "--name", "t")
+    (row,) = results("t")
+    assert row["status"] == "finished" and row["source"] == "a" and row["data"] == "D"
+    with pytest.raises(InputError, match="made with source='a', not 'b'"):
+        make("tiny.py", "--grid", "source=b", "--name", "t")
+
+
+def test_two_configurations_cannot_share_a_folder(here):
+    with pytest.raises(InputError, match="--name"):
+        make("tiny.py", "--grid", "rate=1,2", "--", "s", "--name", "x")
+    assert make("tiny.py", "--grid", "rate=1,1", "--", "s") == 0  # of two equal ones, one is run
+    assert len(results("tiny-rate")) == 1
+
+
+# --------------------------------------------------------------------------------------- studies
+
+STUDY = '''question = "?"
+script = "tiny.py"
+seeds = [0, 1]
+fixed = {source = "from-{seed}"}
+[[configurations]]
+name = "half, plain"
+rate = 0.5
+[[configurations]]
+name = "lost"
+rate = 99.0
+'''
+
+
+@pytest.fixture
+def study(here):
+    (here / "studies").mkdir()
+    (here / "studies/s.toml").write_text(STUDY)
+    return here
+
+
+def test_a_study_is_made_collected_and_skipped(study, capsys):
+    """Its runs lie in a folder of its name; to diverge is a result; nothing is made twice."""
+    assert make("s", "--jobs", 2) == 0
+    rows = {(row["configuration"], row["seed"]): row for row in stored.read_csv("studies/s.csv")}
+    assert {key: row["status"] for key, row in rows.items()} == {
+        ("half, plain", 0): "finished", ("half, plain", 1): "finished", ("lost", 0): "diverged",
+        ("lost", 1): "diverged"}
+    assert rows["half, plain", 1]["test_accuracy"] == 0.5 / 3 and rows["lost", 0]["rate"] == "99.0"
+    assert rows["half, plain", 0]["processor"] == "P"
+    folder = study / "logs/s/half-plain-seed1"
+    assert read_json(folder / "config.json")["options"]["source"] == "from-1"
+    capsys.readouterr()
+    assert make("s") == 0 and "4 runs stand in" in capsys.readouterr().out
+    assert (folder / "begun").read_text() == "x"
+
+
+def test_rows_of_runs_elsewhere_stay(study, capsys):
+    make("s")
+    before = (study / "studies/s.csv").read_text()
+    (study / "logs").rename(study / "elsewhere")
+    (study / "studies/s.toml").write_text(STUDY.replace("[0, 1]", "[0, 1, 2]"))
+    make("s")
+    after = (study / "studies/s.csv").read_text()
+    assert set(before.splitlines()) < set(after.splitlines()) and after.count("\n") == 7
+    assert "2 runs, 0 of them finished" in capsys.readouterr().out
+    make("s", "--again")
+    assert "6 runs, 1 of them finished" in capsys.readouterr().out
+
+
+def test_verify(study, capsys, monkeypatch):
+    """Equal to the last digit on the same processor; on another within three deviations."""
+    make("s", "--cores", 1)
+    capsys.readouterr()
+    assert make("s", "--verify", 9) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", "half-plain-seed0:"], ["ok", "half-plain-seed1:"], ["ok", "lost-seed0:"],
+        ["ok", "lost-seed1:"]] and "equal to the last digit" in lines[0]
+    monkeypatch.setattr(random, "sample", lambda population, k: population[:k])
+    text = (study / "studies/s.csv").read_text()
+    for old, new, status, said in (
+            ("0.25,", "0.26,", 1, "test_accuracy 0.26 is now 0.25"),  # the same processor
+            ("0.25,1.0,finished,1,T,P", "0.26,1.0,finished,1,T,Q", 0, "within three"),
+            ("0.25,1.0,finished,1,T,P", "0.17,1.0,finished,1,T,Q", 1, "is not within 0.1683")):
+        edited = text.replace(old, new, 1)
+        assert edited != text, text
+        (study / "studies/s.csv").write_text(edited)
+        assert make("s", "--verify", 1) == status and said in capsys.readouterr().out
+
+
+def test_bad_input_is_one_line(study):
+    for bad, said in ((("tiny.py", "--grid", "kernel=3"), "--kernel"),
+                      (("none",), "studies are s"), (("other.py",), "no such script"),
+                      (("tiny.py", "--grid", "name=it's"), "quotation"),
+                      (("s", "--seeds", 0), "without seeds"), (("s", "--", "--rate", 1), "common"),
+                      (("tiny.py", "--jobs", 0), "--jobs"), (("tiny.py", "--name", ".."), "--name"),
+                      (("s", "--backend", "dask"), "--address"),
+                      (("tiny.py", "--list", "no"), "No such file")):
+        try:
+            make(*bad)
+        except InputError as error:
+            assert said in str(error)
+        except SystemExit as error:
+            assert error.code == 2
+        else:
+            pytest.fail(f"{bad} was accepted")
+    assert_one_line(run("sweep.py", "tiny.py", "--jobs", 0, cwd=study, PYTHONPATH=POISON), "--jobs")
+    assert not list(study.rglob("*.json"))
+
+
+# --------------------------------------------------------------------------- stops and clusters
+
+def runs_below(folder):
+    """Process ids of the script in `folder`."""
     found = []
     for file in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            words = file.read_bytes().split(b"\0")
-            if str(logs).encode() in words and str(ROOT / "cifar_lenet5.py").encode() in words:
+            if str(folder / "tiny.py").encode() in file.read_bytes().split(b"\0"):
                 found.append(int(file.parent.name))
     return found
 
 
-def test_grid_list_and_failures(tmp_path):
-    """Two good configurations and one that diverges; then everything that worked is skipped."""
-    (tmp_path / "list").write_text(
-        "--steps 2  # the good ones\n\n--steps 40 --loss unclamped --optimizer sgd --rate 1e4\n")
-    logs = tmp_path / "logs"
-    words = ("sweep.py", "cifar_lenet5.py", "--list", tmp_path / "list", "--seeds", 0, 1,
-             "--logs", logs, "--name", "x", "--jobs", 2, "--", *SMALL, "--schedule", "constant")
-    status, out, err = run(*words)
-    assert status == 1 and err.count("\n") == 2 and err.count("exit status 3") == 2, err
-    assert "4 runs, 0 of them finished" in out and "2 of 4 runs finished" in out
-    rows = results(logs, "x")
-    assert sorted((row["steps"], row["status"]) for row in rows) == [
-        ("2", "finished")] * 2 + [("40", "diverged")] * 2
-    rows = [row for row in rows if row["status"] == "finished"]
-    assert sorted((row["seed"], row["steps"], row["optimizer"]) for row in rows) == [
-        ("0", "2", "adamw"), ("1", "2", "adamw")]
-    for row in rows:
-        folder = logs / "cifar_lenet5" / row["run"]
-        result = runs.read_json(folder / "result.json")
-        assert float(row["test_accuracy"]) == result["test_accuracy"]
-        assert runs.read_json(folder / "config.json")["options"]["replicas"] == max(
-            1, machine.cores() // 2)
-        (tag,) = [key for key in read_events(logs / "sweeps" / "x" / row["run"])
-                  if key[1] == "result/test_accuracy"]
-        assert tag
-    times = {row["run"]: (logs / "cifar_lenet5" / row["run"] / "result.json").stat().st_mtime_ns
-             for row in rows}
-    status, out, _ = run(*words)
-    assert status == 1 and "4 runs, 2 of them finished" in out
-    assert times == {name: (logs / "cifar_lenet5" / name / "result.json").stat().st_mtime_ns
-                     for name in times}
-
-
-def test_transfer_can_be_swept(tmp_path):
-    """Its source has no flag, but an axis of a grid may name it; results say what data they are of.
-    """
-    source = tmp_path / "cifar_lenet5" / "s-seed0"
-    assert run("cifar_lenet5.py", *SMALL, "--steps", 3, "--name", "s", "--logs", tmp_path)[0] == 0
-    words = ("sweep.py", "transfer.py", "--logs", tmp_path, "--name", "t")
-    after = ("--data", "synthetic", "--scratch-steps", 0, "--strengths", 1, "--per-class", 1, 2)
-    status, _, err = run(*words, "--grid", f"source={source}", "--", *after)
-    assert status == 0 and err == "", err
-    (row,) = results(tmp_path, "t")
-    assert row["status"] == "finished" and row["data"].startswith("SYNTHETIC")
-    assert 0 <= float(row["test_accuracy/svm/relu1/2"]) <= 1
-    (tmp_path / "list").write_text(f"{source} --strengths 2\n")  # the same run, another option
-    assert_one_line(run(*words, "--list", tmp_path / "list", "--", *after, "--name",
-                        row["run"].removesuffix("-seed0")), "strengths=[1.0]")
-
-
-def test_killed_runs_are_tried_again(tmp_path):
-    words = ("sweep.py", "cifar_lenet5.py", "--grid", "dropout=0.1", "--logs", tmp_path,
-             "--retries", 1, "--", *SMALL, "--steps", 400, "--evaluations", 20)
-    process = start(*words)
-    folder = tmp_path / "cifar_lenet5"
-    while process.poll() is None and not list(folder.glob("*/checkpoints/*.npz")):
+def wait_for_run(process, folder):
+    while process.poll() is None and not list(folder.glob("logs/*/*/begun")):
         time.sleep(0.02)
-    (pid,) = runs_below(tmp_path)
+
+
+def test_killed_runs_are_tried_again(here):
+    process = start("sweep.py", "tiny.py", "--retries", 1, "--name", "k", "--", "s", "--seconds",
+                    60, cwd=here)
+    wait_for_run(process, here)
+    (pid,) = runs_below(here)
     os.kill(pid, signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0 and err == "", err
-    (row,) = results(tmp_path, "cifar_lenet5-dropout")
-    assert row["seed"] == "0" and 0 <= float(row["test_accuracy"]) <= 1
+    assert results("k")[0]["test_accuracy"] == "0.25"
 
 
-def test_stopping_a_sweep_stops_its_runs(tmp_path):
-    words = ("sweep.py", "cifar_lenet5.py", "--logs", tmp_path, "--name", "s", "--", *SMALL,
-             "--steps", 300, "--evaluations", 20)
-    process = start(*words)
-    while process.poll() is None and not list(tmp_path.glob("*/*/checkpoints/*.npz")):
-        time.sleep(0.02)
+def test_stopping_a_sweep_stops_its_runs(here):
+    words = ("sweep.py", "tiny.py", "--name", "s", "--", "s", "--seconds", 60)
+    process = start(*words, cwd=here)
+    wait_for_run(process, here)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and err.count("\n") == 1 and "same command" in err, err
-    time.sleep(1)
-    assert runs_below(tmp_path) == []
-    status, out, err = run(*words)
-    assert status == 0 and "0 of them finished" in out and len(results(tmp_path, "s")) == 1, err
+    assert runs_below(here) == [] and results("s")[0]["status"] == "unfinished"
+    assert make(*words[1:]) == 0 and results("s")[0]["status"] == "finished"
 
 
-def test_bad_input_is_one_line(tmp_path):
-    words = ("sweep.py", "cifar_lenet5.py", "--logs", tmp_path / "l")
-    assert_one_line(run(*words, "--grid", "kernel=3"), "--kernel")
-    assert_one_line(run(*words, "--backend", "dask", "--address", "127.0.0.1:9"), "no dask cluster")
-    assert_one_line(run("sweep.py", "other.py", PYTHONPATH=POISON), "cifar_lenet5.py")
-    assert_one_line(run(*words, "--grid", "name=it's"), "quotation")
-    for bad in (("--jobs", 0), ("--name", "../x"), ("--name", ".."), ("--backend", "dask"),
-                ("--backend", "ray")):
-        assert_one_line(run(*words, *bad, PYTHONPATH=POISON), bad[0])
-    assert_one_line(run(*words, "--list", tmp_path / "no", PYTHONPATH=POISON), "no", "No such file")
-    assert not list(tmp_path.rglob("*.json"))
+def test_a_lost_worker_counts_as_a_try(here, monkeypatch, capsys):
+    """The first attempt loses its worker; the other runs go on, and a retry makes the lost one."""
+    def lose(*arguments):
+        if not os.path.exists("lost"):
+            pathlib.Path("lost").touch()
+            raise RuntimeError("worker gone")
+        return attempt(*arguments)
+    attempt = sweep.attempt
+    monkeypatch.setattr(sweep, "attempt", lose)
+    assert make("tiny.py", "--seeds", 0, 1, "--name", "l", "--retries", 1, "--", "s") == 0
+    assert [row["status"] for row in results("l")] == ["finished"] * 2
+    (here / "lost").unlink()
+    assert make("tiny.py", "--seeds", 7, "--name", "l", "--", "s") == 1
+    assert "its worker was lost (worker gone)" in capsys.readouterr().err
 
 
-def test_two_configurations_cannot_share_a_folder(tmp_path):
-    options = argparse.Namespace(experiment="cifar_lenet5.py", grid=["rate=1,2"], lines=[],
-                                 seeds=[0], logs=str(tmp_path), common=["--name", "x"])
-    with pytest.raises(runs.InputError, match="--name"):
-        sweep.plan(options)
-    options.common = ["--rate", "1"]  # of two equal ones, one is run
-    options.grid = ["rate=1,1"]
-    assert len(sweep.plan(options)) == 1
-
-
-@pytest.fixture
-def dask_cluster():
+@pytest.mark.slow
+def test_cluster(here):
+    """Two runs on two worker processes; a cluster that is not there is one line."""
     distributed = pytest.importorskip("distributed")
+    with pytest.raises(InputError, match="no dask cluster"):
+        sweep.connect(sweep.command_line(["tiny.py", "--backend", "dask", "--address",
+                                          "127.0.0.1:9"]))
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as c:
-        yield c.scheduler_address
+        status, _, err = run("sweep.py", "tiny.py", "--seeds", 0, 1, "--jobs", 2, "--name", "c",
+                             "--backend", "dask", "--address", c.scheduler_address, "--", "s",
+                             cwd=here)
+    assert (status, err) == (0, ""), err
+    assert [row["test_accuracy"] for row in results("c")] == ["0.25", str(0.5 / 3)]
 
 
-@pytest.fixture
-def ray_cluster():
-    pytest.importorskip("ray")
-    command = [pathlib.Path(sys.executable).with_name("ray")]
-    subprocess.run([*command, "start", "--head", "--num-cpus=2", "--port=6399",
-                    "--include-dashboard=false"], check=True, capture_output=True, timeout=120)
-    yield "127.0.0.1:6399"
-    subprocess.run([*command, "stop", "--force"], check=True, capture_output=True)
-
-
-CLUSTER = ("cifar_lenet5.py", "--seeds", 0, 1, "--jobs", 2, "--name", "c")
-STEPS = ("--", *SMALL, "--steps", 3)
-
-
-def accuracies(logs):
-    return {row["run"]: row["test_accuracy"] for row in results(logs, "c")}
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory):
-    """Test accuracies of two runs made on this machine."""
-    logs = tmp_path_factory.mktemp("here")
-    assert run("sweep.py", *CLUSTER, "--logs", logs, *STEPS)[0] == 0
-    return accuracies(logs)
-
-
-@pytest.mark.parametrize("backend", ["dask", "ray"])
-def test_cluster(backend, here, tmp_path, request):
-    """Two runs on two worker processes: the same results as anywhere."""
-    address = request.getfixturevalue(f"{backend}_cluster")
-    status, out, err = run("sweep.py", *CLUSTER, "--backend", backend, "--address", address,
-                           "--logs", tmp_path, *STEPS)
-    err = re.sub(r"\[.* network_util\.cc.*\n", "", err)  # what ray says where there is no network
-    assert status == 0 and err == "", err
-    assert accuracies(tmp_path) == here and len(here) == 2
+@pytest.mark.slow
+def test_a_study_of_the_project_can_be_made(tmp_path, monkeypatch):
+    """A real network, small: its curves and kernels are kept, and a second training is equal."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/s.toml").write_text(
+        'question = "?"\nscript = "cifar_lenet5.py"\nfixed = {data = "synthetic", filters = [4], '
+        'units = 8, batch_size = 8, steps = 20, evaluations = 2, snapshots = 0}\n'
+        '[[configurations]]\nname = "a"\n')
+    assert make("s") == 0
+    (row,) = stored.rows(stored.load("s"))
+    assert row["steps"] == 20 and 0 <= row["edge_like"] <= 1 and row["tensorflow"]
+    kept = stored.series("s")["a-seed0"]
+    assert kept["train", "filters/kernel"][2][0].shape == (5, 5, 1, 4)
+    assert len(kept["train", "batch/loss"][2]) == 20
+    assert make("s", "--verify", 1) == 0

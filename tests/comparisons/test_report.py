@@ -1,0 +1,188 @@
+"""Documents refilled from studies and checked against them; one changed digit is found."""
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from conftest import ROOT, assert_one_line, run
+
+import sweep
+from comparisons import report, stored, study
+from system.command_line import InputError, as_text
+
+TOML = '''question = "?"
+script = "cifar_lenet5.py"
+seeds = [0, 1]
+figures = [{kind = "dots"}, {kind = "curves", name = "one-curves", by = "epoch"}]
+[[configurations]]
+name = "a, plain"
+published = "47"
+[[configurations]]
+name = "b"
+learning_rate = 0.5
+'''
+DOCUMENT = """# Findings
+LeNet-5 reaches 55.00 ± 7.07 %.
+<!-- study one -->
+old
+<!-- end -->
+![One](figures/one.png)
+"""
+ROW = {"data": "D", "steps": 10, "steps_per_epoch": 5.0, "train_seconds": 2.0,
+       "images_per_second": 9.0, "status": "finished"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with one study and a document of it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/one.toml").write_text(TOML)
+    (tmp_path / "one.md").write_text(DOCUMENT)
+    rows, series, steps = [], {}, np.array([0, 5, 10])
+    for name, run_name in (("a, plain", "a-plain"), ("b", "b")):
+        for seed, accuracy in ((0, 0.5), (1, 0.6)):
+            rows.append({"configuration": name, "seed": seed, "test_accuracy": accuracy, **ROW})
+            series[f"{run_name}-seed{seed}"] = {
+                ("train", "batch/loss"): (steps, None, [3.0, 2.0, 1.0 + seed]),
+                ("test", "evaluation/accuracy"): (steps[-1:], None, [accuracy])}
+    stored.write(stored.load("one"), rows, series)
+    yield tmp_path
+    plt.close("all")
+
+
+def check(capsys, *paths, write=False):
+    """Exit status of report, and the lines that are not "ok"."""
+    status = report.run(paths, not write)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5, lines  # the CSV, two figures, a table, a number
+    return status, [line.split(maxsplit=1)[1] for line in lines if not line.startswith("ok ")]
+
+
+def test_report_refills_and_checks(folder, capsys):
+    status = report.run(["one.md"], True)
+    assert status == 1 and "one.png is not there" in capsys.readouterr().out
+    assert not (folder / "figures").exists() and (folder / "one.md").read_text() == DOCUMENT
+    assert check(capsys, "one.md", write=True) == (0, [])
+    text = (folder / "one.md").read_text()
+    assert "| a, plain | 10 | 2 | 55.00 ± 7.07 | 2 ± 0 | 47 |" in text and "old" not in text
+    assert (folder / "figures/one.png").exists() and (folder / "figures/one-curves.png").exists()
+    assert check(capsys, "one.md") == (0, [])
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("change, said", [
+    ("table", ["one.md: study one"]),
+    ("sentence", ["one.md: 55.01 ± 7.07 stands in no table of it"]),
+    ("csv", ["studies/one.csv: a-plain-seed1 test_accuracy 0.61 is 0.6 there", "figures/one.npz",
+             "one.md: study one"]),
+    ("curves", ["figures/one-curves.npz"]), ("figure", ["figures/one.npz"]),
+    ("picture", ["figures/one.npz"])])
+def test_one_changed_digit_is_found(change, said, folder, capsys):
+    check(capsys, "one.md", write=True)
+    if change == "table":
+        edit(folder / "one.md", "2 | 55.00 ± 7.07 | 2 ± 0 | 47", "2 | 55.00 ± 7.07 | 2 ± 0 | 48")
+    elif change == "sentence":
+        edit(folder / "one.md", "reaches 55.00", "reaches 55.01")
+    elif change == "csv":
+        edit(folder / "studies/one.csv", 'plain",1,D,10,5.0,0.6', 'plain",1,D,10,5.0,0.61')
+    elif change == "picture":
+        (folder / "figures/one.png").rename(folder / "one.png")
+        edit(folder / "one.md", "figures/one.png", "one.png")
+    else:
+        file = folder / {"curves": "figures/one-curves.npz", "figure": "figures/one.npz"}[change]
+        with np.load(file) as arrays:
+            numbers = dict(arrays)
+        key = next(key for key in numbers if numbers[key].dtype.kind == "f")
+        numbers[key] = numbers[key] * (1 + 1e-7)
+        np.savez(file, **numbers)
+    status, wrong = check(capsys, "one.md")
+    assert status == 1 and wrong == said
+
+
+def test_strays_by_hand():
+    block = "<!-- study x -->\n| 50.0 ± 1.0 |\n<!-- end -->"
+    assert [*report.strays(f"50.0\n± 1.0 and 3 ± 1, ```4 ± 1```\n{block}")] == [
+        ("50.0 ± 1.0", True), ("3 ± 1", False)]
+
+
+def test_report_refuses(folder):
+    for text, said in (("<!-- study x -->\nprose", "no <!-- end -->"),
+                       ("<!-- python x -->\n<!-- end -->", "none of study"),
+                       ("<!-- study one -->\n" * 2 + "<!-- end -->", "none of study")):
+        with pytest.raises(InputError, match=said):
+            report.blocks(text)
+    for text, said in (("study none", "no study none; studies are one"),
+                       ("figure best/none", "no figure none"),
+                       ("benchmark none", "no benchmark none"),
+                       ("benchmark waiting", "benchmarks/waiting.py")):
+        (folder / "bad.md").write_text(text := f"<!-- {text} -->\n<!-- end -->")
+        (what, right), = report.check_document(folder / "bad.md", write=True)
+        assert not right and said in what and (folder / "bad.md").read_text() == text
+    with pytest.raises(InputError, match="missing.md"):
+        report.run(["missing.md"], True)
+
+
+@pytest.mark.parametrize("text, said", [
+    ("question = 1\nquestion = 2", "one.toml.*overwrite"), ("seeds = [0]", "one.toml.*question"),
+    ('question = "?"\nother = 1', "other"),
+    ('question = "?"\n[[configurations]]\nname = "a"', "'a' has no script"),
+    ('question = "?"\nscript = "x.py"\n[[configurations]]\nname = "a"\n[[configurations]]\n'
+     'name = "a"', "different names"),
+    ('question = "?"\n[[configurations]]\nname = "a"\nfrom = "b"\nsteps = 1', "no options steps")])
+def test_a_study_that_is_wrong_is_refused(text, said, folder):
+    (folder / "studies/one.toml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        stored.load("one")
+
+
+def test_a_grid_multiplies_and_rows_are_taken_from_another_study(folder):
+    (folder / "studies/grid.toml").write_text(
+        'question = "?"\nscript = "x.py"\nfixed = {steps = 3}\ngrid = {loss = ["a", "b"], '
+        'grey = [true]}\n[[configurations]]\nname = "x"\n[[configurations]]\nname = "theirs"\n'
+        'from = "one"\nconfiguration = "b"\nseeds = [1]\n')
+    grid = stored.load("grid")
+    assert [one.name for one in grid.configurations] == [
+        "x, loss=a, grey=True", "x, loss=b, grey=True", "theirs"]
+    first = grid.configurations[0]
+    assert first.slug == "x-loss=a-grey=True" and grid.varied == ["loss"]
+    assert first.words(0) == ["--steps", "3", "--loss", "a", "--grey"]
+    (row,) = stored.rows(grid)
+    assert (row["configuration"], row["seed"], row["study"]) == ("theirs", 1, "one")
+    assert stored.series("one")[row["run"]]["train", "batch/loss"][2].tolist() == [3, 2, 2]
+
+
+# ------------------------------------------------------------------- the project's own documents
+
+def test_the_documents_say_what_the_studies_say(monkeypatch, capsys):
+    """python visualize.py report --check, here without starting Python."""
+    monkeypatch.chdir(ROOT)
+    status = report.run([], True)
+    assert status == 0, [line for line in capsys.readouterr().out.splitlines()
+                         if not line.startswith("ok ")]
+    for name in report.DOCUMENTS:
+        found = report.blocks((ROOT / name).read_text())
+        assert found and all(block[4].count("\n") > 1 for block in found), "an empty block"
+
+
+def test_the_studies_are_of_the_runs_in_their_files(monkeypatch):
+    """Every configuration's options are ones of its script; rows have them, and every seed."""
+    monkeypatch.chdir(ROOT)
+    for one in map(stored.load, stored.names()):
+        keys = {(own.name, seed): None for own in one.own for seed in own.seeds}
+        rows = {(row["configuration"], row["seed"]): row for row in stored.rows(one, own=True)}
+        assert rows.keys() == keys.keys(), one.name
+        for job in sweep.plan_study(one, "nowhere", keys):
+            row = rows[job.row]
+            for option in set(one.varied) - {"data", "steps"}:
+                if option in row and option != "recipe":
+                    assert row[option] == as_text(getattr(job.config, option)), (job.row, option)
+        assert [*study.figures_of(one)] or one.columns, f"{one.name} shows nothing"
+
+
+def test_command(tmp_path):
+    assert_one_line(run("visualize.py", "report", "missing.md", "--check", cwd=tmp_path),
+                    "missing.md")

@@ -1,0 +1,193 @@
+"""From runs' folders to rows, and from rows to tables, dots, heat maps and transfers: by hand."""
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from comparisons import dots, heat, measures, stored, table, transfer
+from comparisons.measures import accuracy_after, groups_of, instability, rows_of, seconds_to
+from system.command_line import InputError
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def write_run(folder, seed, result, name="a", data="D", **options):
+    """A finished run's folder without events."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(
+        {"options": {"name": name, "seed": seed, "batch_size": 10, **options}, "total_steps": 1000,
+         "data": {"title": data, "train": 50}, "parameters": 1234,
+         "versions": {"tensorflow": "2"}}))
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def test_table_by_hand(tmp_path):
+    for seed, accuracy in enumerate((0.5, 0.6)):
+        write_run(tmp_path / f"a-seed{seed}", seed, {
+            "test_accuracy": accuracy, "test_accuracy_mirrored": 0.7, "train_seconds": 3})
+    heading, _, row, _, data = table.table(sorted(tmp_path.iterdir())).splitlines()
+    assert heading == ("| run | steps | seeds | test accuracy (%) | with mirror images (%) "
+                       "| time (s) |")
+    # 0.0707 = 0.1 / sqrt 2
+    assert row == "| a | 1,000 | 2 | 55.00 ± 7.07 | 70.00 ± 0.00 | 3 ± 0 |"
+    assert data == "Data: D."
+    assert "| 1 | 50.00 | 70.00 | 3 |" in table.table([tmp_path / "a-seed0"])
+    text = table.table(sorted(tmp_path.iterdir()), "seeds,test_accuracy:0,parameters")
+    assert "| run | seeds | test accuracy (%) | weights |" in text
+    assert "| a | 2 | 55 ± 7 | 1,234 |" in text
+    with pytest.raises(InputError, match="no column 'accuracies'.*speed"):
+        table.table([tmp_path / "a-seed0"], "accuracies")
+    with pytest.raises(InputError, match="seed 0 of a is there twice"):
+        table.table([tmp_path / "a-seed0"] * 2)
+    with pytest.raises(InputError, match="config.json is not there"):
+        table.table([tmp_path])
+
+
+def test_data_that_differ_have_a_column(tmp_path):
+    folders = [write_run(tmp_path / data, 0, {"test_accuracy": 0.5, "train_seconds": 1}, data=data)
+               for data in "DE"]
+    text = table.table(folders)
+    assert "| a | 1,000 | 1 | 50.00 | 1 | D |" in text and "Data:" not in text
+
+
+def test_names_without_what_all_share():
+    options = {"rate": "0.1", "batch_norm": "after", "filters": "8,16", "weight_decay": "0.5"}
+    names = ["best-batch-norm=after-rate=0.1-weight-decay=0.5",
+             "best-filters=8,16-rate=0.1-weight-decay=0.5", "best-rate=0.1-weight-decay=0.5"]
+    rows = [{"configuration": name, "seed": 0, "data": "D", "steps": 1, "status": "finished",
+             "test_accuracy": 0.5, "train_seconds": 1.0} | options for name in names]
+    assert table.short_names(groups_of(rows)) == (
+        ["best-batch-norm=after", "best-filters=8,16", "best"], ["rate=0.1", "weight-decay=0.5"])
+    assert table.short_names(groups_of(rows[:1])) == (names[:1], [])
+    assert "\n\nData: D. All runs: rate=0.1, weight-decay=0.5." in table.make(rows)
+
+
+def test_what_not_all_seeds_have(tmp_path):
+    """A number that one seed lacks is left out; an accuracy never reached is said."""
+    rows = [{"configuration": "a", "seed": seed, "steps": 1, "data": "D", "status": "finished",
+             "test_accuracy": 0.5, "train_seconds": 1.0} for seed in (0, 1)]
+    rows[0] |= {"seconds_to_98": 2.0, "instability": 0.5}
+    assert table.make(rows, "seconds_to_98,instability,epoch_seconds").splitlines()[:3] == [
+        "| run | s to 98 % validation accuracy | instability of the loss at 0.1 to 0.2 nats |",
+        "|---|---|---|", "| a | never by all seeds |  |"]
+
+
+def test_a_published_number_stands_last():
+    row = {"configuration": "a", "seed": 0, "steps": 1, "data": "D", "status": "finished",
+           "test_accuracy": 0.5, "train_seconds": 1.0}
+    assert "| seeds | theirs |\n|---|---|---|\n| a | 1 | 47 |" in table.make(
+        [row], "seeds", ("theirs", {"a": "47"}))
+
+
+def test_instability_by_hand():
+    """A loss that falls smoothly is steady; one that alternates by a factor e is unsteady by 0.5.
+    """
+    steps = np.arange(1000)
+    assert instability(steps, np.exp(-steps / 300)) < 0.01
+    alternating = np.exp(-steps / 300 + 0.5 * (-1.0) ** steps)
+    assert instability(steps, alternating) == pytest.approx(0.5, abs=0.02)
+    # what happens outside the band is nothing: here the level is below 0.1 from step 690 on
+    wild = np.where(steps > 760, np.exp(-steps / 300 + 9 * (-1.0) ** steps), alternating)
+    assert instability(steps, wild) == pytest.approx(instability(steps, alternating))
+    assert np.isnan(instability(steps, alternating + 9))  # never in the band
+    assert np.isnan(instability(steps[::2], alternating[::2]))  # losses are missing
+
+
+def test_seconds_and_accuracies_by_hand():
+    series = {("validation", "evaluation/accuracy"): (np.array([0, 10, 20]), None, [0.1, 0.9, 1.0])}
+    # half way between steps 10 and 20, 2 s a step
+    assert seconds_to(series, 0.95, 40.0) == pytest.approx(30)
+    assert seconds_to(series, 0.05, 40.0) == 0 and np.isnan(seconds_to(series, 1.1, 40.0))
+    # 20 steps take 40 s; after 10 s half of the first 10 steps are done
+    assert accuracy_after(series, 10, 40.0) == pytest.approx(0.5)
+    assert accuracy_after(series, 99, 40.0) == 1.0
+    assert np.isnan(seconds_to({}, 0.5, 1.0)) and np.isnan(accuracy_after({}, 1, 1.0))
+
+
+def test_edges_by_hand(tmp_path, monkeypatch):
+    """Fits of r2 0.9 and 0.7, where chance explains 0.3: 0.5 more, of 0.7 that it leaves."""
+    kernels = np.ones((5, 5, 1, 2), np.float32)
+    monkeypatch.setattr(measures.machine, "cores", lambda: 1)
+    monkeypatch.setattr(measures.gabor, "edge_likeness", lambda of: (
+        [{"r2": 0.9}, {"r2": 0.7}], np.array([0.2, 0.4]), float((of == kernels).mean())))
+    assert measures.edge_measures(kernels) == pytest.approx(
+        {"edge_like": 1, "r2_above_chance": 0.5, "r2_normalised": 5 / 7})
+    folder = write_run(tmp_path / "a-seed0", 0, {
+        "train_accuracy": 1.0, "test_accuracy": 0.5, "train_seconds": 3})
+    with tf.summary.create_file_writer(str(folder / "train")).as_default():
+        tf.summary.write("filters/kernel", kernels + 1, step=1)
+        tf.summary.write("filters/kernel", kernels, step=2)
+    text = table.table([folder], "edges")
+    assert "| a | 1 | 1,234 | 100.0 | 50.0 | 100 | 0.50 | 3 |" in text
+    figure, numbers = dots.draw([folder], "edges")
+    assert numbers["measures"].tolist() == ["test_accuracy", "edge_like", "r2_above_chance"]
+    np.testing.assert_allclose(numbers["a"], [[50, 100, 0.5]])
+    assert len(figure.axes) == 3 and "D" in figure.get_suptitle()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a (n = 1)"]
+
+
+def test_heat_by_hand(tmp_path):
+    """Two seeds a cell: one cell whole, one half diverged, one lost, one never run."""
+    names = "run", "optimizer", "rate", "status", "test_accuracy", "seed", "data"
+    rows = [dict(zip(names, (f"r{i}", *row, i % 2, "D"))) for i, row in enumerate((
+        ("sgd", "0.1", "finished", 0.5), ("sgd", "0.1", "finished", 0.7),
+        ("sgd", "1e-3", "finished", 0.4), ("sgd", "1e-3", "diverged", ""),
+        ("adam", "0.1", "diverged", ""), ("adam", "0.1", "diverged", "")))]
+    stored.write_csv(tmp_path / "results.csv", rows, names[:3])
+    figure, numbers = heat.draw([tmp_path], ["optimizer"], "rate", "test_accuracy")
+    assert numbers["optimizer"].tolist() == ["adam", "sgd"]
+    assert numbers["rate"].tolist() == ["1e-3", "0.1"]
+    np.testing.assert_allclose(numbers["mean"], [[np.nan, np.nan], [40, 60]])
+    assert numbers["diverged"].tolist() == [[0, 2], [1, 0]]
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert figure.get_suptitle() == "2 seeds, mean ± standard deviation of those that ended, " \
+        "and each of them\nD"
+    assert sorted(texts) == ["2 of 2\nnot finite", "40.0\n1 of 2\nnot finite",
+                             "60.0 ± 14.1\n50 70"]
+    stored.write_csv(tmp_path / "results.csv", rows + rows[:1], names[:3])
+    with pytest.raises(InputError, match="more than optimizer and rate"):
+        heat.draw([tmp_path], ["optimizer"], "rate", "test_accuracy")
+    with pytest.raises(InputError, match="no column momentum; they have"):
+        heat.draw([tmp_path], ["momentum"], "rate", "test_accuracy")
+    with pytest.raises(InputError, match="--metric run is no number"):
+        heat.draw([tmp_path], ["optimizer"], "rate", "run")
+
+
+def test_transfer_by_hand(tmp_path):
+    """Two seeds, one head and the network from scratch, one and two images a class."""
+    folders = [write_run(tmp_path / f"t-seed{seed}", seed, {
+        "test_accuracy/svm/relu1/1": 0.2 + seed / 10, "test_accuracy/svm/relu1/2": 0.5,
+        "test_accuracy/scratch/1": 0.1, "test_accuracy/scratch/2": 0.6, "train_seconds": 1.0},
+        name="t") for seed in (0, 1)]
+    assert transfer.table(folders) == (
+        "t, n = 2\n\n| head | features | 1 | 2 |\n|---|---|---|---|\n"
+        "| svm | relu1 | 25.0 ± 7.1 | 50.0 ± 0.0 |\n"
+        "| none: trained from scratch |  | 10.0 ± 0.0 | 60.0 ± 0.0 |")
+    figure, numbers = transfer.draw(folders)
+    np.testing.assert_allclose(numbers["t/svm/relu1"], [[20, 30], [50, 50]])
+    assert sorted(numbers) == ["t/images_per_class", "t/scratch", "t/svm/relu1"]
+    other = write_run(tmp_path / "o", 0, {"test_accuracy": 0.5, "train_seconds": 1}, name="o")
+    with pytest.raises(InputError, match="o is no run of transfer.py"):
+        transfer.table([other])
+    with pytest.raises(InputError, match="no test accuracy"):
+        table.table(folders)
+
+
+def test_rows_of_a_study_are_those_of_its_files(tmp_path, monkeypatch):
+    """A study's name, its CSV and its runs' folders give the same rows."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/s.toml").write_text(
+        'question = "?"\nscript = "x.py"\n[[configurations]]\nname = "a"\n')
+    folder = write_run(tmp_path / "logs/s/a-seed0", 0, {"test_accuracy": 0.5, "train_seconds": 1.0})
+    (row,) = rows_of([folder])
+    stored.write_csv("studies/s.csv", [{key: row[key] for key in (
+        "configuration", "seed", "test_accuracy", "train_seconds", "status", "steps", "data")}])
+    assert table.table(["s"]) == table.table(["studies/s.csv"]) == table.table([folder])
