@@ -201,7 +201,7 @@ def parse(config_class, recipes, argv=None):
              for name, value in vars(parser.parse_args(argv)).items()}
     base = config_class()
     recipe = given.get("recipe", getattr(base, "recipe", ""))
-    if recipe not in recipes and recipes:
+    if recipes and recipe not in _names(recipes):
         parser.error(f"argument --recipe: {recipe!r} is none of {', '.join(_names(recipes))}")
     base = dataclasses.replace(base, **recipes.get(recipe, {}))
     for value in [given.get(own.name, getattr(base, own.name)) for own in options if own.choices]:

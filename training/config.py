@@ -102,7 +102,8 @@ class Records(Threads):
                             "float32", ("float32", "bfloat16"))
     evaluations: int = option(20, "evaluations over the run, each with a checkpoint", low=1,
                               names_run=False)
-    snapshots: int = option(0, "weights kept at this many logarithmically spaced steps", low=0,
+    snapshots: int = option(0, "what figures of training read, kept at this many "
+                            "logarithmically spaced steps", low=0,
                             names_run=False)
 
 
