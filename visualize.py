@@ -64,10 +64,12 @@ def parse(words=None):
         add_option(parser, inspect.signature(next(
             getattr(module, f) for f in ("draw", "table", "run") if hasattr(module, f)))
                    .parameters[name], help)
-    parser.add_argument("--out", default="figures", type=pathlib.Path,
-                        help="folder of the figures (default: figures)")
-    parser.add_argument("--data-dir", default=DATA_DIR, help="folder of data sets, also set by the "
-                        "environment variable DATA_DIR")
+    if module is None or hasattr(module, "draw"):
+        parser.add_argument("--out", default="figures", type=pathlib.Path,
+                            help="folder of the figures (default: figures)")
+    if names.get(command, "inside") == "inside":
+        parser.add_argument("--data-dir", default=DATA_DIR, help="folder of data sets, also set by "
+                            "the environment variable DATA_DIR")
     options = parser.parse_args(words[1:])
     return command, module, options
 
@@ -137,27 +139,27 @@ def named(name, drawn):
     return drawn if isinstance(drawn, list) else [(name, *drawn)]
 
 
-def draw_inside(names, run, out, data_dir, options):
+def draw_inside(names, run, options, own):
     """Draw one run by the modules of `names`; one line says what cannot be drawn of it and why.
 
     Raises InputError if nothing can.
     """
-    own_folder(out, run)
-    record, failed, done = Record(run, import_script, data_dir), {}, 0
+    own_folder(options.out, run)
+    record, failed, done = Record(run, import_script, getattr(options, "data_dir", "")), {}, 0
     record.events  # noqa: B018  a folder without events is refused here
     for name in names:
         module = importlib.import_module(name)
         room, _, name = name.partition(".")
         try:
-            figures = named(name, module.draw(record if room == "inside" else [run], **options))
+            figures = named(name, module.draw(record if room == "inside" else [run], **own))
         except InputError as error:
             failed.setdefault(str(error), []).append(name)
             continue
-        write_own(figures, run, out)
+        write_own(figures, run, options.out)
         done += 1
         if hasattr(module, "sheet"):
             for figure, _, numbers in figures:
-                write_sheet(module.sheet(numbers), own_folder(out, run) / f"{figure}.csv")
+                write_sheet(module.sheet(numbers), own_folder(options.out, run) / f"{figure}.csv")
     said = [f"{', '.join(names)}: {reason}" for reason, names in failed.items()]
     if not done:
         raise InputError(f"nothing can be drawn of {run}: {'; '.join(said)}")
@@ -180,11 +182,11 @@ def visualize(command, module, options):
         if command == "all":
             names = ["comparisons.curves", *(f"inside.{name}" for name in commands()["inside"])]
             for run in options.paths:
-                draw_inside(names, run, options.out, options.data_dir, own)
+                draw_inside(names, run, options, own)
         elif module.__name__.startswith("inside.") or len(options.paths) == 1 and (
                 command == "curves" and options.paths[0].is_dir()):
             for run in options.paths:
-                draw_inside([module.__name__], run, options.out, options.data_dir, own)
+                draw_inside([module.__name__], run, options, own)
         elif hasattr(module, "run"):
             return module.run(options.paths, **own)
         else:

@@ -1,4 +1,8 @@
-"""Hide the same part of images: do their features change alike (table 1)?"""
+"""Hide the same part of images: do their features change alike (table 1)?
+
+Table 1 of Zeiler & Fergus, Visualizing and understanding convolutional networks (arXiv
+1311.2901).
+"""
 import itertools
 
 import matplotlib.pyplot as plt

@@ -1,4 +1,8 @@
-"""Look for faults of the first layer's filters, and for unused dense units (fig. 6)."""
+"""Look for faults of the first layer's filters, and for unused dense units (fig. 6).
+
+Figure 6 of Zeiler & Fergus, Visualizing and understanding convolutional networks (arXiv
+1311.2901).
+"""
 import matplotlib.pyplot as plt
 import numpy as np
 

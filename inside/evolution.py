@@ -1,4 +1,8 @@
-"""Show the strongest projection of feature maps as training goes on (fig. 4)."""
+"""Show the strongest projection of feature maps as training goes on (fig. 4).
+
+Figure 4 of Zeiler & Fergus, Visualizing and understanding convolutional networks (arXiv
+1311.2901).
+"""
 import matplotlib.pyplot as plt
 import numpy as np
 

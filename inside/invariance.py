@@ -1,4 +1,8 @@
-"""Shift, scale and rotate images: how far do their features move (fig. 5)?"""
+"""Shift, scale and rotate images: how far do their features move (fig. 5)?
+
+Figure 5 of Zeiler & Fergus, Visualizing and understanding convolutional networks (arXiv
+1311.2901).
+"""
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf

@@ -1,4 +1,8 @@
-"""Hide each part of an image behind a grey square: what does the network see (fig. 7)?"""
+"""Hide each part of an image behind a grey square: what does the network see (fig. 7)?
+
+Figure 7 of Zeiler & Fergus, Visualizing and understanding convolutional networks (arXiv
+1311.2901).
+"""
 import itertools
 
 import keras

@@ -1,4 +1,8 @@
-"""Project the nine strongest units of every feature map through the deconvnet (fig. 2)."""
+"""Project the nine strongest units of every feature map through the deconvnet (fig. 2).
+
+Figure 2 of Zeiler & Fergus, Visualizing and understanding convolutional networks (arXiv
+1311.2901).
+"""
 import matplotlib.pyplot as plt
 import numpy as np
 
