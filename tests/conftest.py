@@ -1,16 +1,20 @@
-"""Where the real data is, and how tests run the scripts as a user does."""
+"""Where the real data is, and how tests run the scripts as a user does, or in this process."""
+import contextlib
+import io
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
 
-import machine
+from system import machine  # first, so that TensorFlow is imported late and quietly
+from system.command_line import import_script, main, parse
 
 ROOT = pathlib.Path(__file__).parent.parent
-machine.use_replicas(2)
+machine.use_threads(2)
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +41,43 @@ def run(script, *words, cwd=ROOT, **environment):
     return process.returncode, out, err
 
 
+def run_script(script, *words, cwd=None):
+    """What run() does, but in this process, which has TensorFlow already.
+
+    script: its name, or its path, as for the shell in the folder `cwd` (None: where we are).
+    """
+    words, out, err = [*map(str, words)], io.StringIO(), io.StringIO()
+    argv, handlers = sys.argv, {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    with contextlib.chdir(cwd or "."), contextlib.redirect_stdout(out), \
+            contextlib.redirect_stderr(err):
+        try:
+            module = import_script(str(script))
+            sys.argv = [module.__file__, *words]
+            status = main(*_function_and_arguments(module, words))
+        except SystemExit as error:  # what argparse says
+            status = error.code or 0
+        finally:
+            sys.argv = argv
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    return status, out.getvalue(), err.getvalue()
+
+
+def _function_and_arguments(module, words):
+    """What a script calls main() with."""
+    if module.__name__ == "visualize":
+        return module.visualize, *module.parse(words)
+    if module.__name__ == "sweep":
+        return module.sweep, module.command_line(words)
+    return module.train, parse(module.Config, getattr(module, "RECIPES", {}), words)
+
+
 def short_runs(folder, steps):
-    """A run named "a" of each network on the stand-in data, in `folder`/logs: their folders."""
+    """A run named "a" of each network on the synthetic data, in `folder`/logs: their folders."""
     for script in ("cifar_lenet5.py", "mnist_rnn.py"):
-        status, _, err = run(script, "--data", "synthetic", "--steps", steps, "--evaluations", 2,
-                             "--batch", 8, "--name", "a", cwd=folder)
+        status, _, err = run_script(script, "--data", "synthetic", "--steps", steps,
+                                    "--evaluations", 2, "--batch-size", 8, "--name", "a",
+                                    cwd=folder)
         assert status == 0, err
     return [folder / "logs" / script / "a-seed0" for script in ("cifar_lenet5", "mnist_rnn")]
 
