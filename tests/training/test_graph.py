@@ -1,0 +1,78 @@
+"""The graph of a network: descriptions, names of weights, stages."""
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+from keras import ops
+from networks import CLASSES, EDITS, OWN_CELL, build, conv, head, twice
+
+from system.command_line import InputError
+from training import graph
+from training.cells import CELLS
+
+
+def test_a_description_tells_networks_apart():
+    """Equal for equal networks, whatever the precision, seeds and initial weights; else not."""
+    def described(**options):
+        return graph.describe(build(lambda x: head(conv(x, **options)), seed=len(options)))
+    assert described() == described(dtype="mixed_bfloat16", kernel_initializer="zeros")
+    for other in ({"strides": 2}, {"activation": "relu"}, {"dilation_rate": 2}):
+        assert described() != described(**other)
+    table = np.arange(24.0).reshape(6, 4).astype(np.float32)
+    for edit, values in ((lambda x, k: head(k * conv(x)), (1, 2)),
+                         (lambda x, k: head(keras.activations.leaky_relu(conv(x), k)), (0.1, 0.3)),
+                         (lambda x, k: head(ops.clip(x, 0, k)), (1, 6)),
+                         (lambda x, k: head(ops.flip(x, axis=k)), (1, 2)),
+                         (lambda x, k: head(conv(x) + k * table), (1, 2)),
+                         (lambda x, k: head(L.Lambda(lambda v: k * v)(x)), (1, 2)),
+                         (lambda x, k: head(conv(x, activation=lambda v: v * k)), (1, 2))):
+        same, again, other = (graph.describe(build(lambda x, k=k, edit=edit: edit(x, k)))
+                              for k in (values[0], *values))
+        assert same == again != other
+
+
+def test_a_description_sees_the_code_of_ones_own_layers():
+    described = []
+    for call in (lambda self, x: 2 * x, lambda self, x: 3 * x, lambda self, x: 2 * x):
+        kind = type("Mine", (L.Layer,), {"call": call})
+        described.append(graph.describe(build(lambda x, kind=kind: head(kind()(x)))))
+    assert described[0] == described[2] != described[1]
+
+
+def test_weights_and_slots_have_names_of_their_own():
+    class Outer(L.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.inner = L.Dense(2, name="dense")
+
+        def call(self, x):
+            return self.inner(x)
+    model = build(lambda x: L.Dense(CLASSES, name="dense")(Outer(name="m")(L.Flatten()(x))))
+    weights = graph.name_weights(model.weights)
+    assert set(weights) == {"m/dense/kernel", "m/dense/bias", "dense/kernel", "dense/bias"}
+    assert not set(weights) & {f"m//{name}" for name in weights}
+
+
+def test_stages_are_activations_whatever_their_names():
+    assert list(graph.stages(build(EDITS["conv, relu, pool"]))) == ["re_lu"]
+    model = build(lambda x: head(twice(L.ReLU(name="r"), conv(x, activation="relu", name="c"))))
+    assert list(graph.stages(model)) == ["c", "r", "r:2"]
+    linear = build(lambda x: L.Dense(CLASSES)(L.Flatten()(conv(x, name="only"))))
+    assert list(graph.stages(linear)) == ["only"] and graph.first_convolution(linear).filters == 4
+    assert graph.first_convolution(build(EDITS["no convolution"])) is None
+
+
+@pytest.fixture
+def own_cell(monkeypatch):
+    monkeypatch.setitem(CELLS, "mean", OWN_CELL)
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_weights_have_names_of_their_own_whatever_the_network(name, own_cell):
+    model = build(EDITS[name])
+    names = graph.name_weights(model.weights)
+    assert len(names) == len(model.weights)
+    graph.assign(names, {name: v.numpy() for name, v in names.items()}, "itself")
+    with pytest.raises(InputError, match="itself is of another network: more"):
+        graph.assign(names, {name: v.numpy() for name, v in names.items()} | {"more": np.ones(1)},
+                     "itself")

@@ -1,0 +1,59 @@
+"""What a run records of its network, whatever it is."""
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers as L
+from networks import CLASSES, EDITS, OWN_CELL, SHAPE, build, every_edit, rows
+
+from training.cells import CELLS
+from training.recurrent import Recurrent
+from training.summaries import log_inside, norms_over_time
+
+
+@pytest.fixture(autouse=True)
+def own_cell(monkeypatch):
+    monkeypatch.setitem(CELLS, "mean", OWN_CELL)
+
+
+@pytest.mark.parametrize("after", [lambda h: h, lambda h: L.LayerNormalization()(
+    L.Dense(6, activation="relu")(h)), lambda h: L.Concatenate()([h, L.Dense(2)(h)])])
+def test_norms_over_time_take_the_true_path(after):
+    """d loss / d h_T is that of the layers from the last state to the logits, whatever they are."""
+    keras.utils.set_random_seed(1)
+    x = keras.Input(SHAPE)
+    h = Recurrent("gru", 5)(rows(x))
+    model = keras.Model(x, L.Dense(CLASSES)(after(h)))
+    images = tf.constant(np.random.default_rng(0).normal(size=(6, *SHAPE)), tf.float32)
+    labels = np.arange(6) % CLASSES
+    states, rest = keras.Model(x, h)(images), keras.Model(h, model.output)
+    with tf.GradientTape() as tape:
+        tape.watch(states)
+        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, rest(states)))
+    norms = norms_over_time(model, images, labels)
+    np.testing.assert_allclose(norms["gradient"][-1], tf.reduce_mean(tf.norm(
+        tape.gradient(loss, states), axis=1)), rtol=1e-5)
+    np.testing.assert_allclose(norms["state"][-1], tf.reduce_mean(tf.norm(states, axis=1)), 1e-5)
+
+
+@pytest.mark.parametrize("layer, kinds", [
+    (lambda: L.LSTM(4), {"state", "gradient", "memory", "memory_gradient"}),
+    (lambda: L.GRU(4), {"state", "gradient"}), (lambda: L.Bidirectional(L.GRU(4)), set()),
+    (lambda: Recurrent("mean", 4), set()), (lambda: L.Flatten(), set()),
+    (lambda: L.RNN(L.StackedRNNCells([L.LSTMCell(3), L.LSTMCell(4)])), set()),
+    (lambda: lambda x: L.LSTM(4, return_state=True)(x)[0], set()),
+    (lambda: lambda x: L.GRU(4)(sequences=x), {"state", "gradient"})])
+def test_norms_over_time_of_any_network(layer, kinds):
+    model = build(lambda x: L.Dense(CLASSES)(layer()(rows(x))))
+    assert set(norms_over_time(model, tf.ones((2, *SHAPE)), np.array([0, 1]))) == kinds
+
+
+class Records:
+    def writer(self, part):
+        return tf.summary.create_noop_writer()
+
+
+@every_edit
+def test_what_is_inside_is_recorded_whatever_the_network(name):
+    model = build(EDITS[name])
+    log_inside(Records(), 0, model, tf.ones((3, *SHAPE)), np.array([0, 1, 2]))
