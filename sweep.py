@@ -264,7 +264,8 @@ def verify(study, options):
     chosen = random.sample(sorted(rows), min(options.verify, len(rows)))
     if not chosen:
         raise InputError(f"{study.file('.csv')} has no runs to verify")
-    with tempfile.TemporaryDirectory() as folder:
+    pathlib.Path(options.logdir).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.logdir) as folder:
         jobs = plan_study(study, folder, {key: rows[key].get("threads") for key in chosen})
         failed, status = run_jobs(jobs, options, pathlib.Path(folder)), 0
         for job in jobs:

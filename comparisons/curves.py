@@ -216,8 +216,8 @@ def draw(paths, by="step", tags=None):
         raise InputError(f"--by {by} is none of step, epoch, time")
     groups, seen = {}, set()
     for path in map(pathlib.Path, paths):
-        if (stored.FOLDER / f"{path}.toml").exists() and not path.is_dir():
-            groups |= of_rows(stored.rows(stored.load(str(path))), by)
+        if study := stored.named_by(path):
+            groups |= of_rows(stored.rows(stored.load(study)), by)
             continue
         if path.name in seen:
             raise InputError(f"several of these runs share the name {path.name}")

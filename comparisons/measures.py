@@ -25,10 +25,10 @@ def rows_of(paths, edges=False):
     rows = []
     for path in map(pathlib.Path, paths):
         table = path / "results.csv" if (path / "results.csv").exists() else path
-        if table.suffix == ".csv":
+        if study := stored.named_by(path):
+            rows += stored.rows(stored.load(study))
+        elif table.suffix == ".csv":
             rows += [{"configuration": row.get("run", ""), **row} for row in stored.read_csv(table)]
-        elif (stored.FOLDER / f"{path}.toml").exists() and not path.is_dir():
-            rows += stored.rows(stored.load(str(path)))
         else:
             rows.append(row_of(path))
     if edges:

@@ -93,6 +93,15 @@ def names():
     return sorted(file.stem for file in FOLDER.glob("*.toml"))
 
 
+def named_by(path):
+    """Return the name of the study that a path of a command line means, by its name or its CSV;
+    None if it means none."""
+    if path.parent == FOLDER and path.suffix == ".csv":
+        path = path.with_suffix("").relative_to(FOLDER)
+    is_run = (path / "config.json").exists()
+    return str(path) if (FOLDER / f"{path}.toml").exists() and not is_run else None
+
+
 def load(name):
     """Return the Study of a name; InputError if its TOML is missing or says what cannot be."""
     file = FOLDER / f"{name}.toml"
