@@ -7,7 +7,7 @@ from keras import layers as L
 from keras import ops
 from keras.src.utils import naming
 
-from training.cells import Cell, rnn
+from training.cells import CELLS, Cell, all_states, rnn
 from training.layers import Bias
 from training.recurrent import Recurrent, Sweeps
 
@@ -216,3 +216,20 @@ def build(edit, seed=0):
     keras.utils.set_random_seed(seed)
     x = keras.Input(SHAPE)
     return keras.Model(x, edit(x))
+
+
+KERAS = {"rnn": L.SimpleRNN, "lstm": L.LSTM, "gru": L.GRU,
+         "gru-reset-before": lambda *a, **k: L.GRU(*a, reset_after=False, **k)}
+
+
+def states(cell, *arguments):
+    """The layer's hidden states, (batch, steps, units)."""
+    return tf.stack(all_states(cell)(*arguments), axis=1)
+
+
+def arguments(cell, steps=5, batch=3, features=4, units=6, dtype=np.float64, seed=0):
+    """x, W, U, b of ordinary size."""
+    rng, gates = np.random.default_rng(seed), CELLS[cell].gates
+    shapes = ((batch, steps, features), (features, gates * units), (units, gates * units),
+              (2, gates * units) if cell == "gru" else (gates * units,))
+    return [tf.constant(rng.normal(0, 0.7, shape), dtype) for shape in shapes]

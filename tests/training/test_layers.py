@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import BatchNormalization, Bias, channel_moments
+from training.layers import BatchNormalization, Bias, channel_moments
 
 
 @pytest.mark.parametrize("ratio", [0, 3, 10, 100, 1000])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from optimizers import apply_gradients, create_slots, is_decayed
-from recurrent import Recurrent
+from training.optimizers import apply_gradients, create_slots, is_decayed
+from training.recurrent import Recurrent
 
 CASES = {
     "sgd": (dict(momentum=0.0, nesterov=False), keras.optimizers.SGD(0.01)),
