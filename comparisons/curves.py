@@ -220,7 +220,7 @@ def draw(paths, by="step", tags=None):
             groups |= of_rows(stored.rows(stored.load(study)), by)
             continue
         if path.name in seen:
-            raise InputError(f"several of these runs share the name {path.name}")
+            raise InputError(f"several of these runs share a name, {path.name}")
         seen.add(path.name)
         group = re.sub(r"-seed\d+$", "", path.name)
         groups.setdefault(group, []).append(of_folder(path, by))

@@ -171,7 +171,7 @@ def test_the_originals_own_logs(real_data, tmp_path):
     with pytest.raises(NotDrawn, match="testSum has no scalars whose tag matches nothing"):
         curves.draw([source], tags="nothing")
     for bad, said in (([tmp_path / "none"], "no TensorBoard events"), (
-            [source, tmp_path / "x" / "testSum"], "share the name testSum")):
+            [source, tmp_path / "x" / "testSum"], "share a name, testSum")):
         with pytest.raises(InputError, match=said):
             curves.draw(bad)
     with pytest.raises(InputError, match="config.json"):
