@@ -82,6 +82,17 @@ def short_runs(folder, steps):
     return [folder / "logs" / script / "a-seed0" for script in ("cifar_lenet5", "mnist_rnn")]
 
 
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """The folder of a LeNet-5 of few feature maps, trained a little; not to be written into."""
+    folder = tmp_path_factory.mktemp("small")
+    status, _, err = run_script(
+        "cifar_lenet5", "--data", "synthetic", "--filters", 4, 8, "--units", 16, "--batch-size", 32,
+        "--steps", 40, "--evaluations", 2, "--snapshots", 3, "--name", "small", cwd=folder)
+    assert status == 0, err
+    return folder / "logs" / "cifar_lenet5" / "small-seed0"
+
+
 def tags_not_in_readme(events):
     """The (part, tag) of a run that are no row of README's table, or of another part there."""
     table = (ROOT / "README.md").read_text().partition("| TensorBoard tag |")[2].split("\n\n")[0]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import synthetic
-from deconvnet import chain, forward, one_unit, project, receptive_field, switches, unpool
+from inside.deconvnet import chain, forward, one_unit, project, receptive_field, switches, unpool
+from sources import synthetic
 
 L = keras.layers
 SHAPES = [(1, "same", (12, 10)), (2, "valid", (29, 23)), (2, "same", (13, 11))]
@@ -176,7 +176,8 @@ def test_receptive_field_against_brute_force(name, strides, padding, size):
 
 def test_known_gratings_come_back():
     """A first layer of gratings: each answers most to its own class, and projects itself."""
-    (images, labels, *_), _ = synthetic.patterns(train=30, test=1)
+    data = synthetic.patterns(train=30, test=1)
+    images, labels = data.train_images, data.train_labels
     row, column = np.mgrid[:9, :9] - 4
     kernels = np.stack([np.cos(2 * np.pi / 5 * (column * np.sin(a) + row * np.cos(a)))
                         for a in np.radians([0, 45, 90, 135])], -1).astype(np.float32)

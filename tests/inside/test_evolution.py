@@ -1,0 +1,31 @@
+"""Feature maps through training, drawn from slim snapshots."""
+import shutil
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from inside import evolution
+from inside.trained import Record
+from system.command_line import NotDrawn, import_script
+
+
+def test_evolution_is_drawn_from_snapshots(small_run):
+    """The last snapshot's strongest images are the finished network's."""
+    record = Record(small_run, import_script)
+    figure, numbers = evolution.draw(record, count=3)
+    plt.close(figure)
+    assert numbers["steps"].tolist() == [0, 1, 6, 40] and numbers["image"].shape == (3, 4)
+    network = record.network
+    maps = network.layers[-1]
+    activations = evolution.output(network.model, maps, network.inputs(network.data.train_images))
+    most = activations.max((1, 2))
+    np.testing.assert_array_equal(numbers["image"][:, -1], most[:, numbers["maps"]].argmax(0))
+    assert most.max(0)[numbers["maps"]].tolist() == sorted(most.max(0))[:-4:-1]
+    assert [*evolution.table(numbers)][0][1:] == ("step 0", "step 1", "step 6", "step 40")
+
+
+def test_without_snapshots_nothing_is_drawn(small_run, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "run", ignore=lambda *_: ["snapshots"])
+    with pytest.raises(NotDrawn, match="no snapshots; train with --snapshots 8"):
+        evolution.draw(Record(run, import_script))

@@ -1,0 +1,49 @@
+"""Occlusion of a network that looks at one corner."""
+import numpy as np
+import pytest
+from small_networks import linear
+
+from inside.occlusion import occlude, occlusion
+
+
+def corner_detector():
+    """A network whose first class is evidence in the top left 2x2 pixels, in map 1."""
+    kernel = np.zeros((1, 1, 1, 2))
+    kernel[0, 0, 0] = [0.1, 1.0]
+    head = np.zeros((7, 9, 2, 2))
+    head[:2, :2, 1, 0] = 1.0
+    return linear(kernel, head=head.reshape(-1, 2))
+
+
+def test_occlusion_finds_the_corner():
+    model = corner_detector()
+    result = occlusion(model, "conv", np.ones((1, 7, 9, 1), np.float32), [0], side=3)
+    assert result["map"].tolist() == [1]
+    assert (result["rows"].tolist() == list(range(7))
+            and result["columns"].tolist() == list(range(9)))
+    probability = result["probability"][0]
+    lost = probability < probability.max() - 1e-6
+    assert lost[:3, :3].all() and lost.sum() == 9  # where the square touches the corner
+    # Centred at (0, 0) it hides the four pixels: the logits are equal. Total activation: 63 - 4.
+    assert probability[0, 0] == pytest.approx(0.5)
+    assert result["activation"][0, 0, 0] == pytest.approx(59)
+    assert result["activation"][0, 3, 4] == pytest.approx(54)
+    assert result["predicted"][0, 5, 5] == 0
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_chunk_size_has_no_influence(chunk):
+    images = np.random.default_rng(0).normal(size=(2, 7, 9, 1)).astype(np.float32)
+    whole = occlusion(corner_detector(), "conv", images, [0, 1], side=2, stride=2)
+    parts = occlusion(corner_detector(), "conv", images, [0, 1], side=2, stride=2, chunk=chunk)
+    for name in whole:
+        np.testing.assert_allclose(whole[name], parts[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("side, stride", [(1, 1), (3, 2), (4, 3), (2, 2), (5, 4)])
+def test_every_pixel_is_covered(side, stride):
+    image = np.zeros((1, 7, 10, 1), np.float32)
+    rows, columns, positions = occlude(image, side, stride, 1.0)
+    covered = sum(hidden for *_, hidden in positions)
+    assert covered.min() > 0 and rows[-1] == 6 and columns[-1] == 9
+    assert image.max() == 0  # the original is left alone

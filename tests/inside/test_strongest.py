@@ -1,0 +1,28 @@
+"""The strongest units of feature maps, and what excites them."""
+import numpy as np
+from small_networks import linear
+
+from inside.strongest import project_strongest, strongest
+
+
+def test_strongest_by_hand():
+    activations = np.zeros((3, 2, 3, 2))
+    activations[0, 1, 2, 0], activations[0, 0, 0, 0] = 5, 4  # an image counts once
+    activations[2, 0, 1, 0], activations[1, 1, 1, 1] = 7, 1
+    image, row, column, value = strongest(activations, 2)
+    assert image[0].tolist() == [2, 0] and row[0].tolist() == [0, 1]
+    assert column[0].tolist() == [1, 2] and value[0].tolist() == [7, 5]
+    assert (image[1, 0], row[1, 0], column[1, 0], value[1, 0]) == (1, 1, 1, 1)
+
+
+def test_strongest_patch_and_projection():
+    """A kernel finds itself in noise: its patch is the planted one, the projection the kernel."""
+    kernel = np.zeros((3, 3, 1, 1))
+    kernel[..., 0, 0] = [[1, -1, 1], [-1, 1, -1], [1, -1, 1]]
+    images = 0.1 * np.random.default_rng(0).normal(size=(5, 7, 9, 1)).astype(np.float32)
+    images[3, 2:5, 4:7, 0] = kernel[..., 0, 0]
+    (image, row, column, value), patches, projections = project_strongest(
+        linear(kernel), "conv", images, 2)
+    assert (image[0, 0], row[0, 0], column[0, 0]) == (3, 3, 5)
+    np.testing.assert_array_equal(patches[0][0], images[3, 2:5, 4:7])
+    np.testing.assert_allclose(projections[0][0], value[0, 0] * kernel[..., 0], rtol=1e-5)
