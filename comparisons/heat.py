@@ -75,6 +75,8 @@ def make(table, rows=("optimizer",), columns="learning_rate", metric="validation
 
 
 def draw(paths, rows=("optimizer",), columns="learning_rate", metric="validation_accuracy"):
-    """Return the figure of a sweep's folder, a study or run folders, and its numbers."""
-    return make(rows_of(paths), [name.replace("-", "_") for name in rows],
-                columns.replace("-", "_"), metric)
+    """Return [(name, figure, numbers)] of sweeps' folders or studies, or of run folders as one."""
+    names, columns = [name.replace("-", "_") for name in rows], columns.replace("-", "_")
+    sweeps = [paths] if (paths[0] / "config.json").exists() else [[path] for path in paths]
+    return [(f"heat_{own[0].stem}" if len(own) == 1 else "heat", *make(
+        rows_of(own), names, columns, metric)) for own in sweeps]

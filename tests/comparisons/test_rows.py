@@ -141,7 +141,8 @@ def test_heat_by_hand(tmp_path):
         ("sgd", "1e-3", "finished", 0.4), ("sgd", "1e-3", "diverged", ""),
         ("adam", "0.1", "diverged", ""), ("adam", "0.1", "diverged", "")))]
     stored.write_csv(tmp_path / "results.csv", rows, names[:3])
-    figure, numbers = heat.draw([tmp_path], ["optimizer"], "rate", "test_accuracy")
+    (name, figure, numbers), = heat.draw([tmp_path], ["optimizer"], "rate", "test_accuracy")
+    assert name == f"heat_{tmp_path.name}"
     assert numbers["optimizer"].tolist() == ["adam", "sgd"]
     assert numbers["rate"].tolist() == ["1e-3", "0.1"]
     np.testing.assert_allclose(numbers["mean"], [[np.nan, np.nan], [40, 60]])
