@@ -87,17 +87,15 @@ class _Late(types.ModuleType):
     lock = threading.RLock()
 
     def __getattr__(self, name):
-        if "_is_late" not in vars(self):  # it is being made
-            raise AttributeError(name)
         self._import()
-        return getattr(self, name)
+        return types.ModuleType.__getattribute__(self, name)
 
     def _import(self):
-        with self.lock:
-            if type(self) is _Late:
-                self.__class__ = types.ModuleType
+        with self.lock:  # a second thread waits until all of it is there
+            if vars(self).pop("_is_late", False):
                 with quiet_import():
                     self.__spec__.loader.real.exec_module(self)
+                self.__class__ = types.ModuleType
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

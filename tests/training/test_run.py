@@ -8,77 +8,80 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import runs
-from charts import read_events
-from options import option
+from system.command_line import InputError, main, option
+from system.files import read_json
+from training import checkpoints
+from training.checkpoints import load_weights, snapshots
+from training.events import read_events
+from training.run import Run, folder_of, stream_seed
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """Run."""
     recipe: str = option("plain", "recipe", ("plain",), names_run=False)
     name: str = option("r", "name", names_run=False)
-    logs: str = option("logs", "folder", names_run=False)
+    group: str = option("", "group", names_run=False)
+    logdir: str = option("logs", "folder", names_run=False)
     seed: int = option(0, "seed", names_run=False)
-    rate: float = option(0.5, "rate", low=0)
+    learning_rate: float = option(0.5, "learning rate", low=0)
     resume: bool = option(False, "resume", names_run=False)
     overwrite: bool = option(False, "overwrite", names_run=False)
 
 
 @pytest.fixture
 def config(tmp_path):
-    return Config(logs=str(tmp_path))
+    return Config(logdir=str(tmp_path))
 
 
 def record(run, step):
     """One scalar event and one checkpoint at `step`."""
-    with run.writer("train").as_default():
+    with run.events.writer("train").as_default():
         tf.summary.scalar("x", float(step), step=step)
     run.save(step, {"w": np.full(3, step, np.float32)})
 
 
 def interrupted(config, *steps):
-    with runs.Run("s", config) as run:
+    with Run("s", config) as run:
         run.describe(data={"name": "d"})
         for step in steps:
             record(run, step)
     return run.path, dataclasses.replace(config, resume=True)
 
 
-def test_atomic_file_keeps_the_old_one_when_writing_fails(tmp_path):
-    path = tmp_path / "f"
-    path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), runs.atomic_file(path) as stream:
-        stream.write(b"half of the new")
-        raise RuntimeError
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["f"]
-    with runs.atomic_file(path) as stream:
-        stream.write(b"new")
-    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["f"]
-
-
 def test_streams_are_distinct_and_fixed():
-    seeds = {runs.stream_seed(seed, stream)
+    seeds = {stream_seed(seed, stream)
              for seed in range(20) for stream in ("order", "dropout", "split")}
     assert len(seeds) == 60 and all(0 <= seed < 2 ** 31 for seed in seeds)
-    assert runs.stream_seed(0, "order") == runs.stream_seed(0, "order")
+    assert stream_seed(0, "order") == 1_218_160_299  # on every machine, in every version
+
+
+def test_a_run_lies_in_its_group_or_script(config):
+    path, _ = interrupted(config)
+    assert path == folder_of("s", config)
+    assert path.relative_to(config.logdir).as_posix() == "s/r-seed0"
+    config = dataclasses.replace(config, group="g", seed=3)
+    assert folder_of("s", config).relative_to(config.logdir).as_posix() == "g/r-seed3"
 
 
 def test_last_two_checkpoints_are_kept(config):
     path, again = interrupted(config, 10, 20, 30)
-    assert [p.name for p in runs.checkpoints(path)] == ["step-00000020.npz", "step-00000030.npz"]
-    with runs.Run("s", again) as run:
+    assert [p.name for p in checkpoints.checkpoints(path)] == [
+        "step-00000020.npz", "step-00000030.npz"]
+    with Run("s", again) as run:
         step, state = run.restore()
     assert step == 30 and state["w"].tolist() == [30, 30, 30]
+    assert load_weights(path)["w"].tolist() == [30, 30, 30]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_damaged_newest_checkpoint_falls_back(config, capsys, damage):
     path, again = interrupted(config, 10, 20)
-    newest = runs.checkpoints(path)[-1]
+    newest = checkpoints.checkpoints(path)[-1]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255
     newest.write_bytes({"truncated": content[:-40], "flipped": content, "empty": b""}[damage])
-    with runs.Run("s", again) as run:
+    with Run("s", again) as run:
         step, state = run.restore()
         assert step == 10 and state["w"].tolist() == [10, 10, 10]
         assert "damaged" in capsys.readouterr().err
@@ -87,60 +90,80 @@ def test_damaged_newest_checkpoint_falls_back(config, capsys, damage):
     assert steps.tolist() == [10, 20] and np.float64(values).tolist() == [10, 20]
 
 
-def test_events_after_the_checkpoint_are_cut_off(config):
-    with runs.Run("s", config) as run:
+def test_events_and_snapshots_after_the_checkpoint_are_cut_off(config):
+    with Run("s", config) as run:
         run.describe(data={})
+        run.snapshot(1, {"w": np.zeros(1)})
         record(run, 1)
-        with run.writer("train").as_default():
-            tf.summary.scalar("x", -99.0, step=2)
-        with run.writer("validation").as_default():
-            tf.summary.scalar("x", -99.0, step=2)
-    with runs.Run("s", dataclasses.replace(config, resume=True)) as run:
+        run.snapshot(2, {"w": np.zeros(1)})
+        for part in ("train", "validation"):
+            with run.events.writer(part).as_default():
+                tf.summary.scalar("x", -99.0, step=2)
+    with Run("s", dataclasses.replace(config, resume=True)) as run:
         assert run.restore()[0] == 1
         record(run, 2)
     events = read_events(run.path)
     assert (np.float64(events["train", "x"][2]).tolist() == [1, 2]
             and set(events) == {("train", "x")})
+    assert [p.name for p in snapshots(run.path)] == ["step-00000001.npz"]
 
 
 def test_no_checkpoint_means_from_the_start(config):
     path, again = interrupted(config)
-    with runs.Run("s", again) as run:
+    with Run("s", again) as run:
         assert run.restore() == (0, None)
+    with pytest.raises(InputError, match="no checkpoint; train it first"):
+        load_weights(path)
 
 
 def test_a_run_is_not_touched_unasked(config):
     path, again = interrupted(config, 10)
-    with pytest.raises(runs.InputError, match="interrupted.*--resume"):
-        runs.Run("s", config)
-    with runs.Run("s", again) as run:
-        run.finish(10, {"accuracy": 0.5})
-    with pytest.raises(runs.InputError, match="finished.*--overwrite"):
-        runs.Run("s", config)
-    assert runs.Run("s", again).finished and (path / "result.json").exists()
-    with runs.Run("s", dataclasses.replace(config, overwrite=True)) as run:
+    with pytest.raises(InputError, match="interrupted.*--resume"):
+        Run("s", config)
+    with Run("s", again) as run:
+        run.finish(10, {"accuracy": 0.5}, {"w": np.ones(2)})
+    with pytest.raises(InputError, match="finished.*--overwrite"):
+        Run("s", config)
+    with Run("s", again) as run:
+        assert run.finished and (path / "result.json").exists()
+    with Run("s", dataclasses.replace(config, overwrite=True)) as run:
         assert not run.finished and (path / "result.json").exists()  # not yet: data may be missing
         run.describe(data={"name": "d"})
-        assert sorted(p.name for p in path.iterdir()) == ["config.json", "lock"]
+        assert [p.name for p in path.iterdir()] == ["config.json"]
+
+
+def test_a_finished_run_has_its_weights_and_no_checkpoints(config):
+    """Also where it was stopped between its last two writes."""
+    path, again = interrupted(config, 10)
+    with Run("s", again) as run:
+        run.finish(10, {"accuracy": 0.5}, {"w": np.ones(2)})
+    assert sorted(p.name for p in path.iterdir()) == [
+        "config.json", "result", "result.json", "train", "weights.npz"]
+    assert load_weights(path)["w"].tolist() == [1, 1]
+    checkpoints.save(path, 10, {"w": np.zeros(2)}, {})
+    with Run("s", again) as run:
+        assert run.finished
+    assert not (path / "checkpoints").exists() and load_weights(path)["w"].tolist() == [1, 1]
 
 
 def test_other_options_or_data_cannot_resume(config):
-    _, again = interrupted(config, 10)
-    with runs.Run("s", dataclasses.replace(again, rate=0.25)) as run:
-        with pytest.raises(runs.InputError, match="rate=0.5, not 0.25"):
+    path, again = interrupted(config, 10)
+    with Run("s", dataclasses.replace(again, learning_rate=0.25)) as run:
+        with pytest.raises(InputError, match="learning_rate=0.5, not 0.25"):
             run.describe(data={"name": "d"})
-    with runs.Run("s", again) as run:
-        with pytest.raises(runs.InputError, match="name='d', not 'e'"):
+    with Run("s", again) as run:
+        with pytest.raises(InputError, match="name='d', not 'e'"):
             run.describe(data={"name": "e"})
-        assert run.describe(data={"name": "d"})["options"]["rate"] == 0.5
+        run.describe(data={"name": "d"})
+    assert read_json(path / "config.json")["options"]["learning_rate"] == 0.5
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"options": 3}', '{"options": {}, "data": null}'])
 def test_damaged_config_is_one_line(config, text):
     path, again = interrupted(config, 10)
     (path / "config.json").write_text(text)
-    with runs.Run("s", again) as run, pytest.raises(
-            runs.InputError, match="config.json|started") as error:
+    with Run("s", again) as run, pytest.raises(
+            InputError, match="config.json|started") as error:
         run.describe(data={"name": "d"})
     assert "\n" not in str(error.value)
 
@@ -150,24 +173,29 @@ def test_a_folder_that_is_no_run_is_left_alone(config, tmp_path):
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("years of work")
     for options in (config, dataclasses.replace(config, overwrite=True)):
-        with pytest.raises(runs.InputError, match="no run"):
-            runs.Run("s", options)
+        with pytest.raises(InputError, match="no run"):
+            Run("s", options)
     assert [p.name for p in folder.iterdir()] == ["thesis.txt"]
+    assert [p.name for p in folder.parent.iterdir()] == ["r-seed0"]  # no lock either
 
 
 def test_a_run_that_never_began_leaves_nothing(config, tmp_path):
-    with pytest.raises(runs.InputError), runs.Run("s", config):
-        raise runs.InputError("no data")
+    with pytest.raises(InputError), Run("s", config):
+        raise InputError("no data")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_cannot_write_one_run(config):
-    code = ("import sys, test_runs, runs\n"
-            "try: runs.Run('s', test_runs.Config(logs=sys.argv[1], overwrite=True))\n"
-            "except runs.InputError as error: print(error)")
-    with runs.Run("s", config) as run:
+    code = ("import sys, test_run\n"
+            "from training.run import InputError, Run\n"
+            "try: Run('s', test_run.Config(logdir=sys.argv[1], overwrite=True))\n"
+            "except InputError as error: print(error)")
+    with Run("s", config) as run:
         run.describe(data={})
-        other = subprocess.run([sys.executable, "-c", code, config.logs],
+        with pytest.raises(InputError, match="another process"):  # nor one process twice
+            Run("s", dataclasses.replace(config, overwrite=True))
+        other = subprocess.run([sys.executable, "-c", code, config.logdir],
                                capture_output=True, text=True,
                                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
         assert "another process" in other.stdout, other.stderr
@@ -176,29 +204,47 @@ def test_two_processes_cannot_write_one_run(config):
 
 def test_unwritable_logs_is_one_line(config, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    broken = dataclasses.replace(config, logs=str(tmp_path / "file"))
-    assert runs.main(lambda c: runs.Run("s", c), broken) == 2
+    broken = dataclasses.replace(config, logdir=str(tmp_path / "file"))
+    assert main(lambda c: Run("s", c), broken) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_hparams_and_options_are_logged(config):
-    with runs.Run("s", config) as run:
+    with Run("s", config) as run:
         run.describe(data={})
         run.log_options()
         run.finish(7, {"test_accuracy": 0.25})
     events = read_events(run.path)
-    assert "| rate | 0.5 |" in events["result", "config"][2][0].item().decode()
+    assert "| learning_rate | 0.5 |" in events["result", "config"][2][0].item().decode()
     assert events["result", "result/test_accuracy"][2] == [0.25]
-    assert any(tag.startswith("_hparams_") for _, tag in events)
 
 
-def test_quiet_import():
-    """Keras comes without what only its wrappers use, which is there again afterwards."""
-    code = """import machine, sys
-with machine.quiet_import():
-    import keras
-assert not {"sklearn", "matplotlib"} & set(sys.modules), "imported"
-import matplotlib, sklearn"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          cwd=runs.ROOT)
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.parametrize("what, value", [("the loss", np.nan), ("the loss", np.inf),
+                                         ("a weight", np.nan)])
+def test_what_is_not_finite_ends_the_run_and_names_the_last_good_checkpoint(config, capsys, what,
+                                                                            value):
+    def go(config):
+        with Run("s", config) as run:
+            run.describe(data={})
+            record(run, 1)
+            if what == "the loss":
+                run.log_steps(1, np.float32([1, value]), np.float32([0.5, 0.25]), 9.0)
+            else:
+                run.save(2, {"w": np.float32([value, 1])})
+    assert main(go, config) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{what} is not finite at step 2" in said
+    assert "step-00000001.npz" in said and "--learning-rate" in said
+    path = folder_of("s", config)
+    assert [p.name for p in checkpoints.checkpoints(path)] == ["step-00000001.npz"]
+    if what == "the loss":  # TensorBoard shows it
+        assert not np.isfinite(read_events(path)["train", "batch/loss"][2][-1])
+
+
+def test_an_interrupted_run_says_how_it_goes_on(config, capsys):
+    def go(config):
+        with Run("s", config) as run:
+            run.signal = 15
+            run.interrupt(1234)
+    assert main(go, config) == 128 + 15
+    assert "step 1,234, saved" in capsys.readouterr().err

@@ -1,0 +1,68 @@
+"""Small files are written whole or not at all; damaged ones are named in one line."""
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from system.command_line import InputError
+from system.files import atomic_file, compare, load_arrays, read_json, write_json
+
+
+def test_atomic_file_keeps_the_old_one_when_writing_fails(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic_file(path) as stream:
+        stream.write(b"half of the new")
+        raise RuntimeError
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["f"]
+    with atomic_file(path) as stream:
+        stream.write(b"new")
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["f"]
+
+
+def test_an_error_of_the_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError) as error, atomic_file(tmp_path / "f"):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path / "f")
+
+
+def test_json_and_arrays_come_back(tmp_path):
+    write_json(tmp_path / "j", {"ö": [1, None]})
+    assert read_json(tmp_path / "j") == {"ö": [1, None]}
+    with atomic_file(tmp_path / "a.npz") as stream:
+        np.savez(stream, w=np.arange(3))
+    assert load_arrays(tmp_path / "a.npz")["w"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("content, said", [
+    (None, "not there"), (b"", "as JSON"), (b"{", "as JSON"), (b"\xff", "as JSON"),
+    (b"[]", "no JSON object")])
+def test_json_that_is_none_is_named(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "j").write_bytes(content)
+    with pytest.raises(InputError, match=said) as error:
+        read_json(tmp_path / "j")
+    assert str(tmp_path / "j") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_arrays_that_are_none_are_named_and_never_unpickled(tmp_path):
+    path = tmp_path / "a.npz"
+    with pytest.raises(InputError, match="a.npz is not there"):
+        load_arrays(path)
+    np.savez(path, w=np.array([print], object))
+    whole = path.read_bytes()
+    for content in (b"", b"PK", whole, whole[:-30], pickle.dumps([1])):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="a.npz is damaged"):
+            load_arrays(path)
+
+
+def test_the_first_difference_is_named():
+    compare("x", {"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 2}}, "do this")
+    for old, new, said in (({"a": 1}, {"a": 2}, "x a=1, not 2: do this"),
+                           ({}, {"a": 2}, "x a=None, not 2"), ({"a": 1}, {}, "x a=1, not None"),
+                           ({"b": {"c": 2}}, {"b": {"c": 3}}, "x b c=2, not 3"),
+                           (None, {}, "x: nothing that can be read; do this")):
+        with pytest.raises(InputError, match=said):
+            compare("x", old, new, "do this")

@@ -1,0 +1,52 @@
+"""TensorFlow is imported late and in silence; the processor is known."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+from system import machine
+from system.files import ROOT
+
+LATE = """
+import sys, threading
+from system import machine
+import keras, tensorflow as tf
+assert not {"tensorflow.python", "keras.src"} & set(sys.modules), "imported at once"
+import training.optimizers, training.cells, sources.images  # nor by what only names it
+assert not {"tensorflow.python", "keras.src"} & set(sys.modules), "imported by a module of ours"
+one = threading.Thread(target=lambda: found.append(tf.constant(2)))  # two at a time
+found = []
+one.start()
+found.append(tf.constant(2))
+one.join()
+assert [int(x) for x in found] == [2, 2]
+assert keras.layers.Dense(1).units == 1
+assert not {"sklearn", "matplotlib"} & set(sys.modules), "imported by Keras"
+import matplotlib, sklearn
+"""
+
+
+@pytest.mark.slow
+def test_tensorflow_is_imported_when_it_is_first_used():
+    """In silence, from any thread, without what only Keras's wrappers of scikit-learn need."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_missing_tensorflow_is_missing():
+    """The hook finds nothing where there is nothing."""
+    code = ("import sys\nfrom system import machine\n"
+            "sys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
+            "try: import tensorflow\nexcept ModuleNotFoundError as error: print(error)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("No module named 'tensorflow'\n", "")
+
+
+def test_the_processor_is_known(monkeypatch):
+    assert 1 <= machine.cores() <= os.cpu_count() and machine.processor()
+    monkeypatch.setattr(machine, "cpu_info", lambda: (
+        "processor : 0\nmodel name\t: Fast CPU @ 2 GHz\nflags\t\t: fpu avx512_bf16 amx_bf16\n"))
+    assert machine.processor() == "Fast CPU @ 2 GHz" and machine.has_bfloat16()
+    monkeypatch.setattr(machine, "cpu_info", lambda: "flags : fpu sse\n")
+    assert machine.processor() and not machine.has_bfloat16()
