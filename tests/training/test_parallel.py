@@ -33,7 +33,6 @@ from training.loop import cross_entropy
 from training.parallel import Batch, forward, loss_and_gradients, measure_statistics
 
 
-
 @pytest.fixture(autouse=True)
 def own_cell(monkeypatch):
     monkeypatch.setitem(CELLS, "mean", OWN_CELL)

@@ -8,7 +8,7 @@ from networks import CLASSES, EDITS, OWN_CELL, SHAPE, build, every_edit, rows
 
 from training.cells import CELLS
 from training.recurrent import Recurrent
-from training.summaries import log_inside, norms_over_time
+from training.summaries import log_inside, norms_over_time, tile_filters
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +57,11 @@ class Records:
 def test_what_is_inside_is_recorded_whatever_the_network(name):
     model = build(EDITS[name])
     log_inside(Records(), 0, model, tf.ones((3, *SHAPE)), np.array([0, 1, 2]))
+
+
+def test_tiles():
+    kernel = np.arange(2 * 2 * 1 * 3, dtype=np.float32).reshape(2, 2, 1, 3)
+    picture = tile_filters(kernel, columns=2)
+    assert picture.shape == (7, 7, 1)  # 2 rows and columns of 2 pixels, gaps of 1 around each
+    np.testing.assert_allclose(picture[1:3, 1:3, 0], [[0, 1 / 3], [2 / 3, 1]], rtol=1e-6)
+    assert picture[4:6, 4:6].min() == 1 and tile_filters(np.zeros((2, 2, 1, 1)), 1)[1, 1, 0] == 0

@@ -1,0 +1,159 @@
+"""Options as flags, recipes, names of runs; errors as one line and an exit status."""
+import dataclasses
+import errno
+import os
+import pathlib
+import shlex
+import sys
+
+import pytest
+
+from system.command_line import (
+    Diverged,
+    InputError,
+    Interrupted,
+    as_text,
+    first_line,
+    import_script,
+    is_plain,
+    main,
+    option,
+    options_of,
+    parse,
+)
+
+RECIPES = {"plain": {}, "fast": dict(steps=5, rate_of_change=0.5), "fast heavy": dict(rate=2.0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """How it works. And more."""
+    recipe: str = option("plain", "set of defaults", names_run=False)
+    name: str = option("", "name", names_run=False)
+    group: str = option("", "group", names_run=False)
+    steps: int = option(10, "steps", low=0, clears="epochs")
+    epochs: float = option(0.0, "epochs, 100 % of them", low=0, clears="steps")
+    rate: float = option(1.0, "rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Base):
+    """What it is."""
+    NAME = "{kind}-{recipe}"
+    kind: str = option("light", "kind", ("light", "heavy"))
+    sides: tuple = option((3, 4), "sides", low=1)
+    share: float = option(0.5, "share", low=0, high=1)
+    smooth: bool = option(True, "smooth")
+    rate_of_change: float = option(0.25, "another rate")
+    data: str = option("x", "data")
+    threads: int = option(2, "threads", low=1, names_run=False)
+    rate: float = 3.0  # another default
+
+
+def parsed(*words):
+    return parse(Config, RECIPES, words)
+
+
+def test_defaults_recipes_and_flags():
+    assert parsed().rate == 3.0 and parsed().sides == (3, 4) and parsed().steps == 10
+    fast = parsed("--recipe", "fast")
+    assert (fast.steps, fast.rate_of_change, fast.rate) == (5, 0.5, 3.0)
+    heavy = parsed("--recipe", "fast", "--kind", "heavy")
+    assert (heavy.steps, heavy.rate) == (5, 2.0)  # what "fast heavy" adds
+    config = parsed("--recipe", "fast", "--rate", "7", "--sides", "1", "2", "3", "--no-smooth")
+    assert (config.rate, config.sides, config.smooth) == (7.0, (1, 2, 3), False)
+
+
+def test_hyphens_and_underscores_are_one():
+    assert parsed("--rate-of-change", "9").rate_of_change == 9
+    assert parsed("--rate_of_change=9").rate_of_change == 9
+    assert parsed("--data=a_b").data == "a_b"  # a value stays as it is
+
+
+def test_steps_clear_epochs_and_epochs_steps():
+    config = parsed("--epochs", "2")
+    assert (config.epochs, config.steps) == (2.0, 0)
+    config = parsed("--steps", "7", "--recipe", "fast")
+    assert (config.epochs, config.steps) == (0, 7)
+    config = parsed("--steps", "7", "--epochs", "2")
+    assert (config.epochs, config.steps) == (2.0, 7)  # both were given
+
+
+@pytest.mark.parametrize("words, name", [
+    ("", "light-plain"), ("--recipe fast --kind heavy", "heavy-fast"),
+    ("--rate 3", "light-plain"), ("--rate 4 --share 0.75", "light-plain-rate=4.0-share=0.75"),
+    ("--sides 5 6 --no-smooth", "light-plain-sides=5,6-no-smooth"),
+    ("--data /a/b/c.zip", "light-plain-data=c"), ("--threads 9", "light-plain"),
+    ("--name mine --rate 4", "mine")])
+def test_a_run_is_named_after_what_differs(words, name):
+    assert parsed(*words.split()).name == name
+
+
+@pytest.mark.parametrize("words, said", [
+    ("--bogus 1", "--bogus"), ("--steps 0.5", "a whole number"), ("--steps -1", "of at least 0"),
+    ("--rate fast", "'fast' is not a number"), ("--share nan", "up to 1"),
+    ("--share 1.5", "of at least 0 up to 1"), ("--sides 3 x", "'x'"), ("--sides 0", "at least 1"),
+    ("--kind odd", "light"), ("--recipe odd", "plain, fast"), ("--recipe 'fast heavy'", "none of"),
+    ("--name a/b", "plain folder name"), ("--name ..", "plain"), ("--group ../x", "--group"),
+    ("--st 3", "--st"), ("more", "more")])
+def test_bad_options_are_one_line_and_status_2(words, said, capsys):
+    with pytest.raises(SystemExit) as left:
+        parsed(*shlex.split(words))
+    out, err = capsys.readouterr()
+    assert left.value.code == 2 and out == "" and err.count("\n") == 1 and said in err, err
+
+
+def test_help_says_meanings_choices_and_defaults_in_groups(capsys):
+    with pytest.raises(SystemExit) as left:
+        parsed("--help")
+    usage, said = " ".join(capsys.readouterr().out.split()).split("options: -h")
+    assert left.value.code == 0 and "Options as flags, recipes, names of runs" in usage
+    assert said.index("how it works: ") < said.index("--steps") < said.index("what it is: ")
+    for text in ("epochs, 100 % of them (default: 0.0)", "kind {light, heavy} (default: light)",
+                 "set of defaults {plain, fast} (default: plain)", "steps (default: 10; fast 5)",
+                 "sides (default: 3,4)", "--no-smooth"):
+        assert text in said, text
+
+
+def test_options_know_where_they_were_declared():
+    found = {own.name: own for own in options_of(Config)}
+    assert list(found)[:3] == ["recipe", "name", "group"] and found["rate"].default == 3.0
+    assert found["rate"].group == "How it works" and found["kind"].group == "What it is"
+    assert found["rate_of_change"].flag == "--rate-of-change"
+
+
+def test_small_words():
+    assert as_text((3, 4)) == "3,4" and as_text([1]) == "1" and as_text(0.5) == "0.5"
+    assert [is_plain(name) for name in ("a", "a b.c", "", "..", ".", "a/b", "/")] == [
+        True, True, False, False, False, False, False]
+    assert first_line(ValueError("a\nb")) == "a" and first_line(KeyError()) == "KeyError"
+
+
+@pytest.mark.parametrize("error, status, said", [
+    (InputError("no such thing"), 2, "no such thing"), (Diverged("nan at 3"), 3, "nan at 3"),
+    (Interrupted("saved", 15), 143, "saved"), (Interrupted("saved", 2), 130, "saved"),
+    (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "f"), 2, "f: No space left"),
+    (OSError("odd"), 2, "writing: odd")])
+def test_errors_are_one_line_and_a_status(error, status, said, capsys):
+    def fail(error):
+        raise error
+    assert main(fail, error) == status
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and said in err
+
+
+def test_what_ends_well_has_status_0_and_what_is_a_mistake_is_seen():
+    assert main(lambda: None) == 0 and main(lambda x: x, 5) == 5
+    with pytest.raises(ZeroDivisionError):  # of ours, not of the user's: with its traceback
+        main(lambda: 1 / 0)
+
+
+def test_scripts_are_found_here_first(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mine", None)
+    del sys.modules["mine"]
+    (tmp_path / "mine.py").write_text("HERE = __file__\n")
+    monkeypatch.chdir(tmp_path)
+    assert pathlib.Path(import_script("mine").HERE).parent == tmp_path
+    assert import_script("mine.py") is import_script("mine")
+    with pytest.raises(InputError, match="nowhere.py: no such script"):
+        import_script("nowhere")
