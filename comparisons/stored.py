@@ -22,7 +22,7 @@ from system.files import atomic_file, load_arrays, write_text
 FOLDER = pathlib.Path("studies")
 INTEGERS = ("seed", "parameters", "steps", "threads")
 FLOATS = ("steps_per_epoch", "train_accuracy", "validation_accuracy", "test_accuracy",
-          "test_accuracy_mirrored", "train_loss", "validation_loss", "test_loss", "train_seconds",
+          "test_accuracy_flipped", "train_loss", "validation_loss", "test_loss", "train_seconds",
           "images_per_second", "epoch_seconds", "seconds_to_98", "instability", "edge_like",
           "r2_above_chance", "r2_normalised")
 BEGIN = "configuration", "seed"

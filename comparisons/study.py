@@ -81,7 +81,7 @@ def collect(study, finished, diverged):
 def compare(row, folder, others):
     """Return (whether a run that was made again may be taken for a row's, what is to be said)."""
     new = row_of(folder)
-    names = [name for name in row if name.endswith(("_accuracy", "_loss", "_mirrored"))
+    names = [name for name in row if name.endswith(("_accuracy", "_loss", "_flipped"))
              or name.startswith("test_accuracy/")]
     unequal = [name for name in names if new.get(name) != row[name]]
     if not unequal:

@@ -8,7 +8,7 @@ from system.markdown import table as markdown
 
 OPTIONS = {"columns": "accuracy, edges or speed, or columns joined by commas, each with its digits "
                       "where they are not the usual ones, like test_accuracy:1"}
-SETS = {"accuracy": "steps seeds test_accuracy test_accuracy_mirrored train_seconds",
+SETS = {"accuracy": "steps seeds test_accuracy test_accuracy_flipped train_seconds",
         "edges": "seeds parameters train_accuracy test_accuracy:1 accuracy_at_equal_time edge_like "
                  "r2_above_chance train_seconds",
         "speed": "seeds images_per_second epoch_seconds seconds_to_98 test_accuracy instability"}
@@ -16,7 +16,7 @@ COLUMNS = {  # heading, factor, digits
     "train_accuracy": ("train accuracy (%)", 100, 1),
     "validation_accuracy": ("validation accuracy (%)", 100, 1),
     "test_accuracy": ("test accuracy (%)", 100, 2),
-    "test_accuracy_mirrored": ("with mirror images (%)", 100, 2),
+    "test_accuracy_flipped": ("with horizontal flip (%)", 100, 2),
     "accuracy_at_equal_time": ("validation accuracy after {seconds:.0f} s (%)", 100, 1),
     "train_loss": ("train loss (nats)", 1, 3), "validation_loss": ("validation loss (nats)", 1, 3),
     "test_loss": ("test loss (nats)", 1, 3),

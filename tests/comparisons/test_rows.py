@@ -31,9 +31,9 @@ def write_run(folder, seed, result, name="a", data="D", **options):
 def test_table_by_hand(tmp_path):
     for seed, accuracy in enumerate((0.5, 0.6)):
         write_run(tmp_path / f"a-seed{seed}", seed, {
-            "test_accuracy": accuracy, "test_accuracy_mirrored": 0.7, "train_seconds": 3})
+            "test_accuracy": accuracy, "test_accuracy_flipped": 0.7, "train_seconds": 3})
     heading, _, row, _, data = table.table(sorted(tmp_path.iterdir())).splitlines()
-    assert heading == ("| run | steps | seeds | test accuracy (%) | with mirror images (%) "
+    assert heading == ("| run | steps | seeds | test accuracy (%) | with horizontal flip (%) "
                        "| time (s) |")
     # 0.0707 = 0.1 / sqrt 2
     assert row == "| a | 1,000 | 2 | 55.00 ± 7.07 | 70.00 ± 0.00 | 3 ± 0 |"
