@@ -1,46 +1,27 @@
-"""LeNet-5: the network, the augmentation, the training step, and what it learns."""
+"""LeNet-5: the network, its training step, and what it learns."""
 import dataclasses
-import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run
+from conftest import run_script
 
 import utils
-from cifar_lenet5 import (
-    RECIPES,
-    Config,
-    build_model,
-    cross_entropy,
-    evaluate,
-    make_train_block,
-    train_step,
-)
-from layers import batch_norm
-from optimizers import create_slots
-from options import parse
-from parallel import Batch, dense, forward, make_predict, measure_statistics, shares
-from preprocessing import (
-    augment,
-    displace,
-    elastic_fields,
-    moments,
-    prepare,
-    random_holes,
-    random_transforms,
-)
-from summaries import tile_filters
+from cifar_lenet5 import RECIPES, Config, build_model
+from system.command_line import parse
+from system.files import read_json
+from training.augmentation import moments, prepare
+from training.loop import cross_entropy, make_train_steps, train_step
+from training.optimizers import create_slots
+from training.parallel import Batch, forward, make_predict, measure_statistics
 
-TINY = dataclasses.replace(Config(), filters=(3, 4), units=5, batch=6, replicas=2)
+TINY = dataclasses.replace(Config(), filters=(3, 4), units=5, batch_size=6, threads=2)
 
 
 def images(count=6, size=8, channels=1, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, channels), np.uint8)
 
-
-# ------------------------------------------------------------------------------------ network
 
 def test_original_has_the_original_number_of_weights():
     model = build_model((28, 28, 1), 10, Config())
@@ -70,7 +51,7 @@ def test_an_unknown_option_is_no_other(option, value):
 
 
 def test_pooling_before_the_rectifier_changes_nothing():
-    config = dataclasses.replace(TINY, activation="leaky")
+    config = dataclasses.replace(TINY, activation="leaky_relu")
     model = build_model((8, 8, 1), 3, config)
     x = model.input
     for i in (1, 2):
@@ -89,8 +70,6 @@ def test_initialisation_depends_on_its_stream_alone():
         np.testing.assert_array_equal(a, b)
     assert np.any(one.get_weights()[0] != other.get_weights()[0])
 
-
-# ------------------------------------------------------------------------------- training step
 
 @pytest.mark.parametrize("place, precision", [
     ("none", "float32"), ("before", "float32"), ("after", "float32"), ("before", "bfloat16")])
@@ -112,23 +91,6 @@ def test_forward_is_keras_in_training_mode(place, precision):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 
 
-def test_dense_by_hand():
-    """Three images, each a part: more parts than the layer has features."""
-    layer = keras.layers.Dense(1)
-    layer.build((None, 2))
-    layer.set_weights([np.float32([[2.0], [3.0]]), np.float32([1.0])])
-    parts = [tf.constant([[1.0, 1.0]]), tf.constant([[0.0, 2.0]]), tf.constant([[1.0, 0.0]])]
-    with tf.GradientTape() as tape:
-        tape.watch(parts)
-        outputs = dense(layer, parts)
-        loss = tf.reduce_sum(outputs[0]) + 10 * tf.reduce_sum(outputs[2])
-    np.testing.assert_allclose(tf.concat(outputs, 0)[:, 0], [6, 7, 3])
-    kernel, bias, *inputs = tape.gradient(loss, [layer.kernel.value, layer.bias.value, *parts])
-    np.testing.assert_allclose(kernel[:, 0], [11, 1])
-    np.testing.assert_allclose(bias, [11])
-    np.testing.assert_allclose(tf.concat(inputs, 0), [[2, 3], [0, 0], [20, 30]])
-
-
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_measured_statistics_are_the_batch_own(place):
     """With statistics measured on some images, evaluation of these images is training mode's."""
@@ -138,15 +100,6 @@ def test_measured_statistics_are_the_batch_own(place):
     assert np.abs(model(x, training=False) - expected).max() > 0.1
     measure_statistics(model, x)
     np.testing.assert_allclose(model(x, training=False), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_batch_norm_by_hand():
-    layer = keras.layers.BatchNormalization(scale=False, epsilon=0.0)
-    layer.build((None, 1))
-    parts = batch_norm(layer, [tf.constant([[1.0], [2.0]]),
-                               tf.constant([[6.0]])])  # mean 3, var 14/3
-    np.testing.assert_allclose(tf.concat(parts, 0)[:, 0],
-                               np.array([-2, -1, 3]) / np.sqrt(14 / 3), 1e-5)
 
 
 def test_batch_norm_of_what_is_pooled_is_batch_norm_pooled():
@@ -174,13 +127,13 @@ def test_batch_norm_of_what_is_pooled_is_batch_norm_pooled():
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize("replicas", [1, 3, 4])
-def test_replicas_change_rounding_only(replicas):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_change_rounding_only(threads):
     """Same images, augmentation, dropout and batch statistics, however a batch is shared out."""
     def weights(count):
         config = dataclasses.replace(
-            TINY, batch_norm="after", flip=True, shift=2, rotate=10.0, zoom=0.1, cutout=3,
-            replicas=count, label_smoothing=0.1, optimizer="sgd", rate=0.1)
+            TINY, batch_norm="after", horizontal_flip=True, shift=2, rotation=10.0, zoom=0.1,
+            cutout=3, threads=count, label_smoothing=0.1, optimizer="sgd", learning_rate=0.1)
         model = build_model((8, 8, 1), 3, config)
         slots = create_slots("sgd", [v.value for v in model.trainable_variables])
         data = tf.constant(images(20)), tf.constant(np.arange(20) % 3, tf.int32)
@@ -188,39 +141,10 @@ def test_replicas_change_rounding_only(replicas):
                                                 tf.range(6) + i, 0.1, i))
         losses = [float(step(tf.constant(i))) for i in range(3)]
         return losses, model.get_weights()
-    (loss_a, a), (loss_b, b) = weights(2), weights(replicas)
+    (loss_a, a), (loss_b, b) = weights(2), weights(threads)
     np.testing.assert_allclose(loss_a, loss_b, rtol=1e-4)
     for x, y in zip(a, b):
         np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-5)
-
-
-def test_dropout_drops_its_share_and_keeps_the_mean():
-    x = keras.Input((1000,))
-    model = keras.Model(x, keras.layers.Dropout(0.3)(x))
-
-    def forward_dropping(sizes, seed):
-        batch = Batch(100, sizes, [0, *sizes[:-1]], tf.constant(seed))
-        return tf.concat(forward(model, [tf.ones((n, 1000)) for n in sizes], batch), 0).numpy()
-    out = forward_dropping([60, 40], [1, 2])
-    assert (np.mean(out == 0) == pytest.approx(0.3, abs=0.01)
-            and out.mean() == pytest.approx(1, abs=0.01))
-    assert set(np.unique(out)) == {0.0, np.float32(1 / 0.7)}
-    np.testing.assert_array_equal(out, forward_dropping([100], [1, 2]))
-    assert np.any(out != forward_dropping([100], [1, 3]))
-
-
-def test_cross_entropy_by_hand_and_where_the_original_breaks():
-    logits = tf.constant([[0.0, np.log(3.0)], [0.0, 1000.0]])
-    targets = tf.constant([[1.0, 0.0], [1.0, 0.0]])
-    np.testing.assert_allclose(cross_entropy(targets, logits), [np.log(4), 1000], rtol=1e-6)
-    unclamped = cross_entropy(targets, logits, "unclamped").numpy()
-    assert unclamped[0] == pytest.approx(np.log(4)) and not np.isfinite(unclamped[1])
-
-
-def test_evaluate_by_hand():
-    loss, accuracy = evaluate(np.float32([[0, np.log(3)], [0, 0], [5, 0]]), np.array([1, 0, 1]))
-    assert accuracy == pytest.approx(2 / 3)
-    assert loss == pytest.approx((np.log(4 / 3) + np.log(2) + np.log(1 + np.exp(5))) / 3, rel=1e-5)
 
 
 def test_predict_handles_any_count():
@@ -229,95 +153,6 @@ def test_predict_handles_any_count():
     whole = model(prepare(x, 0.5, 0.25), training=False)
     for chunk in (1, 3, 100):
         np.testing.assert_allclose(make_predict(model, 0.5, 0.25, 2)(x, chunk), whole, 1e-4, 1e-5)
-
-
-def test_shares():
-    assert shares(5, 2) == [3, 2] and shares(4, 1) == [4] and shares(2, 4) == [1, 1]
-
-
-# ------------------------------------------------------------------------------- augmentation
-
-def transformed(x, config, seed=(0, 0)):
-    t = random_transforms(seed, len(x), *x.shape[1:3], config)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(x, tf.float32), transforms=t, output_shape=x.shape[1:3], fill_value=0.0,
-        interpolation="BILINEAR", fill_mode="CONSTANT").numpy()
-
-
-def test_flip_and_shift_are_exact():
-    x = np.repeat(images(1, size=9), 400, axis=0)
-    flips = transformed(x, dataclasses.replace(TINY, flip=True))
-    kinds = [np.array_equal(y, x[0]) + 2 * np.array_equal(y, x[0, :, ::-1]) for y in flips]
-    assert set(kinds) == {1, 2} and 140 < kinds.count(1) < 260
-    moved = transformed(x, dataclasses.replace(TINY, shift=1))[:, 3:6, 3:6]
-    windows = {(r, c): x[0, 3 + r:6 + r, 3 + c:6 + c] for r in (-1, 0, 1) for c in (-1, 0, 1)}
-    seen = [next(k for k, w in windows.items() if np.array_equal(w, y)) for y in moved]
-    assert set(seen) == set(windows) and min(map(seen.count, windows)) > 20
-
-
-def test_rotation_and_zoom_keep_the_centre_and_their_bounds():
-    config = dataclasses.replace(TINY, rotate=30.0, zoom=0.2)
-    t = random_transforms((0, 0), 1000, 9, 9, config).numpy()
-    centre = t[:, [0, 3]] * 4 + t[:, [1, 4]] * 4 + t[:, [2, 5]]
-    np.testing.assert_allclose(centre, 4, atol=1e-4)
-    angle = np.degrees(np.arctan2(t[:, 3], t[:, 0]))
-    scale = np.hypot(t[:, 0], t[:, 3])
-    assert 27 < angle.max() <= 30 and -30 <= angle.min() < -27
-    assert 1.15 < scale.max() <= 1.2001 and 1 / 1.2001 <= scale.min() < 0.87
-
-
-def test_elastic_fields_are_smooth_and_of_unit_variance():
-    fields = elastic_fields((0, 0), 2000, 12, 20).numpy()
-    assert fields.shape == (2000, 12, 20, 2)
-    np.testing.assert_allclose(fields.std(0), 1, atol=0.08)
-    np.testing.assert_allclose(fields.mean(0), 0, atol=0.11)
-
-    def correlation(a, b):
-        return np.corrcoef(a.ravel(), b.ravel())[0, 1]
-    # noise under a Gaussian of s pixels correlates over d pixels by exp(-d^2 / 4 s^2)
-    near = correlation(fields[:, 6, 10], fields[:, 6, 14])
-    assert near == pytest.approx(np.exp(-1 / 4), abs=0.06)
-    assert abs(correlation(fields[..., 0], fields[..., 1])) < 0.05
-
-
-def test_displacement_by_hand():
-    x = np.float32([[0, 1, 2], [10, 11, 12], [20, 21, 22]])[None, ..., None]
-    fields = np.zeros((1, 3, 3, 2), np.float32)
-    np.testing.assert_array_equal(displace(x, fields), x)
-    fields[0, 1, 1] = 0.25, -0.5  # from a quarter below and a half to the left: 11 + 2.5 - 0.5
-    fields[0, 0, 0] = -3, 9       # outside: the border goes on
-    seen = displace(x, fields).numpy()[0, ..., 0]
-    assert seen[1, 1] == 13.0 and seen[0, 0] == 2.0 and seen[2, 2] == 22.0
-    assert displace(np.float32([[[[7]]]]), np.ones((1, 1, 1, 2), np.float32)).numpy() == 7
-
-
-def test_displacement_is_that_of_keras():
-    x = np.float32(images(4, size=9, channels=3))
-    fields = 3 * elastic_fields((1, 2), 4, 9, 9).numpy()
-    n, y, x_, c = np.meshgrid(*map(np.arange, x.shape), indexing="ij")
-    there = np.stack([n, y + fields[..., :1], x_ + fields[..., 1:], c])
-    expected = keras.ops.image.map_coordinates(x, np.float32(there), order=1, fill_mode="nearest")
-    np.testing.assert_allclose(displace(x, fields), expected, atol=1e-3)
-
-
-def test_elastic_distorts_what_is_trained_on():
-    config, x = dataclasses.replace(TINY, elastic=1.0), np.float32(images(6, size=9))
-    seeds = {stream: tf.constant([1, 2]) for stream in ("transforms", "elastic", "holes")}
-    one, = augment([x], seeds, config, 0.0, 1 / 255)
-    parts = augment([x[:4], x[4:]], seeds, config, 0.0, 1 / 255)
-    np.testing.assert_allclose(one, np.concatenate(parts), atol=1e-3)
-    field = elastic_fields([1, 2], 6, 9, 9)
-    np.testing.assert_allclose(one, displace(x, field), atol=1e-3)
-    assert np.abs(one - x).mean() > 10
-
-
-def test_cutout_hides_one_square():
-    holes = random_holes((0, 0), 500, 12, 12, 4)[..., 0].numpy()
-    areas = holes.sum((1, 2))
-    assert areas.max() == 16 and areas.min() >= 4
-    for hole in holes[:20]:
-        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-        assert hole.sum() == len(rows) * len(columns) and len(rows) <= 4
 
 
 @pytest.mark.parametrize("standardize, expected", [(True, 0.0), (False, 51 / 255)])
@@ -329,68 +164,45 @@ def test_cutout_shows_the_mean(standardize, expected):
     mean, std = moments(data) if standardize else (0.0, 1.0)
     model = build_model((8, 8, 1), 3, config)
     slots = create_slots("adam", [v.value for v in model.trainable_variables])
-    block = make_train_block(model, slots, config, mean, std, tf.constant(data),
-                             tf.zeros(12, tf.int32))
-    loss, = block(np.arange(6, dtype=np.int32)[None], np.float32([0]), 0).numpy()
+    train_steps = make_train_steps(model, slots, config, mean, std, data, np.zeros(12, np.int32))
+    loss, = train_steps(np.arange(6, dtype=np.int32)[None], np.float32([0]), 0).numpy()
     logits = model(np.full((1, 8, 8, 1), expected, np.float32))
     assert loss == pytest.approx(float(cross_entropy(tf.one_hot([0], 3), logits)[0]), rel=1e-5)
 
 
-def test_tiles():
-    kernel = np.arange(2 * 2 * 1 * 3, dtype=np.float32).reshape(2, 2, 1, 3)
-    picture = tile_filters(kernel, columns=2)
-    assert picture.shape == (7, 7, 1)  # 2 rows and columns of 2 pixels, gaps of 1 around each
-    np.testing.assert_allclose(picture[1:3, 1:3, 0], [[0, 1 / 3], [2 / 3, 1]], rtol=1e-6)
-    assert picture[4:6, 4:6].min() == 1 and tile_filters(np.zeros((2, 2, 1, 1)), 1)[1, 1, 0] == 0
-
-
-# ------------------------------------------------------------------------------- whole runs
-
 def test_recipes_and_overrides():
     config = parse(Config, RECIPES, ["--recipe", "original-bn", "--seed", "3"])
-    assert (config.steps, config.batch, config.rate, config.dropout) == (2000, 64, 1e-3, 0.5)
-    assert (config.batch_norm, config.activation, config.name) == ("before", "leaky", "original-bn")
-    config = parse(Config, RECIPES, ["--recipe", "original", "--epochs", "2", "--kernel-size", "7",
-                                          "--no-nesterov", "--filters", "8", "16", "32"])
+    assert (config.steps, config.batch_size, config.learning_rate) == (2000, 64, 1e-3)
+    assert (config.batch_norm, config.activation) == ("before", "leaky_relu")
+    assert (config.dropout, config.name) == (0.5, "original-bn")
+    config = parse(Config, RECIPES, ["--recipe", "original", "--epochs", "2", "--kernel_size", "7",
+                                     "--no-nesterov", "--filters", "8", "16", "32"])
     assert (config.steps, config.epochs, config.filters) == (0, 2.0, (8, 16, 32))
-    assert config.name == "original-kernel-size=7-filters=8,16,32-epochs=2.0-no-nesterov"
+    assert config.name == "original-epochs=2.0-no-nesterov-kernel-size=7-filters=8,16,32"
     assert parse(Config, RECIPES, ["--steps", "7"]).epochs == 0
     assert parse(Config, RECIPES, []).name == "best"
+    config = parse(Config, RECIPES, ["--data", "mnist", "--recipe", "mnist"])
+    assert config.name == "mnist-data=mnist" and not config.horizontal_flip
 
 
+@pytest.mark.slow
 def test_synthetic_is_learnable(tmp_path):
-    status, out, err = run("cifar_lenet5.py", "--data", "synthetic", "--filters", 8, 16,
-                           "--units", 64, "--steps", 400, "--evaluations", 1, "--snapshots", 0,
-                           "--logs", tmp_path)
-    result = json.loads(next(tmp_path.rglob("result.json")).read_text())
-    assert result["test_accuracy"] > 0.8, out + err
+    status, out, err = run_script(
+        "cifar_lenet5", "--data", "synthetic", "--filters", 8, 16, "--units", 64, "--steps", 100,
+        "--evaluations", 1, "--snapshots", 0, "--shift", 0, "--precision", "float32", cwd=tmp_path)
+    result = read_json(next(tmp_path.rglob("result.json")))
+    assert result["test_accuracy"] > 0.6, out + err
 
 
-def test_logits_loss_survives_what_the_unclamped_cannot():
-    """At the same confident and wrong logits one loss has a gradient, the other has none."""
-    logits = tf.Variable([[0.0, 200.0]])
-    for kind, finite in (("logits", True), ("unclamped", False)):
-        with tf.GradientTape() as tape:
-            loss = cross_entropy(tf.constant([[1.0, 0.0]]), logits, kind)
-        assert np.isfinite(tape.gradient(loss, logits)).all() == finite
-
-
+@pytest.mark.slow
 def test_real_subset_trains(real_data, tmp_path):
-    """One epoch on the real images is far above chance."""
-    status, out, err = run("cifar_lenet5.py", "--epochs", 1, "--data-dir", real_data,
-                           "--logs", tmp_path, "--evaluations", 1, "--snapshots", 0,
-                           "--validation-fraction", 0)
+    """Half an epoch on the real images is far above chance."""
+    status, out, err = run_script(
+        "cifar_lenet5", "--epochs", 0.5, "--data-dir", real_data, "--evaluations", 1,
+        "--snapshots", 0, "--validation-split", 0, cwd=tmp_path)
     assert status == 0 and "ELEC 677 subset" in out, err
-    result = json.loads(next(tmp_path.rglob("result.json")).read_text())
-    assert result["test_accuracy"] > 0.25 and "validation_accuracy" not in result
-    config = json.loads(next(tmp_path.rglob("config.json")).read_text())
+    result = read_json(next(tmp_path.rglob("result.json")))
+    assert result["test_accuracy"] > 0.2 and "validation_accuracy" not in result
+    config = read_json(next(tmp_path.rglob("config.json")))
     assert config["data"]["train"] == 10000 and config["data"]["checksum"] == utils.load_images(
         "elec677", real_data).checksum
-
-
-def test_moments():
-    half_white = np.array([0, 255] * 1500, np.uint8).reshape(1500, 2, 1, 1)
-    assert moments(half_white) == (0.5, 0.5)
-    images = np.random.default_rng(0).integers(0, 256, (2100, 3, 2, 3)).astype(np.uint8)
-    np.testing.assert_allclose(moments(images), (images.mean() / 255, images.std() / 255))
-    assert moments(np.full((2, 3, 3, 1), 51, np.uint8)) == (0.2, 1.0)  # all of one grey

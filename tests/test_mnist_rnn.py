@@ -1,21 +1,20 @@
 """The recurrent experiment: its networks, what it shows of them, and what they learn."""
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run
+from conftest import run_script
 
-import runs
-from cells import CELLS, all_states, gate_activations
 from mnist_rnn import RECIPES, Config, build_model
-from options import parse
-from parallel import loss_and_gradients
-from preprocessing import prepare
-from summaries import norms_over_time
+from system.command_line import InputError, parse
+from system.files import read_json
+from training.augmentation import prepare
+from training.cells import CELLS, all_states, gate_activations
+from training.parallel import loss_and_gradients
+from training.summaries import norms_over_time
 
-SMALL = dataclasses.replace(Config(), hidden=6)
+SMALL = dataclasses.replace(Config(), units=6)
 
 
 def digits(count=5):
@@ -26,18 +25,13 @@ def digits(count=5):
 
 
 @pytest.mark.parametrize("cell, gates, biases", [("rnn", 1, 1), ("lstm", 4, 1), ("gru", 3, 2),
-                                                 ("gru-before", 3, 1)])
+                                                 ("gru-reset-before", 3, 1)])
 def test_number_of_weights(cell, gates, biases):
     model = build_model((28, 28, 1), 10, dataclasses.replace(Config(), cell=cell))
     layer = gates * 128 * (28 + 128 + biases)
     assert model.count_params() == layer + 128 * 10 + 10
     model = build_model((28, 28, 1), 10, dataclasses.replace(Config(), cell=cell, layers=2))
     assert model.count_params() == layer + gates * 128 * (128 + 128 + biases) + 128 * 10 + 10
-
-
-def test_cnn_is_lenet5():
-    assert build_model((28, 28, 1), 10, dataclasses.replace(
-        Config(), cell="cnn")).count_params() == 3_274_634
 
 
 def test_columns_are_the_rows_of_the_transpose():
@@ -56,7 +50,7 @@ def test_sweeps_halve_the_sides_of_maps():
         (4, 6, 12), (2, 3, 12), (72,)]
     cells = [3 * 6 * (features + 6 + 2) for features in (4, 12, 48, 12)]
     assert model.count_params() == 2 * sum(cells) + 72 * 10 + 10
-    with pytest.raises(runs.InputError, match="layer 2: patches of 2x2 do not divide maps of 5x7$"):
+    with pytest.raises(InputError, match="layer 2: patches of 2x2 do not divide maps of 5x7$"):
         build_model((10, 14, 1), 10, config)
 
 
@@ -93,14 +87,15 @@ def test_norms_over_time(cell):
     assert not norms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [
-    dict(layers=2), dict(cell="lstm", order="columns"), dict(cell="rnn"), dict(cell="gru-before"),
-    dict(order="sweeps"), dict(dropout=0.5), dict(cell="cnn", units=0, filters=(2, 3))])
+    dict(layers=2), dict(cell="lstm", order="columns"), dict(cell="rnn", dropout=0.5),
+    dict(order="sweeps")])
 def test_gradients_of_parts_add_up(options):
     """Whatever the parts: the gradients of the batch as a whole. A part calls no other graph."""
-    model = build_model((8, 6, 1), 10, dataclasses.replace(SMALL, **options))
+    model = build_model((4, 6, 1), 10, dataclasses.replace(SMALL, **options))
     rng = np.random.default_rng(0)
-    x = tf.constant(rng.normal(size=(7, 8, 6, 1)), tf.float32)
+    x = tf.constant(rng.normal(size=(7, 4, 6, 1)), tf.float32)
     targets = tf.one_hot(rng.integers(0, 10, 7), 10)
 
     @tf.function
@@ -139,7 +134,7 @@ def test_gates_rebuild_the_states():
     for t in range(7):
         c = gates["forget"][:, t] * c + gates["input"][:, t] * gates["candidate"][:, t]
         np.testing.assert_allclose(h[t], gates["output"][:, t] * np.tanh(c), rtol=1e-4, atol=1e-6)
-    for cell in ("gru", "gru-before", "rnn"):
+    for cell in ("gru", "gru-reset-before", "rnn"):
         layer = build_model((7, 9, 1), 10, dataclasses.replace(SMALL, cell=cell)).layers[2]
         values = gate_activations(cell, sequence, *map(tf.constant, layer.get_weights()))
         assert all(v.shape == (5, 7, 6) for v in values.values())
@@ -148,34 +143,39 @@ def test_gates_rebuild_the_states():
 def test_recipes_per_cell():
     def options(*words):
         return parse(Config, RECIPES, words)
-    assert options("--recipe", "original").samples == 200_000
+    assert options("--recipe", "original").steps == 1562
     config = options("--recipe", "original", "--cell", "rnn", "--seed", "3")
-    assert (config.samples, config.rate, config.decay_every) == (300_000, 1e-3, 10_000)
+    assert (config.steps, config.learning_rate, config.decay_steps) == (2343, 1e-3, 10_000)
     assert not config.staircase and config.name == "rnn-128-original"
-    assert options("--cell", "rnn", "--samples", "1000").samples == 1000
-    assert options("--name", "rnn").samples == 100_000  # a name is not a cell
-    assert (options("--steps", "9").samples, options("--samples", "9").steps) == (0, 0)
-    config = options("--cell", "lstm", "--hidden", "256", "--shift", "2")
+    assert options("--cell", "rnn", "--steps", "10").steps == 10
+    assert options("--cell", "rnn").steps == 9375
+    assert options("--name", "rnn").steps == 3125  # a name is not a cell
+    assert (options("--epochs", "2").steps, options("--steps", "9").epochs) == (0, 0)
+    config = options("--cell", "lstm", "--units", "256", "--shift", "2")
     assert config.name == "lstm-256-best-shift=2"
 
 
-@pytest.mark.parametrize("cell, order", [("rnn", "rows"), ("lstm", "columns"), ("cnn", "rows"),
-                                         ("gru-before", "rows"), ("gru", "sweeps")])
-def test_every_cell_learns_from_drawn_digits(cell, order, tmp_path):
-    """At least twice chance after 300 updates; a plain RNN is slow to start."""
-    status, out, err = run("mnist_rnn.py", "--data", "synthetic", "--cell", cell, "--hidden", 32,
-                           "--order", order,
-                           "--steps", 300, "--batch", 32, "--rate", 2e-3, "--units", 32,
-                           "--filters", 8, 8, "--evaluations", 1, "--logs", tmp_path)
+@pytest.mark.slow
+@pytest.mark.parametrize("cell, order, steps", [
+    ("rnn", "rows", 200), ("lstm", "columns", 120), ("gru-reset-before", "rows", 120),
+    ("gru", "sweeps", 60)])
+def test_every_cell_learns_from_drawn_digits(cell, order, steps, tmp_path):
+    """At least twice chance after so many updates; a plain RNN is slow to start."""
+    status, out, err = run_script(
+        "mnist_rnn", "--data", "synthetic", "--cell", cell, "--units", 24, "--order", order,
+        "--layers", 1, "--steps", steps, "--batch-size", 32, "--learning-rate", 1e-2,
+        "--evaluations", 1, cwd=tmp_path)
     assert status == 0 and err == "", out + err
-    assert json.loads(next(tmp_path.rglob("result.json")).read_text())["test_accuracy"] > 0.2
+    assert read_json(next(tmp_path.rglob("result.json")))["test_accuracy"] > 0.2
 
 
+@pytest.mark.slow
 def test_real_digits(real_data, tmp_path):
-    status, out, err = run("mnist_rnn.py", "--samples", 20_000, "--data-dir", real_data,
-                           "--logs", tmp_path, "--evaluations", 1)
+    status, out, err = run_script(
+        "mnist_rnn", "--steps", 200, "--units", 32, "--layers", 1, "--learning-rate", 1e-2,
+        "--data-dir", real_data, "--evaluations", 1, cwd=tmp_path)
     assert status == 0 and err == "" and "MNIST" in out, err
-    config, result = (json.loads(next(tmp_path.rglob(f"{name}.json")).read_text())
+    config, result = (read_json(next(tmp_path.rglob(f"{name}.json")))
                       for name in ("config", "result"))
     assert config["data"]["train"] == 55_000 and config["data"]["validation"] == 5_000
-    assert result["test_accuracy"] > 0.85
+    assert result["test_accuracy"] > 0.5
