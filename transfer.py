@@ -8,6 +8,7 @@ features, from few images a class to all (Zeiler & Fergus, arXiv 1311.2901, tabl
 Beside them the same network trained from scratch on the same images.
 """
 import dataclasses
+import functools
 import hashlib
 import sys
 import time
@@ -27,14 +28,11 @@ class Config(Threads, Data, Run):
                          names_run=False)
     per_class: tuple = option((1, 2, 5, 10, 20, 50, 100, 0),
                               "training images of each class; 0: all", low=0)
-    strengths: tuple = option((0.01, 1.0, 100.0), "weights C of the loss against the squared norm "
-                              "of a head, of which the validation images choose", low=1e-9,
-                              high=1e9)
-    scratch_steps: int = option(1000, "steps of the network from scratch, by the source's other "
-                                "options; 0: none", low=0)
-    horizontal_flip: bool = option(
-        True, "the network from scratch sees flipped images if the source did; "
-        "--no-horizontal-flip for digits, which are not their mirror images")
+    strengths: tuple = option((0.01, 1.0, 100.0), "weights C of the loss against a head's squared "
+                              "norm; validation images choose", low=1e-9, high=1e9)
+    scratch_steps: int = option(1000, "steps of the network from scratch; 0: none", low=0)
+    horizontal_flip: bool = option(True, "from scratch, flip if the source did; "
+                                   "--no-horizontal-flip for digits")
 
 
 if __name__ == "__main__":  # --help and wrong options answer before the slow imports below
@@ -116,9 +114,8 @@ def fit_svm(strength, features, labels, tolerance=1e-4, most=500):
 
 def fit_head(head, strength, features, labels):
     """Fit a "softmax" or "svm" of a strength of regularisation to its solver's tolerance."""
-    fit = {"softmax": lambda: LogisticRegression(C=strength, max_iter=2000).fit(features, labels),
-           "svm": lambda: fit_svm(strength, features, labels)}[head]
-    return fit()
+    return (fit_svm(strength, features, labels) if head == "svm" else
+            LogisticRegression(C=strength, max_iter=2000).fit(features, labels))
 
 
 def evaluate_head(head, strengths, train, validation, test):
@@ -215,26 +212,17 @@ def load(config):
         for k in sorted({min(k, most) or most for k in config.per_class})})
 
 
-class Features:
-    """The features of one layer at a time, of all images; other layers' are forgotten."""
+def features_at(sets, place, k, read):
+    """Return (training, validation, test) features and labels of a layer, with k images a class.
 
-    def __init__(self, sets):
-        self.sets, self.place = sets, None
-
-    def at(self, place, k):
-        """Return (training, validation, test) features and labels, with k images a class."""
-        sets, data = self.sets, self.sets.data
-        largest = sets.subsets[max(sets.subsets)]
-        if place != self.place:
-            self.place, self.arrays = place, [
-                features_of(sets.network, place, images) for images in (
-                    data.train_images[largest], data.train_images[sets.held_out],
-                    data.test_images)]
-        train, validation, test = self.arrays
-        own = sets.subsets[k]
-        chosen = slice(None) if own is largest else np.searchsorted(largest, own)  # no copy of all
-        return ((train[chosen], data.train_labels[own]),
-                (validation, data.train_labels[sets.held_out]), (test, data.test_labels))
+    read: function that returns a layer's features of the largest training subset, of the validation
+    and of the test images.
+    """
+    data, own, largest = sets.data, sets.subsets[k], sets.subsets[max(sets.subsets)]
+    train, validation, test = read(place)
+    chosen = slice(None) if own is largest else np.searchsorted(largest, own)  # no copy of all
+    return ((train[chosen], data.train_labels[own]),
+            (validation, data.train_labels[sets.held_out]), (test, data.test_labels))
 
 
 def train(config):
@@ -251,7 +239,13 @@ def train(config):
         places = sets.places + ["scratch"] * bool(config.scratch_steps)
         tasks = [(place, k) for place in places for k in sets.subsets]
         describe(run, sets, len(tasks))
-        features, options = Features(sets), scratch_options(network.config, config)
+        options = scratch_options(network.config, config)
+
+        @functools.lru_cache(1)  # of one layer at a time
+        def read(place):
+            return [features_of(network, place, images) for images in (
+                data.train_images[sets.subsets[max(sets.subsets)]],
+                data.train_images[sets.held_out], data.test_images)]
         step, state = run.restore()
         found = state or {"seconds": np.zeros(())}
         if not state:
@@ -270,7 +264,7 @@ def train(config):
                     results = {"scratch": (accuracy, 0.0)}
                 else:
                     results = {f"{head}/{place}": result for head, result in zip(
-                        HEADS, fit_heads(*features.at(place, k), config.strengths))}
+                        HEADS, fit_heads(*features_at(sets, place, k, read), config.strengths))}
                 found["seconds"] = found["seconds"] + time.perf_counter() - start
                 for name, (accuracy, strength) in results.items():
                     found[f"{name}/{k}"] = np.array([accuracy, strength])

@@ -230,9 +230,10 @@ def _help(own, recipes):
     if choices:
         words.append("{" + ", ".join(choices) + "}")
     defaults = {name: values[own.name] for name, values in recipes.items() if own.name in values}
-    words.append("(default: " + "; ".join(
-        [as_text(own.default)] * (len(defaults) < len(recipes) or not recipes)
-        + [f"{name} {as_text(value)}" for name, value in defaults.items()]) + ")")
+    said = [as_text(own.default)] * (len(defaults) < len(recipes) or not recipes)
+    said += [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {as_text(value)}"
+             for name, value in defaults.items()]
+    words.append(f"(default: {'; '.join(said)})" if said != [""] else "")
     return words[0] if own.positional else " ".join(words)
 
 

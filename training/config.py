@@ -11,19 +11,16 @@ from system.files import DATA_DIR
 from training.optimizers import OPTIMIZERS
 from utils import SCHEDULES
 
+LOSSES, PRECISIONS = ("logits", "unclamped"), ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
     """Run."""
-    seed: int = option(0, "seed of initialisation, order, augmentation and dropout", low=0,
-                       names_run=False)
-    name: str = option("", "run name; empty: made of the recipe and what differs from it",
-                       names_run=False)
-    group: str = option("", "folder of the run within --logdir; empty: the script's name",
-                        names_run=False)
+    seed: int = option(0, "seed of everything that is random", low=0, names_run=False)
+    name: str = option("", "run name; empty: the recipe and what differs from it", names_run=False)
+    group: str = option("", "folder within --logdir; empty: the script's name", names_run=False)
     logdir: str = option("logs", "folder of all runs", names_run=False)
-    resume: bool = option(False, "go on from the last checkpoint of an interrupted run",
-                          names_run=False)
+    resume: bool = option(False, "go on from the last checkpoint", names_run=False)
     overwrite: bool = option(False, "replace an existing run", names_run=False)
 
 
@@ -38,20 +35,17 @@ class Data:
     """Data."""
     data: str = option("auto", f"{data_set_names()}, or the path of a folder or "
                        "zip of train/<class>/* and test/<class>/*, or of a folder of IDX files")
-    data_dir: str = option(DATA_DIR, "folder of data sets, also set by the environment variable "
-                           "DATA_DIR", names_run=False)
+    data_dir: str = option(DATA_DIR, "folder of data sets (or set DATA_DIR)", names_run=False)
     grey: bool = option(False, "make colour images grey")
     classes: str = option("", "numbers of the classes to keep, like 0-4 or 0,2,7; empty: all")
     per_class: int = option(0, "training images of each class, drawn at random; 0: all", low=0)
-    validation_split: float = option(0.1, "share of the training images held out for choices; 0 "
-                                     "trains on all", low=0, high=0.9)
+    validation_split: float = option(0.1, "share of training images held out", low=0, high=0.9)
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimization:
     """Training."""
-    epochs: float = option(0.0, "passes over the training images, instead of --steps", low=0,
-                           clears="steps")
+    epochs: float = option(0.0, "passes over the training images", low=0, clears="steps")
     steps: int = option(0, "parameter updates", low=0, clears="epochs")
     batch_size: int = option(64, "images per step", low=1)
     optimizer: str = option("adam", "optimizer", tuple(OPTIMIZERS))
@@ -60,18 +54,13 @@ class Optimization:
     decay_rate: float = option(0.97, "exponential, inverse-time: factor of the decay", low=0)
     decay_steps: int = option(250, "exponential, inverse-time: steps per factor", low=1)
     staircase: bool = option(True, "exponential: decay in steps, not continuously")
-    warmup: float = option(0.0, "share of the steps in which the learning rate rises from 0",
-                           low=0, high=1)
+    warmup: float = option(0.0, "share of steps with a rising learning rate", low=0, high=1)
     momentum: float = option(0.9, "sgd, rmsprop: momentum", low=0, high=1)
     nesterov: bool = option(True, "sgd: Nesterov's momentum")
-    weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else their L2 term",
-                                 low=0)
-    clipnorm: float = option(0.0, "clip the gradient's global norm, of all weights together, to "
-                             "this; 0: off", low=0)
-    loss: str = option("logits", "cross-entropy from logits, or the original's log(softmax), which "
-                       "can be NaN", ("logits", "unclamped"))
-    label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0,
-                                    high=1)
+    weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else L2", low=0)
+    clipnorm: float = option(0.0, "clip the gradient's global norm to this; 0: off", low=0)
+    loss: str = option("logits", "cross-entropy; unclamped: the original's, may be NaN", LOSSES)
+    label_smoothing: float = option(0.0, "share of targets spread over classes", low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +71,8 @@ class Augmentation:
     shift: int = option(0, "shift at random by up to this many pixels", low=0)
     rotation: float = option(0.0, "rotate at random by up to this many degrees", low=0, high=180)
     zoom: float = option(0.0, "scale at random by up to this share", low=0, high=0.9)
-    elastic: float = option(0.0, "distort smoothly at random, by this standard deviation in pixels",
-                            low=0)
-    cutout: int = option(0, "side of a random square set to the training pixels' mean, in pixels",
-                         low=0)
+    elastic: float = option(0.0, "smooth random distortion: standard deviation, pixels", low=0)
+    cutout: int = option(0, "side of a random square that is hidden, pixels", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +85,9 @@ class Threads:
 @dataclasses.dataclass(frozen=True)
 class Records(Threads):
     """Machine."""
-    precision: str = option("float32", "of convolutions, matrix products and states; weights stay "
-                            "float32", ("float32", "bfloat16"))
-    evaluations: int = option(20, "evaluations over the run, each with a checkpoint", low=1,
-                              names_run=False)
-    snapshots: int = option(0, "what figures of training read, kept at this many "
-                            "logarithmically spaced steps", low=0,
-                            names_run=False)
+    precision: str = option("float32", "of products and states, not weights", PRECISIONS)
+    evaluations: int = option(20, "evaluations, each with a checkpoint", low=1, names_run=False)
+    snapshots: int = option(0, "steps kept for figures of training", low=0, names_run=False)
 
 
 @dataclasses.dataclass(frozen=True)
