@@ -9,6 +9,7 @@ import numpy as np
 from inside.deconvnet import one_unit, project, receptive_field
 from inside.pictures import as_grey, as_signed, largest, mosaic, show
 from inside.trained import maps_of, output
+from system.command_line import NotDrawn
 
 
 def strongest(activations, count=9):
@@ -50,8 +51,17 @@ def draw(record):
     """Draw each layer's feature maps: the nine strongest test images and what in them excites it.
     """
     maps_of(record.network)
-    return [(f"strongest_{layer}", *draw_layer(record.network, layer))
-            for layer in record.network.layers]
+    drawn, failed = [], []
+    for layer in record.network.layers:
+        try:
+            drawn.append((f"strongest_{layer}", *draw_layer(record.network, layer)))
+        except NotDrawn as error:
+            failed.append(f"strongest_{layer}: {error}")
+    if not drawn:
+        raise NotDrawn("; ".join(failed))
+    for reason in failed:
+        print(f"not drawn: {reason}")
+    return drawn
 
 
 def draw_layer(network, layer):

@@ -72,6 +72,20 @@ def _function_and_arguments(module, words):
     return module.train, parse(module.Config, getattr(module, "RECIPES", {}), words)
 
 
+@contextlib.contextmanager
+def interrupted_at(step):
+    """Runs in this process get SIGTERM when what is due at `step` is done."""
+    from training.loop import Training
+    observe = Training.observe
+
+    def interrupt(self, run, now):
+        observe(self, run, now)
+        run.signal = signal.SIGTERM if now == step else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "observe", interrupt)
+        yield
+
+
 def short_runs(folder, steps):
     """A run named "a" of each network on the synthetic data, in `folder`/logs: their folders."""
     for script in ("cifar_lenet5.py", "mnist_rnn.py"):
