@@ -145,10 +145,15 @@ def read_snapshots(files, model):
             variable.assign(value)
 
 
+@functools.lru_cache(maxsize=4)  # to trace one takes longer than what most figures compute by it
+def _submodel(model, *tensors):
+    return tf.function(keras.Model(model.input, list(tensors)), reduce_retracing=True)
+
+
 def outputs(model, tensors, images, batch=500):
     """Return the values of Keras tensors of a model for many images, in evaluation mode: a list of
     float32 arrays."""
-    submodel = tf.function(keras.Model(model.input, list(tensors)))
+    submodel = _submodel(model, *tensors)
     parts = [tf.nest.flatten(submodel(tf.constant(images[i:i + batch], tf.float32), training=False))
              for i in range(0, len(images), batch)]
     return [np.concatenate([np.float32(part[k]) for part in parts]) for k in range(len(parts[0]))]
