@@ -65,8 +65,10 @@ def parse(words=None):
             getattr(module, f) for f in ("draw", "table", "run") if hasattr(module, f)))
                    .parameters[name], help)
     if module is None or hasattr(module, "draw"):
-        parser.add_argument("--out", default="figures", type=pathlib.Path,
-                            help="folder of the figures (default: figures)")
+        own = command == "study" or names.get(command, "inside") == "inside"
+        out = "figures" if own else "figures/compared"  # a study's figures are in the repository
+        parser.add_argument("--out", default=out, type=pathlib.Path,
+                            help=f"folder of the figures (default: {out})")
     if names.get(command, "inside") == "inside":
         parser.add_argument("--data-dir", default=DATA_DIR, help="folder of data sets, also set by "
                             "the environment variable DATA_DIR")

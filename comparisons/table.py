@@ -16,7 +16,7 @@ COLUMNS = {  # heading, factor, digits
     "train_accuracy": ("train accuracy (%)", 100, 1),
     "validation_accuracy": ("validation accuracy (%)", 100, 1),
     "test_accuracy": ("test accuracy (%)", 100, 2),
-    "test_accuracy_flipped": ("with horizontal flip (%)", 100, 2),
+    "test_accuracy_flipped": ("averaged with horizontal flip (%)", 100, 2),
     "accuracy_at_equal_time": ("validation accuracy after {seconds:.0f} s (%)", 100, 1),
     "train_loss": ("train loss (nats)", 1, 3), "validation_loss": ("validation loss (nats)", 1, 3),
     "test_loss": ("test loss (nats)", 1, 3),

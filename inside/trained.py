@@ -67,6 +67,8 @@ class Record:
     @functools.cached_property
     def events(self):
         """{(part, tag): series}; InputError if there are none."""
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder}: no such folder")
         events = read_events(self.folder)
         if not events:
             raise InputError(f"{self.folder} holds no TensorBoard events; name the folder of a run")
@@ -89,6 +91,9 @@ class Record:
         if "script" not in self.config:
             raise InputError(f"{self.folder}/config.json does not say which script made it")
         experiment = self.find_experiment(self.config["script"])
+        if not hasattr(experiment, "build_model"):
+            raise InputError(f"{self.folder} is a run of {experiment.__name__}.py, which keeps no "
+                             "network")
         return load_network(self.folder, self.config, experiment, self.data_dir)
 
 

@@ -189,7 +189,9 @@ def parse(config_class, recipes, argv=None):
     """
     if argv is None:
         exit_on_signals()
-    parser = Parser(description=sys.modules[config_class.__module__].__doc__, allow_abbrev=False,
+    module = sys.modules[config_class.__module__]
+    parser = Parser(prog=pathlib.Path(getattr(module, "__file__", sys.argv[0])).name,
+                    description=module.__doc__, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter,
                     argument_default=argparse.SUPPRESS)
     options, groups = options_of(config_class), {}

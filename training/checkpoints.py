@@ -81,5 +81,5 @@ def load_weights(run):
     """Return the newest weights {path: array} of a run; InputError if there are none."""
     files = [file for file in (run / "weights.npz", *checkpoints(run)[::-1]) if file.exists()]
     if not files:
-        raise InputError(f"{run} has no checkpoint; train it first")
+        raise InputError(f"{run} has no weights.npz and no checkpoint; train it first")
     return load_arrays(files[0])

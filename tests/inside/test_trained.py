@@ -68,7 +68,7 @@ def test_figures_load_the_final_weights_and_no_others(small_run, tmp_path):
     with pytest.raises(InputError, match="conv1/kernel"):
         _ = Record(run, import_script).network
     (run / "weights.npz").unlink()
-    with pytest.raises(InputError, match="has no checkpoint"):
+    with pytest.raises(InputError, match="has no weights"):
         load_weights(run)
 
 
