@@ -187,9 +187,9 @@ def test_overwrite_starts_again(tmp_path):
 @pytest.mark.slow
 def test_unclamped_loss_stops_with_status_3(tmp_path):
     status, _, err = run_script(
-        "cifar_lenet5", *SMALL["cifar_lenet5"], "--loss", "unclamped", "--optimizer", "sgd", "--clipnorm", 0,
-        "--learning-rate", 1e4, "--warmup", 0, "--schedule", "constant", "--steps", 60,
-        "--evaluations", 1, "--logdir", tmp_path)
+        "cifar_lenet5", *SMALL["cifar_lenet5"], "--loss", "unclamped", "--optimizer", "sgd",
+        "--clipnorm", 0, "--learning-rate", 1e4, "--warmup", 0, "--schedule", "constant",
+        "--steps", 60, "--evaluations", 1, "--logdir", tmp_path)
     assert status == 3 and err.count("\n") == 1, err
     for word in ("step", "rate 1e+04", "step-00000000.npz", "--loss logits"):
         assert word in err

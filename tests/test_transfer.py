@@ -7,14 +7,16 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run, start, tags_not_in_readme
+from conftest import ROOT, assert_one_line, run, run_script, start, tags_not_in_readme
+from PIL import Image
 from sklearn.svm import LinearSVC
 
 import cifar_lenet5
-import runs
 import utils
-from charts import read_events
-from comparisons import plot_transfer
+from system.command_line import Diverged
+from system.files import read_json
+from training.checkpoints import checkpoints
+from training.events import read_events
 from transfer import (
     Config,
     evaluate_head,
@@ -28,9 +30,10 @@ from transfer import (
 
 POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
 SOURCE = ("cifar_lenet5.py", "--data", "synthetic", "--classes", "0-4", "--filters", 4, 8,
-          "--units", 16, "--batch", 32, "--steps", 40, "--evaluations", 1, "--name", "source")
-TARGET = ("--data", "synthetic", "--classes", "5-9", "--per-class", 1, 5, 20,
-          "--scratch-steps", 60)
+          "--units", 16, "--batch-size", 32, "--steps", 40, "--evaluations", 1, "--snapshots", 0,
+          "--name", "source")
+TARGET = ("--data", "synthetic", "--classes", "5-9", "--per-class", 2, 20,
+          "--scratch-steps", 30)
 
 
 def test_scale_by_hand():
@@ -83,23 +86,27 @@ def test_strength_is_chosen_on_validation_alone(head):
 
 
 def test_a_loss_that_is_not_finite_stops_it():
-    options = cifar_lenet5.Config(filters=(4,), units=4, steps=60, optimizer="sgd", rate=1e4,
+    options = cifar_lenet5.Config(filters=(4,), units=4, steps=60, optimizer="sgd",
+                                  learning_rate=1e4,
                                   schedule="constant", loss="unclamped")
     data = utils.load_images("synthetic")
-    with pytest.raises(runs.Diverged, match="step .* rate 1e.04.*--scratch-steps 0"):
+    with pytest.raises(Diverged, match="step .* rate 1e.04.*--scratch-steps 0"):
         train_from_scratch(cifar_lenet5.build_model, options, data.train_images[::100],
                            data.train_labels[::100], data, lambda: False)
 
 
 def test_the_network_from_scratch_has_the_sources_options():
-    source = cifar_lenet5.Config(rate=0.5, flip=True, seed=7, epochs=9.0)
-    config = Config(seed=3, scratch_steps=40, replicas=1)
+    source = cifar_lenet5.Config(learning_rate=0.5, horizontal_flip=True, seed=7, epochs=9.0)
+    config = Config(seed=3, scratch_steps=40, threads=1)
     assert scratch_options(source, config) == dataclasses.replace(
-        source, seed=3, steps=40, replicas=1)
-    assert not scratch_options(source, dataclasses.replace(config, flip=False)).flip
-    assert not scratch_options(dataclasses.replace(source, flip=False), config).flip
+        source, seed=3, steps=40, threads=1)
+    assert not scratch_options(source, dataclasses.replace(
+        config, horizontal_flip=False)).horizontal_flip
+    assert not scratch_options(dataclasses.replace(
+        source, horizontal_flip=False), config).horizontal_flip
 
 
+@pytest.mark.slow
 def test_many_networks_from_scratch_warn_of_nothing():
     """TensorFlow warns of the sixth function of one kind that is traced for a single call."""
     done = subprocess.run([sys.executable, "-c", """if True:
@@ -107,7 +114,7 @@ def test_many_networks_from_scratch_warn_of_nothing():
         data = utils.load_images("synthetic")
         data = dataclasses.replace(data, test_images=data.test_images[:9],
                                    test_labels=data.test_labels[:9])
-        options = cifar_lenet5.Config(filters=(2,), units=2, steps=1, batch=8)
+        options = cifar_lenet5.Config(filters=(2,), units=2, steps=1, batch_size=8)
         for _ in range(7):
             transfer.train_from_scratch(
                 cifar_lenet5.build_model, options, data.train_images[:8], data.train_labels[:8],
@@ -117,50 +124,36 @@ def test_many_networks_from_scratch_warn_of_nothing():
     assert "retracing" not in done.stderr
 
 
-def test_table_by_hand():
-    config = {"source": {"title": "A"}, "data": {"title": "B"}}
-    group = [(None, config, {"train_seconds": 3.0} | {f"test_accuracy/{name}": value for name, value
-                             in (("softmax/relu1/1", a), ("softmax/relu1/10", b),
-                                 ("scratch/1", 0.1), ("scratch/10", 0.2))})
-             for a, b in ((0.5, 0.9), (0.6, 0.9))]
-    table, figure, numbers = plot_transfer(group)
-    assert table.splitlines()[2:] == [
-        "| softmax | relu1 | 55.0 +- 7.1 | 90.0 +- 0.0 |",
-        "| none: trained from scratch |  | 10.0 +- 0.0 | 20.0 +- 0.0 |"]
-    np.testing.assert_allclose(numbers["softmax/relu1"], [[50, 60], [90, 90]])
-    assert "n = 2" in figure.get_suptitle()
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """(logs folder, the transfer run's folder, the words that made it, what it printed)."""
     logs = tmp_path_factory.mktemp("transfer")
-    assert run(*SOURCE, "--logs", logs)[0] == 0
+    assert run_script(*SOURCE, "--logdir", logs)[0] == 0
     words = ("transfer.py", logs / "cifar_lenet5" / "source-seed0", *TARGET)
-    status, out, err = run(*words, "--logs", logs, "--name", "x")
+    status, out, err = run_script(*words, "--logdir", logs, "--name", "x")
     assert status == 0 and err == "", err
     return logs, logs / "transfer" / "x-seed0", words, out
 
 
 def test_run_leaves_what_it_promises(finished):
     logs, folder, _, out = finished
-    result, events = runs.read_json(folder / "result.json"), read_events(folder)
+    result, events = read_json(folder / "result.json"), read_events(folder)
     names = [f"{head}/{place}" for head in ("softmax", "svm")
              for place in ("pixels", "relu1", "relu2", "relu_hidden")] + ["scratch"]
-    assert set(result) == {f"test_accuracy/{name}/{k}" for name in names for k in (1, 5, 20)} | {
+    assert set(result) == {f"test_accuracy/{name}/{k}" for name in names for k in (2, 20)} | {
         "train_seconds"}
     for name in names:
         steps, _, values = events[name, "transfer/test_accuracy"]
-        assert steps.tolist() == [1, 5, 20]
+        assert steps.tolist() == [2, 20]
         np.testing.assert_allclose(np.float64(values), [
             result[f"test_accuracy/{name}/{k}"] for k in steps], rtol=1e-6)
     assert result["test_accuracy/softmax/relu2/20"] > 0.4  # of five classes
-    config = runs.read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     assert config["data"]["title"].startswith("SYNTHETIC") and "SYNTHETIC" in out
     assert config["source"]["options"]["classes"] == "0-4"
-    status, out, err = run("visualize.py", "transfer", folder, "--out", logs / "figures")
+    status, out, err = run_script("visualize.py", "transfer", folder, "--out", logs / "figures")
     assert status == 0 and err == "" and "| softmax | relu1 |" in out
-    assert (logs / "figures" / "transfer_x.png").exists()
+    assert (logs / "figures" / "transfer.png").exists()
     assert tags_not_in_readme(events) == []
 
 
@@ -170,22 +163,23 @@ def values_of(folder):
             if "seconds" not in key[1] and key[1] not in ("config", "_hparams_/session_start_info")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_stopped_run_goes_on(finished, tmp_path, number, status):
     logs, folder, words, _ = finished
-    words = (*words, "--logs", tmp_path, "--name", "x")
+    words = (*words, "--logdir", tmp_path, "--name", "x")
     copy = tmp_path / "transfer" / "x-seed0"
     process = start(*words)
-    while process.poll() is None and len(runs.checkpoints(copy)) < 2:
+    while process.poll() is None and len(checkpoints(copy)) < 2:
         time.sleep(0.01)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status and "Traceback" not in err, err
-    assert_one_line(run(*words), "interrupted", "--resume")
-    status, _, err = run(*words, "--resume")
+    assert_one_line(run_script(*words), "interrupted", "--resume")
+    status, _, err = run_script(*words, "--resume")
     assert status == 0, err
     assert values_of(copy) == values_of(folder)
-    status, out, _ = run(*words, "--resume")
+    status, out, _ = run_script(*words, "--resume")
     assert status == 0 and "finished" in out
 
 
@@ -195,21 +189,20 @@ def test_bad_input_is_one_line(finished, tmp_path):
     assert run("transfer.py", "--help", PYTHONPATH=POISON)[0] == 0
     for bad, said in (((), "source"), ((source, "--per-class", -1), "at least 0"),
                       ((source, "--bogus"), "--bogus")):
-        assert_one_line(run("transfer.py", *bad, PYTHONPATH=POISON), said)
-    for bad, said in (((folder, "--name", "y"), "folder named after a script"),
+        assert_one_line(run_script("transfer.py", *bad), said)
+    for bad, said in (((folder, "--name", "y"), "of transfer.py, which keeps no network"),
                       ((tmp_path / "none", "--name", "y"), "none"),
                       ((source, "--data", "synthetic", "--classes", "9"), "--classes")):
-        assert_one_line(run("transfer.py", *bad, "--logs", tmp_path), said)
+        assert_one_line(run_script("transfer.py", *bad, "--logdir", tmp_path), said)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
 def test_images_must_fit_the_network(finished, tmp_path):
-    from PIL import Image
     for part in ("train", "test"):
         for name in "ab":
             (tmp_path / "d" / part / name).mkdir(parents=True)
             for i in range(5):
                 Image.new("L", (20, 20), i).save(tmp_path / "d" / part / name / f"{i}.png")
-    assert_one_line(run("transfer.py", finished[2][1], "--data", tmp_path / "d", "--logs",
-                        tmp_path / "l"), "(20, 20, 1)", "(28, 28, 1)")
+    assert_one_line(run_script("transfer.py", finished[2][1], "--data", tmp_path / "d", "--logdir",
+                               tmp_path / "l"), "(20, 20, 1)", "(28, 28, 1)")
     assert not (tmp_path / "l").exists()
