@@ -128,6 +128,8 @@ def own_folder(out, run):
 def write_own(figures, run, out):
     """Write figures [(name, figure, numbers)] of one run into its folder, which says whose they
     are."""
+    if not figures:  # what TensorBoard's projector shows
+        return
     folder = own_folder(out, run)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.txt").write_text(f"{run}\n")

@@ -21,6 +21,7 @@ def download(url, path, md5, timeout=10):
     path, part, lock = (pathlib.Path(f"{path}{ending}") for ending in ("", ".part", ".lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()  # filelock would wait for ever where no file can be made
         with filelock.FileLock(lock):
             try:
                 if not path.exists():

@@ -59,6 +59,7 @@ def edited(tmp_path, monkeypatch):
     return edit, go, tmp_path
 
 
+@pytest.mark.slow
 def test_a_network_without_convolution_trains_records_and_draws_what_there_is(edited):
     edit, go, here = edited
     edit(MLP)
@@ -77,6 +78,7 @@ def test_a_network_without_convolution_trains_records_and_draws_what_there_is(ed
     assert_one_line(go("visualize.py", "occlusion", RUN), "nothing can be drawn", "feature maps")
 
 
+@pytest.mark.slow
 def test_a_residual_network_is_drawn_as_far_as_it_goes(edited):
     edit, go, here = edited
     edit(RESIDUAL)
@@ -99,6 +101,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(edited):
     assert not (here / "logs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_another_network_is_neither_resumed_nor_drawn(edited):
     edit, go, here = edited
     edit(MLP)
@@ -123,6 +126,7 @@ def test_a_seed_gives_the_same_network_again_without_seeds_in_it(edited):
     np.testing.assert_array_equal(*kernels)
 
 
+@pytest.mark.slow
 def test_transfer_trains_the_edited_network_from_scratch(edited):
     edit, go, here = edited
     edit(MLP)

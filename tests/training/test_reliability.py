@@ -1,9 +1,8 @@
 """What can be wrong around a script, a row each: one line names it, and nothing is lost.
 
-Damaged images and digits, file by file, are in test_utils.py; killed and stopped runs in
+Damaged images and digits, file by file, are in tests/sources/; killed and stopped runs in
 test_scripts.py.
 """
-import fcntl
 import hashlib
 import json
 import resource
@@ -11,20 +10,24 @@ import shutil
 import subprocess
 import sys
 
+import filelock
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run
+from conftest import ROOT, assert_one_line, interrupted_at, run_script
 from PIL import Image
 
-TRAIN = ("cifar_lenet5.py", "--data", "Bilder", "--filters", "4", "--units", "4", "--batch", "4",
-         "--steps", "4", "--evaluations", "2", "--name", "x")
-RUN = "logs/cifar_lenet5/x-seed0"
+from system.files import load_arrays
+
+TRAIN = ("cifar_lenet5.py", "--data", "Bilder", "--filters", "4", "--units", "4", "--batch-size",
+         "4", "--steps", "4", "--evaluations", "2", "--name", "x")
+AGAIN = TRAIN[:-1]  # and a name
+RUN, STOPPED = "logs/cifar_lenet5/x-seed0", "logs/cifar_lenet5/stopped-seed0"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with images in Bilder/ and a finished run of them; its path has spaces and umlauts.
-    """
+    """A folder with images in Bilder/, a finished run of them and an interrupted one; its path has
+    spaces and umlauts."""
     folder = tmp_path_factory.mktemp("größere Läufe")
     for part in ("train", "test"):
         for name in ("eins", "zwei ö"):
@@ -32,8 +35,11 @@ def home(tmp_path_factory):
             for i in range(6):
                 Image.fromarray(np.full((8, 8), 40 * i, np.uint8)).save(
                     folder / "Bilder" / part / name / f"{i}.png")
-    status, _, err = run(*TRAIN, cwd=folder)
+    status, _, err = run_script(*TRAIN, cwd=folder)
     assert (status, err) == (0, "")
+    with interrupted_at(2):
+        status, _, err = run_script(*AGAIN, "stopped", cwd=folder)
+    assert status == 143 and "--resume" in err
     return folder
 
 
@@ -85,8 +91,7 @@ def nothing(home):
     pass
 
 
-AGAIN = ("cifar_lenet5.py", *TRAIN[1:-1])  # and a name
-DRAW = ("visualize.py", "deconv", RUN, "--out", "figures")
+DRAW = ("visualize.py", "strongest", RUN, "--out", "figures")
 REFUSED = {
     "no such data": (nothing, (*AGAIN, "y", "--data", "nowhere"), ["nowhere", "no such file"]),
     "a class without images": (remove("Bilder/train/eins/*"), (*AGAIN, "y"), ["'eins'"]),
@@ -100,31 +105,35 @@ REFUSED = {
                        ("mnist_rnn.py", "--data-dir", "data"), ["train-images"]),
     "classes that are not there": (nothing, (*AGAIN, "y", "--classes", "0-4"), ["--classes"]),
     "no steps": (nothing, (*AGAIN, "y", "--steps", "0"), ["nothing to train"]),
-    "no steps of a recurrent net": (nothing, ("mnist_rnn.py", "--data", "synthetic", "--steps", "0",
-                                              "--samples", "0"), ["nothing to train"]),
-    "a logs folder that cannot be written": (nothing, (*AGAIN, "y", "--logs", "/proc"), ["/proc"]),
-    "a logs folder that is a file": (write("l"), (*AGAIN, "y", "--logs", "l"),
+    "no steps of a recurrent net": (nothing, ("mnist_rnn.py", "--data", "Bilder", "--steps", "0"),
+                                    ["nothing to train"]),
+    "a logs folder that cannot be written": (nothing, (*AGAIN, "y", "--logdir", "/proc"),
+                                             ["/proc"]),
+    "a logs folder that is a file": (write("l"), (*AGAIN, "y", "--logdir", "l"),
                                       ["l/cifar_lenet5", "Not a directory"]),
     "a finished run": (nothing, TRAIN, ["finished", "--overwrite"]),
-    "an interrupted run": (remove(f"{RUN}/result.json"), TRAIN, ["interrupted", "--resume"]),
-    "a run of other options": (remove(f"{RUN}/result.json"), (*TRAIN, "--resume", "--rate", "0.5"),
-                               ["rate=", "0.5"]),
+    "a finished run of other options": (nothing, (*TRAIN, "--resume",
+                                                  "--learning-rate", "0.5"), ["finished", "0.5"]),
+    "an interrupted run": (nothing, (*AGAIN, "stopped"), ["interrupted", "--resume"]),
+    "an interrupted run of other options": (nothing, (
+        *AGAIN, "stopped", "--resume", "--learning-rate", "0.5"), ["learning_rate=", "0.5"]),
     "a folder that is no run": (write("logs/cifar_lenet5/y-seed0/thesis.tex"), (*AGAIN, "y"),
                                 ["no run"]),
     "half a config.json": (cut(f"{RUN}/config.json"), DRAW, ["config.json"]),
     "a list where a number should be": (option("units", [4]), DRAW, ["config.json"]),
     "a word where numbers should be": (option("filters", "many"), DRAW, ["config.json"]),
     "another network than was trained": (option("units", 5), DRAW, ["build_model", "units=4", "5"]),
-    "deleted checkpoints": (remove(f"{RUN}/checkpoints/*"), DRAW, ["no checkpoint"]),
-    "damaged checkpoints": (cut(f"{RUN}/checkpoints/*"), DRAW, ["checkpoint"]),
+    "deleted weights": (remove(f"{RUN}/weights.npz"), DRAW, ["no checkpoint"]),
+    "damaged weights": (cut(f"{RUN}/weights.npz"), DRAW, ["weights.npz"]),
+    "damaged checkpoints": (cut(f"{STOPPED}/checkpoints/*"), (
+        "visualize.py", "strongest", STOPPED), ["step-00000002.npz"]),
     "snapshots that were not made": (remove(f"{RUN}/snapshots"),
                                      ("visualize.py", "evolution", RUN, "--out", "figures"),
                                      ["--snapshots"]),
     "other data than the run's": (remove("Bilder/train/eins/0.png"), DRAW, ["other data"]),
     "data that are gone": (remove("Bilder"), DRAW, ["Bilder"]),
     "a figure of what is no run": (nothing, ("visualize.py", "curves", "Bilder"), ["Bilder"]),
-    "a table of unfinished runs": (remove(f"{RUN}/result.json"), ("visualize.py", "table", RUN),
-                                   ["result.json"]),
+    "a table of unfinished runs": (nothing, ("visualize.py", "table", STOPPED), ["result.json"]),
     "transfer from what is no run": (nothing, ("transfer.py", "Bilder"), ["Bilder"]),
 }
 
@@ -136,49 +145,49 @@ def test_refused_in_one_line(home, tmp_path, case):
     here = shutil.copytree(home, tmp_path / "a ü")
     spoil(here)
     before = contents(here)
-    assert_one_line(run(*words, cwd=here), *said)
+    assert_one_line(run_script(*words, cwd=here), *said)
     assert contents(here) == before
 
 
 def test_two_runs_of_one_name_at_once(home):
-    with open(home / RUN / "lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filelock.FileLock(home / RUN.replace("x-seed0", ".x-seed0.lock")):
         before = contents(home)
-        assert_one_line(run(*TRAIN, "--overwrite", cwd=home), "another process")
+        assert_one_line(run_script(*TRAIN, "--overwrite", cwd=home), "another process")
         assert contents(home) == before
 
 
 def test_truncated_event_files_are_drawn_as_far_as_they_go(home, tmp_path):
     here = shutil.copytree(home, tmp_path / "a ü")
     cut(f"{RUN}/train/events*")(here)
-    status, _, err = run("visualize.py", "curves", RUN, "--out", "f", cwd=here)
+    status, _, err = run_script("visualize.py", "curves", RUN, "--out", "f", cwd=here)
     assert (status, err) == (0, "")
-    with np.load(here / "f/x-seed0/curves.npz") as drawn:
-        assert any("batch/loss" in name for name in drawn), list(drawn)
+    drawn = load_arrays(here / "f/x-seed0/curves.npz")
+    assert any("batch/loss" in name for name in drawn), list(drawn)
 
 
-def test_one_damaged_checkpoint_of_two(home, tmp_path):
-    """--resume goes on from the one before, says so, and ends with the same weights."""
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_damaged_checkpoints(home, tmp_path, damaged):
+    """--resume goes on from the one before, or from the start, says so, and ends with the same
+    weights."""
     here = shutil.copytree(home, tmp_path / "a ü")
-    remove(f"{RUN}/result.json")(here)
-    cut(f"{RUN}/checkpoints/step-00000004.npz")(here)
-    status, _, err = run(*TRAIN, "--resume", cwd=here)
-    assert status == 0 and err.count("\n") == 1 and "step-00000004.npz" in err, err
-    last = "checkpoints/step-00000004.npz"
-    with np.load(here / RUN / last) as mine, np.load(home / RUN / last) as whole:
-        for name in set(whole) - {"_events"}:
-            if "seconds" not in name:
-                np.testing.assert_array_equal(mine[name], whole[name], name)
+    for step in (2, 0)[:damaged]:
+        cut(f"{STOPPED}/checkpoints/step-{step:08}.npz")(here)
+    status, _, err = run_script(*AGAIN, "stopped", "--resume", cwd=here)
+    assert status == 0 and err.count("\n") == damaged and "step-00000002.npz is damaged" in err
+    mine, whole = (load_arrays(folder / "weights.npz") for folder in (here / STOPPED, here / RUN))
+    for name in whole:
+        np.testing.assert_array_equal(mine[name], whole[name], name)
 
 
+@pytest.mark.slow
 def test_full_disk(tmp_path):
     """A checkpoint that does not fit is named and not left half-written; --resume goes on."""
     words = [sys.executable, str(ROOT / "cifar_lenet5.py"), "--data", "synthetic", "--steps", "2",
-             "--batch", "8", "--evaluations", "1", "--name", "x"]
+             "--batch-size", "8", "--evaluations", "1", "--name", "x"]
     full = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, preexec_fn=lambda:
                           resource.setrlimit(resource.RLIMIT_FSIZE, (10 ** 6, 10 ** 6)))
     assert full.returncode == 2 and full.stderr.count("\n") == 1
-    assert "snapshots/step-00000000.npz" in full.stderr
+    assert "checkpoints/step-00000000.npz" in full.stderr
     assert not list(tmp_path.rglob("*.npz")) and not list(tmp_path.rglob("*.tmp"))
     done = subprocess.run([*words, "--resume"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
