@@ -1,3 +1,4 @@
+"""Splits, the order of images, schedules of the learning rate."""
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,6 +6,7 @@ from PIL import Image
 import cifar_lenet5
 import utils
 from system.command_line import InputError
+from training.loop import load_training_data
 
 
 def test_small_classes_keep_an_image_for_validation():
@@ -18,8 +20,8 @@ def test_small_classes_keep_an_image_for_validation():
 
 def test_a_run_says_which_class_has_no_validation_image(tmp_path, capsys):
     folder = class_folders(tmp_path / "mine")
-    config = cifar_lenet5.Config(data=str(folder), validation_fraction=0.5)
-    cifar_lenet5.load(config)
+    config = cifar_lenet5.Config(data=str(folder), validation_split=0.5)
+    load_training_data(config)
     assert "no validation image of lone" in capsys.readouterr().out
 
 
@@ -68,7 +70,7 @@ def test_schedules_by_hand():
     assert utils.exponential(500, 1e-4, 0.97, 250) == pytest.approx(0.9409e-4)
     assert utils.exponential(125, 1.0, 0.25, 250, staircase=False) == pytest.approx(0.5)
     assert utils.inverse_time(20, 1.0, 0.5, 10) == pytest.approx(0.5)
-    assert [utils.cosine(s, 1.0, 12, start=4) for s in (0, 3, 4, 8, 12, 99)] == \
+    assert [utils.cosine(s, 1.0, 12, warmup_steps=4) for s in (0, 3, 4, 8, 12, 99)] == \
         pytest.approx([1.0, 1.0, 1.0, 0.5, 0.0, 0.0])
     assert utils.cosine(0, 1.0, 10) == 1.0
 
@@ -76,10 +78,10 @@ def test_schedules_by_hand():
 @pytest.mark.parametrize("schedule, options, expected", [
     ("cosine", dict(warmup=1 / 3), [0.25, 1.0, 1.0, 0.5]),
     ("constant", dict(warmup=0.5), [1 / 6, 4 / 6, 5 / 6, 1.0]),
-    ("exponential", dict(decay_factor=0.5, decay_every=4), [1.0, 1.0, 0.5, 0.25]),
-    ("inverse-time", dict(decay_factor=1.0, decay_every=4), [1.0, 4 / 7, 0.5, 1 / 3])])
+    ("exponential", dict(decay_rate=0.5, decay_steps=4), [1.0, 1.0, 0.5, 0.25]),
+    ("inverse-time", dict(decay_rate=1.0, decay_steps=4), [1.0, 4 / 7, 0.5, 1 / 3])])
 def test_the_rate_of_a_run_by_hand(schedule, options, expected):
-    config = cifar_lenet5.Config(rate=1.0, schedule=schedule, **options)
+    config = cifar_lenet5.Config(learning_rate=1.0, schedule=schedule, **options)
     assert [utils.learning_rate(s, 12, config) for s in (0, 3, 4, 8)] == pytest.approx(expected)
 
 
