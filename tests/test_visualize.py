@@ -1,10 +1,36 @@
-"""Event files read back, and figures of one run."""
+"""The command line of figures: which commands there are, what they write, what they refuse."""
+import re
+import shutil
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_one_line, run
+from conftest import ROOT, assert_one_line, run_script
 
+import inside
+import visualize
+from system.files import load_arrays
 from training.events import read_events
+
+POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
+COMMANDS = [name for own in visualize.commands().values() for name in own]
+PIXELS = '''"""Count bright pixels of the test images."""
+import matplotlib.pyplot as plt
+import numpy as np
+
+OPTIONS = {"above": "what is bright, 0 .. 255"}
+
+
+def draw(record, above=128):
+    """Draw the share of bright pixels."""
+    share = np.mean(record.network.data.test_images > above)
+    figure, axis = plt.subplots()
+    axis.bar([0], [share])
+    return figure, {"share": share, "above": above}
+'''
 
 
 def write_events(folder, **series):
@@ -14,104 +40,83 @@ def write_events(folder, **series):
                 tf.summary.scalar(tag.replace("__", "/"), value, step=step)
 
 
-def test_old_and_new_scalars_are_read_and_a_cut_file_gives_what_it_holds(tmp_path):
-    write_events(tmp_path / "train", batch__loss=[3.0, 2.0, 1.0])
-    with tf.io.TFRecordWriter(str(tmp_path / "events.out.tfevents.1.old")) as writer:
-        for step in (5, 4):  # out of order, simple_value
-            event = tf.compat.v1.Event(step=step, wall_time=100.0 + step)
-            event.summary.value.add(tag="old", simple_value=step / 2)
-            writer.write(event.SerializeToString())
-    events = read_events(tmp_path)
-    steps, seconds, values = events["", "old"]
-    assert (steps.tolist() == [4, 5] and seconds.tolist() == [104, 105]
-            and np.float64(values).tolist() == [2, 2.5])
-    file, = (tmp_path / "train").iterdir()
-    file.write_bytes(file.read_bytes()[:-10])
-    assert np.float64(read_events(tmp_path)["train", "batch/loss"][2]).tolist() == [3, 2]
+def test_a_new_file_of_inside_is_a_command(small_run, tmp_path, monkeypatch):
+    """Its docstring is its help, draw's keywords its options; nothing else is to be told of it."""
+    for room in visualize.ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room)
+    (tmp_path / "inside" / "bright_pixels.py").write_text(PIXELS)
+    monkeypatch.setattr(visualize, "ROOT", tmp_path)
+    monkeypatch.setattr(inside, "__path__", [*inside.__path__, str(tmp_path / "inside")])
+    run = shutil.copytree(small_run, tmp_path / "logs" / "a-seed0")
+    assert re.search("bright_pixels +Count bright pixels", run_script("visualize", "--help")[1])
+    status, out, _ = run_script("visualize", "bright_pixels", "--help")
+    assert status == 0 and "--above" in out and "what is bright, 0 .. 255 (default: 128)" in out
+    assert_one_line(run_script("visualize", "bright_pixels", run, "--above", "much"), "--above")
+    try:
+        status, out, err = run_script("visualize", "bright_pixels", run, "--above", 255, "--out",
+                                      tmp_path / "f")
+        assert (status, err) == (0, ""), err
+        assert (tmp_path / "f/a-seed0/bright_pixels.png").exists()
+        numbers = load_arrays(tmp_path / "f/a-seed0/bright_pixels.npz")
+        assert numbers["share"] == 0 and numbers["above"] == 255
+        assert ("figures", "figures/bright_pixels") in read_events(run)
+        monkeypatch.setattr(visualize, "commands", lambda: {
+            "inside": {"bright_pixels": ""}, "comparisons": {}})
+        assert "bright_pixels.png" in run_script("visualize", "all", run, "--out",
+                                                 tmp_path / "g")[1]
+    finally:
+        sys.modules.pop("inside.bright_pixels", None)
 
 
-def test_events_without_steps_count_in_their_order(tmp_path):
-    with tf.io.TFRecordWriter(str(tmp_path / "events.out.tfevents.1.old")) as writer:
-        for value in (3.0, 1.0, 2.0):
-            event = tf.compat.v1.Event(wall_time=1.0)
-            event.summary.value.add(tag="x", simple_value=value)
-            writer.write(event.SerializeToString())
-    steps, _, values = read_events(tmp_path)["", "x"]
-    assert steps.tolist() == [0, 1, 2] and np.float64(values).tolist() == [3, 1, 2]
+@pytest.mark.parametrize("command", ["all", *COMMANDS])
+def test_every_command_has_help(command):
+    status, out, err = run_script("visualize", command, "--help")
+    assert status == 0 and not err and f"visualize.py {command}" in out
 
 
-def test_files_of_two_runs_in_one_folder_are_not_mixed(tmp_path):
-    """What begins anew stands beside the earlier file; what goes on replaces what was lost."""
-    for i, values in enumerate(([9.0, 8.0, 7.0], [3.0, 2.0])):
-        write_events(tmp_path / "new", x=values)
-        file, = (tmp_path / "new").iterdir()
-        file.rename(tmp_path / f"events.out.tfevents.{i}")
-    with tf.summary.create_file_writer(str(tmp_path / "new")).as_default():
-        tf.summary.scalar("x", 5.0, step=1)
-    file, = (tmp_path / "new").iterdir()
-    file.rename(tmp_path / "events.out.tfevents.2")
-    found = {key: (steps.tolist(), np.float64(values).tolist())
-             for key, (steps, _, values) in read_events(tmp_path).items()}
-    assert found == {("", "x"): ([0, 1], [3, 5]), ("earlier 1", "x"): ([0, 1, 2], [9, 8, 7])}
+def test_help_answers_at_once():
+    done = subprocess.run([sys.executable, ROOT / "visualize.py", "--help"], text=True,
+                          capture_output=True, env={"PYTHONPATH": POISON})
+    assert done.returncode == 0 and not done.stderr
+    assert all(f"    {name} " in done.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_filters_are_sorted_by_their_fit(channels):
-    rng = np.random.default_rng(0)
-    kernel = rng.normal(size=(5, 5, channels, 9))
-    kernel[..., 4] = np.sin(np.arange(5))[:, None, None]  # horizontal stripes
-    figure, numbers = plot_filters({"r": {("train", "filters/kernel"): (
-        np.array([0, 7]), None, [rng.normal(size=kernel.shape), kernel])}})
-    assert numbers["order"][0] == 4 and numbers["r2"][4] > 0.99 and numbers["step"] == 7
-    assert min(numbers["angle"][4], 180 - numbers["angle"][4]) < 2
-    own = figure.subfigs[0].axes[0].images[0].get_array()
-    assert own.shape == (2 * 7 - 2, 8 * 7 - 2, 3)
-    assert "9 first-layer kernels" in figure.get_suptitle()
-
-
-def test_norms_over_time_share_their_scale():
-    def series(factor, *more):
-        steps = np.array([0, 5])
-        return {("train", f"over_time/{kind}"): (steps, None, [np.array([0.0, 1.0]),
-                                                               np.array([1.0, factor])])
-                for kind in ("state", "gradient", *more)}
-    small, large = series(0.1), series(100.0)
-    alone, _ = plot_over_time({"small": small})
-    shared, numbers = plot_over_time({"small": small}, [small, large])
-    assert alone.axes[0].get_ylim() == pytest.approx((0.1 / 1.5, 1.5))
-    assert shared.axes[1].get_ylim() == pytest.approx((0.1 / 1.5, 150))
-    np.testing.assert_array_equal(numbers["state"], [[0, 1], [1, 0.1]])
-    with_memory, _ = plot_over_time({"lstm": series(1e-3, "memory", "memory_gradient")}, [large])
-    assert [axis.get_ylim()[0] < 1e-3 < 100 < axis.get_ylim()[1] for axis in with_memory.axes[:4]
-            ] == [True] * 4 and "memory" in with_memory.axes[2].get_title()
-
-
-def test_command_line(tmp_path):
+def test_figures_of_a_run_have_its_folder(tmp_path, quick_figures):
     write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
-    status, out, err = run("visualize.py", "curves", tmp_path / "r", "--out", tmp_path / "f")
+    words = ("visualize", "curves", tmp_path / "r", "--out", tmp_path / "f")
+    status, out, err = run_script(*words)
     assert status == 0 and err == ""
     assert sorted(p.name for p in (tmp_path / "f" / "r").iterdir()) == [
         "curves.npz", "curves.png", "run.txt"]
     assert ("figures", "figures/curves") not in read_events(tmp_path / "r")  # it is no run of ours
     (tmp_path / "r" / "config.json").write_text("{}")
-    assert run("visualize.py", "curves", tmp_path / "r", "--out", tmp_path / "f")[0] == 0
+    assert run_script(*words)[0] == 0
     assert ("figures", "figures/curves") in read_events(tmp_path / "r")  # shown in TensorBoard too
-    (tmp_path / "r" / "config.json").unlink()
     write_events(tmp_path / "other" / "r" / "train", batch__loss=[9.0])
     before = (tmp_path / "f" / "r" / "curves.npz").read_bytes()
-    assert_one_line(run("visualize.py", "curves", tmp_path / "other" / "r", "--out",
-                        tmp_path / "f"), "another --out")
+    assert_one_line(run_script("visualize", "curves", tmp_path / "other" / "r", "--out",
+                               tmp_path / "f"), "another --out")
     assert (tmp_path / "f" / "r" / "curves.npz").read_bytes() == before
-    assert_one_line(run("visualize.py", "curves", tmp_path / "r", tmp_path / "other" / "r"),
-                    "share a name")
-    assert_one_line(run("visualize.py", "filters", tmp_path / "r", "--out", tmp_path / "f"),
-                    "filters/kernel")
-    assert_one_line(run("visualize.py", "curves", tmp_path / "none"), "no TensorBoard events")
-    assert_one_line(run("visualize.py", "table", tmp_path / "r"), "config.json is not there")
-    assert_one_line(run("visualize.py", "heat", tmp_path / "r"), "results.csv")
-    assert_one_line(run("visualize.py", "draw", tmp_path / "r"), "curves")
-    assert_one_line(run("visualize.py", "deconv", tmp_path / "r", "--out", tmp_path / "g"),
-                    "config.json")
-    assert_one_line(run("visualize.py", "curves", tmp_path / "r", "--by", "sample"), "config.json")
-    (tmp_path / "r" / "config.json").write_text("{}")
-    assert_one_line(run("visualize.py", "curves", tmp_path / "r", "--by", "sample"), "no batch")
+    assert not plt.get_fignums()
+
+
+def test_bad_input_is_one_line(tmp_path):
+    write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
+    write_events(tmp_path / "other" / "r" / "train", batch__loss=[9.0])
+    for words, said in (
+            (("curves", "r", "other/r"), "share a name"), (("filters", "r"), "filters/kernel"),
+            (("curves", "none"), "none"), (("all", "none"), "none"),
+            (("table", "r"), "config.json is not there"), (("heat", "r"), "results.csv"),
+            (("draw", "r"), "curves"), ((), "COMMAND"), (("curves",), "RUN"),
+            (("strongest", "r"), "config.json"), (("curves", "r", "--by", "epoch"), "config.json"),
+            (("curves", "r", "--side", 3), "--side"), (("study", "none"), "none"),
+            (("occlusion", "r", "--side", "x"), "a whole number")):
+        assert_one_line(run_script("visualize", *words, cwd=tmp_path), said)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_numbers_lie_beside_each_figure(tmp_path):
+    figure, _ = plt.subplots()
+    visualize.write(figure, {"a": np.arange(3)}, tmp_path / "new" / "x.y")
+    assert load_arrays(tmp_path / "new" / "x.y.npz")["a"].tolist() == [0, 1, 2]
+    assert (tmp_path / "new" / "x.y.png").read_bytes()[:4] == b"\x89PNG"
