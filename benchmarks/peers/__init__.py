@@ -23,10 +23,9 @@ WAYS = "ours", "keras", "keras_tuned", "torch", "jax", "starter"
 
 def build(way, case):
     """(loss, train, predict) of one of WAYS; imports what it needs."""
-    if way == "keras_tuned":
-        from peers import with_keras
-        return with_keras.build(case, tuned=True)
-    return importlib.import_module(f"peers.{'' if way == 'ours' else 'with_'}{way}").build(case)
+    how = {"tuned": True} if way == "keras_tuned" else {}
+    name = "ours" if way == "ours" else f"with_{way.removesuffix('_tuned')}"
+    return importlib.import_module(f"peers.{name}").build(case, **how)
 
 
 @dataclasses.dataclass(frozen=True)
