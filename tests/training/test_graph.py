@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 from keras import ops
-from networks import CLASSES, EDITS, OWN_CELL, build, conv, head, twice
+from networks import CLASSES, EDITS, OWN_CELL, build, conv, every_edit, head, twice
 
 from system.command_line import InputError
 from training import graph
@@ -67,7 +67,7 @@ def own_cell(monkeypatch):
     monkeypatch.setitem(CELLS, "mean", OWN_CELL)
 
 
-@pytest.mark.parametrize("name", EDITS)
+@every_edit
 def test_weights_have_names_of_their_own_whatever_the_network(name, own_cell):
     model = build(EDITS[name])
     names = graph.name_weights(model.weights)

@@ -142,6 +142,7 @@ BINARY = {"add": lambda x, y: x + y, "Add": lambda x, y: L.Add()([x, y]),
           "join": lambda x, y: L.Dense(4)(L.Concatenate()([x, y]))}
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.data())
 def test_a_random_graph_is_computed_as_keras_computes_it(data):
