@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+if "DATA_DIR" in os.environ:  # tests run scripts in other folders
+    os.environ["DATA_DIR"] = os.path.abspath(os.environ["DATA_DIR"])
 from system import machine  # first, so that TensorFlow is imported late and quietly
 from system.command_line import import_script, main, parse
 

@@ -1,10 +1,23 @@
-"""Tables of the benchmarks from measured figures, by hand; nothing is timed here."""
+"""The benchmarks: tables of measured figures by hand, and scripts at budgets that time nothing."""
 import json
 import re
+import sys
+import types
 
 import pytest
-from conftest import ROOT, assert_one_line, run
+from conftest import ROOT, run, run_script
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import cost
+import inside_speed
+import throughput
+import waiting
+
+SMALL = {"cifar_lenet5": ("--filters", 2, 3, "--units", 4),
+         "mnist_rnn": ("--units", 4, "--layers", 1)}
+SUMMARIZE = {"throughput": lambda rounds: throughput.summarize(rounds, throughput.TABLES),
+             "waiting": waiting.summarize, "cost": cost.summarize,
+             "inside_speed": inside_speed.summarize}
 CASE = "lstm 128, batch 128, float32"
 ROUNDS = [{"ceiling": {"float32": 200, "bfloat16": 400, "machine": "2 cores of X"}, CASE: {
     "ours": {"rate": ours, "evaluation": 9e4, "memory": 600.4},
@@ -37,29 +50,55 @@ INSIDE = {"rounds": [{"ours": {"occlusion": 1, "deconvolution": 2},
     ("cost", COST, ["3 rounds", "| recipe original | 3,274,634 | 2,000 (1,000 .. 3,000) |"]),
     ("inside_speed", INSIDE, ["1.00 (1.00 .. 1.00) | 2.00 (1.00 .. 3.00) | 2.00 (1.00 .. 3.00) | "
                               "3e-06 |", "| 0.50 (0.50 .. 0.50) | 0 |"])])
-def test_tables(script, figures, lines, tmp_path):
-    (tmp_path / "x.json").write_text(json.dumps(figures))
-    status, out, err = run(f"benchmarks/{script}.py", "--read", tmp_path / "x.json")
-    assert (status, err) == (0, "")
+def test_tables(script, figures, lines):
+    out = SUMMARIZE[script](figures)
     for line in lines:
         assert line in out, out
 
 
-def test_a_document_can_hold_them(tmp_path):
+def test_figures_are_read_from_a_file(tmp_path):
+    """Those of another script are refused, in one line below the usage."""
     (tmp_path / "x.json").write_text(json.dumps(COST))
-    document = tmp_path / "x.md"
-    document.write_text(f"<!-- python benchmarks/cost.py --read {tmp_path}/x.json -->\n"
-                        "<!-- end -->")
-    assert run("visualize.py", "report", document, cwd=ROOT) == (0, "", "")
-    assert "| recipe original | 3,274,634 |" in document.read_text()
-    (tmp_path / "x.json").unlink()
-    assert_one_line(run("visualize.py", "report", document, cwd=ROOT), "cost.py", "x.json")
+    status, out, err = run("benchmarks/cost.py", "--read", tmp_path / "x.json")
+    assert (status, out.strip(), err) == (0, cost.summarize(COST), "")
+    status, _, err = run("benchmarks/waiting.py", "--read", tmp_path / "x.json")
+    assert status == 2 and "did not write that file" in err.splitlines()[-1]
 
 
-def test_waiting_at_a_small_budget(real_data):
-    """A number for what three steps reach, nan for the accuracies, which they do not."""
-    status, out, err = run("benchmarks/waiting.py", "--rounds", 1, "--steps", 3,
-                           DATA_DIR=str(real_data))
-    assert (status, err) == (0, "")
+def test_every_benchmark_has_help():
+    for script in SUMMARIZE:
+        status, out, err = run(f"benchmarks/{script}.py", "--help")
+        assert status == 0 and not err and "--read" in out
+
+
+@pytest.mark.slow
+def test_cost_at_a_small_budget(monkeypatch):
+    monkeypatch.setattr(cost, "COUNT", 32)
+    monkeypatch.setattr(cost, "SECONDS", 1e-3)
+    found = cost.measure(dict(filters=(2, 3), units=4, batch_size=16, side=8))
+    assert found["rate"] > 0 and found["weights"] == (25 + 1) * 2 + (50 + 1) * 3 + 13 * 4 + 50
+
+
+@pytest.mark.slow
+def test_waiting_at_a_small_budget(real_data, monkeypatch, capsys, tmp_path):
+    """A number for what three steps reach, nan for the accuracies, which they do not.
+
+    The scripts run in this process; the starter-code way in its own, as always.
+    """
+    def command(words, **_):
+        _, script, *words = words
+        small = SMALL[script.stem]
+        status, _, err = run_script(script, *words, *small, "--data-dir", real_data, cwd=tmp_path)
+        assert status == 0, err
+    theirs = run("benchmarks/waiting.py", "--one", "starter", "--steps", 3)
+    assert theirs[0] == 0, theirs[2]
+    rate = json.loads(theirs[1])["rate"]
+    assert rate > 0
+    monkeypatch.setattr(waiting, "in_process", lambda *_: {"first": 0.0, "rate": rate})
+    monkeypatch.setattr(sys, "argv", ["waiting.py", "--rounds", "1", "--steps", "3"])
+    monkeypatch.setattr(waiting, "subprocess", types.SimpleNamespace(
+        run=command, DEVNULL=None))
+    waiting.main()
+    out = capsys.readouterr().out
     assert len(re.findall(r"^\| (?:--help|first step done) \| \d.* \| \d", out, re.M)) == 2
     assert out.count("nan (nan .. nan)") == 4

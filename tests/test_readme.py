@@ -1,63 +1,100 @@
 """README's commands, as they stand there, at a small budget; and every path it names."""
+import glob
 import pathlib
 import re
 import shlex
+import shutil
 
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, run_script
+from PIL import Image
 
-import cifar_lenet5
-import mnist_rnn
-import transfer
-from options import parse
-from visualize import DOCUMENTS
+import sweep
+import visualize
+from comparisons.report import DOCUMENTS
+from system.command_line import import_script, parse
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = [command.strip() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-            for command in re.findall(r"python [^#;&\n]*", block)]
-SMALL = ["--steps", "3", "--evaluations", "1", "--snapshots", "2", "--batch", "8"]
-EXPERIMENTS = {"cifar_lenet5.py": (cifar_lenet5, SMALL), "mnist_rnn.py": (mnist_rnn, SMALL),
-               "transfer.py": (transfer, ["--per-class", "1", "2", "--scratch-steps", "2"])}
+LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+         for line in block.splitlines()]
+COMMANDS = [command.strip() for line in LINES for command in re.findall(r"python [^#;&\n]*", line)]
+SMALL = "--steps 3 --evaluations 1 --snapshots 2 --batch-size 8 --threads 2".split()
+LESS = {"cifar_lenet5.py": [*SMALL, *"--filters 4 8 --units 16 --precision float32".split()],
+        "mnist_rnn.py": [*SMALL, *"--units 8 --layers 1".split()],
+        "transfer.py": "--per-class 2 --scratch-steps 2 --strengths 1 --threads 2".split()}
 
 
 def small(script, words):
-    """A training command with its budget cut, but under the name it has in full; a sweep with one
-    seed and the last value of each option."""
-    if script == "sweep.py":
+    """A training command with its budget and its network cut, but the name it has in full, and
+    recurrent nets of one's own choice with small images; a sweep with one seed and the last value
+    of each option."""
+    if script == "sweep.py" and words[0] in LESS:
         words = shlex.split(re.sub(r"--seeds 0( \d)+", "--seeds 0", shlex.join(words)))
         words = [re.sub(r"=.*,", "=", word) for word in words]
-        return [*words, *([] if "--" in words else ["--"]), *SMALL]
-    if script not in EXPERIMENTS or "--help" in words:
+        return [*words, *([] if "--" in words else ["--"]), *LESS[words[0]]]
+    if script not in LESS or "--help" in words:
         return words
-    experiment, less = EXPERIMENTS[script]
+    experiment = import_script(script)
     config = parse(experiment.Config, getattr(experiment, "RECIPES", {}), words)
-    return [*words, *less, "--name", config.name]
+    tiny = ["--data", "tiny"] if words and script == "mnist_rnn.py" else []
+    return [*words, *LESS[script], *tiny, "--name", config.name]
+
+
+def in_this_process(run, words, output, folder, environment, stop):
+    """What sweep.attempt does in a process of the run's own: (run, exit status)."""
+    assert "--steps" in words, f"a sweep of README would train {run} in full"
+    status, out, err = run_script(*words, cwd=folder)
+    pathlib.Path(output).write_text(out + err)
+    return run, status
 
 
 def test_there_are_commands():
+    """Every line of README's sh blocks is one that is tried below, or one of these."""
     assert len(COMMANDS) >= 6
     assert "pip install -r requirements.txt && python cifar_lenet5.py" in README
     assert "pip install -r requirements-dev.txt && pytest" in README
+    for line in LINES:
+        for command in filter(None, re.split("&&|;", line.partition("#")[0])):
+            assert command.split()[0] in ("python", "pip", "pytest", "tensorboard"), line
 
 
-def test_every_command_works(tmp_path, monkeypatch, real_data):
+def write_images(folder):
+    """Three images of 8x8 pixels a class and part, in the form that --data takes a folder."""
+    for place in [folder / part / name for part in ("train", "test") for name in "ab"]:
+        place.mkdir(parents=True)
+        for i in range(3):
+            Image.new("L", (8, 8), 80 * i).save(place / f"{i}.png")
+
+
+@pytest.mark.slow
+def test_every_command_works(tmp_path, monkeypatch, real_data, quick_figures):
     """In their order, in an empty folder: later commands use what the earlier ones wrote.
 
-    All but `visualize.py all`, which test_scripts runs.
+    `visualize.py all` draws two figures here, and all in test_scripts.py.
     """
     monkeypatch.chdir(tmp_path)
-    seen = set()
+    monkeypatch.setattr(sweep, "attempt", in_this_process)
+    rooms = visualize.commands()
+    few = {"inside": dict.fromkeys(("filters", "diagnosis"), ""), "comparisons": {}}
+    write_images(tmp_path / "tiny")
+    (tmp_path / "data").symlink_to(real_data)
+    shutil.copytree(ROOT / "studies", tmp_path / "studies")
+    (tmp_path / "figures").mkdir()
     for command in COMMANDS:
         _, script, *words = shlex.split(command.replace("$seed", "0"))
-        words = [w for word in words for w in (sorted(map(str, tmp_path.glob(word)))
-                                               if "*" in word else [word])]
-        words = small(script, words)
-        if (script, *words) in seen or words[:1] == ["all"]:
-            continue
-        seen.add((script, *words))
-        status, out, err = run(script, *words, cwd=tmp_path, DATA_DIR=str(real_data))
+        globs = {word: sorted(glob.glob(word)) for word in words if "*" in word}
+        assert all(globs.values()), f"{command}: nothing is named so"
+        words = small(script, [w for word in words for w in globs.get(word, [word])])
+        monkeypatch.setattr(visualize, "commands",
+                            lambda all=words[:1] == ["all"]: few if all else rooms)
+        assert (ROOT / script).exists()
+        status, out, err = run_script(script, *words)
         assert status == 0, f"{command}\n{out}{err}"
         assert err == "", f"{command} warns: {err}"
+        assert "SYNTHETIC" not in out, f"{command} did not find the data"
+    for line in LINES:
+        if line.startswith("tensorboard"):
+            assert [*pathlib.Path(line.split()[2]).rglob("events*")], line
 
 
 @pytest.mark.parametrize("document, name", [
@@ -68,6 +105,7 @@ def test_every_link_leads_somewhere(document, name):
 
 
 def test_layout_names_every_file():
-    """Every module and test folder at the top level stands in README's list."""
-    for path in pathlib.Path(ROOT).glob("*.py"):
-        assert f"`{path.name}`" in README, path.name
+    """Every module and package at the top level stands in README's list."""
+    packages = [path.parent for path in ROOT.glob("*/__init__.py")]
+    for path in [*ROOT.glob("*.py"), *packages]:
+        assert f"`{path.name}{'/' * path.is_dir()}`" in README, path.name

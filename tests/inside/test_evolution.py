@@ -10,6 +10,7 @@ from inside.trained import Record
 from system.command_line import NotDrawn, import_script
 
 
+@pytest.mark.slow
 def test_evolution_is_drawn_from_snapshots(small_run):
     """The last snapshot's strongest images are the finished network's."""
     record = Record(small_run, import_script)

@@ -1,0 +1,78 @@
+"""README's "add an experiment": one new file trains, resumes, sweeps and draws, and no other file
+of the project is touched."""
+import csv
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, assert_one_line, run_script
+
+from system.files import load_arrays, read_json
+from training.checkpoints import checkpoints
+from training.events import read_events
+
+TEXT = re.search(r'```python\n("""Train a multi-layer perceptron.*?)```',
+                 (ROOT / "README.md").read_text(), re.DOTALL)[1]
+WORDS = ["--data", "synthetic", "--steps", "150", "--evaluations", "3", "--snapshots", "3",
+         "--threads", "2"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder that holds the experiment and nothing else, in which one is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist_mlp.py").write_text(TEXT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delitem(sys.modules, "mnist_mlp", raising=False)
+    yield tmp_path
+    sys.modules.pop("mnist_mlp", None)
+
+
+def test_it_is_short():
+    assert len(TEXT.splitlines()) <= 60
+
+
+@pytest.mark.slow
+def test_it_trains_resumes_sweeps_and_draws(here, quick_figures):
+    """Stopped and resumed as processes of its own, it ends as it does without a stop."""
+    whole, stopped = (here / "logs" / "mnist_mlp" / f"{name}-seed0" for name in ("whole", "x"))
+    status, out, err = run_script("mnist_mlp.py", *WORDS, "--name", "whole")
+    assert (status, err) == (0, "") and "SYNTHETIC stand-in, drawn digits" in out
+    assert read_json(whole / "result.json")["test_accuracy"] > 0.3
+
+    command = [sys.executable, "mnist_mlp.py", *WORDS, "--name", "x"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not checkpoints(stopped):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and "--resume" in err
+    assert_one_line(run_script("mnist_mlp.py", *WORDS, "--name", "x"), "interrupted")
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    one, other = load_arrays(whole / "weights.npz"), load_arrays(stopped / "weights.npz")
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name])
+    for key in (("train", "batch/loss"), ("validation", "evaluation/accuracy")):
+        one, other = read_events(whole)[key], read_events(stopped)[key]
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[2], other[2])
+
+    status, out, err = run_script(
+        ROOT / "sweep.py", "mnist_mlp.py", "--grid", "units=20,30", "--", "--data", "synthetic",
+        "--steps", 2, "--evaluations", 1)
+    assert (status, err) == (0, "") and "2 of 2 runs finished" in out
+    with open("logs/sweeps/mnist_mlp-units/results.csv", newline="") as file:
+        assert [(row["units"], row["status"]) for row in csv.DictReader(file)] == [
+            ("20", "finished"), ("30", "finished")]
+
+    status, out, err = run_script("visualize.py", "all", whole, "--data-dir", "nowhere")
+    assert (status, err) == (0, "")
+    drawn = {path.stem for path in (here / "figures" / "whole-seed0").glob("*.png")}
+    assert {"curves", "invariance", "correspondence"} <= drawn
+    assert "not drawn" in out and "no feature maps" in out
