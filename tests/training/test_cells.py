@@ -8,7 +8,8 @@ from training.cells import CELLS
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("steps, features, units", [(7, 5, 6), (1, 3, 4), (28, 28, 32)])
+@pytest.mark.parametrize("steps, features, units", [
+    (7, 5, 6), (1, 3, 4), pytest.param(28, 28, 32, marks=pytest.mark.slow)])
 def test_same_as_keras(cell, steps, features, units):
     """Same weights: same outputs and gradients within 1e-5 relative, float32."""
     x, W, U, b = arguments(cell, steps, 4, features, units, np.float32)

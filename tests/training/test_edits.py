@@ -116,6 +116,7 @@ def test_a_run_of_another_network_is_neither_resumed_nor_drawn(edited):
     assert go("cifar_lenet5.py", *SMALL, "--resume")[::2] == (0, "")
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_network_again_without_seeds_in_it(edited):
     edit, go, here = edited
     edit(MLP)
@@ -139,6 +140,7 @@ def test_transfer_trains_the_edited_network_from_scratch(edited):
             "test_accuracy/scratch/2"} <= set(result)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_resumed_with_its_own_options_only(tmp_path):
     words = ("cifar_lenet5.py", "--data", "synthetic", "--steps", 2, "--batch-size", 4,
              "--filters", 2, "--units", 2, "--evaluations", 1, "--logdir", tmp_path, "--name", "x")

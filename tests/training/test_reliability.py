@@ -165,7 +165,7 @@ def test_truncated_event_files_are_drawn_as_far_as_they_go(home, tmp_path):
     assert any("batch/loss" in name for name in drawn), list(drawn)
 
 
-@pytest.mark.parametrize("damaged", [1, 2])
+@pytest.mark.parametrize("damaged", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_damaged_checkpoints(home, tmp_path, damaged):
     """--resume goes on from the one before, or from the start, says so, and ends with the same
     weights."""
