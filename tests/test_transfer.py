@@ -135,6 +135,7 @@ def finished(tmp_path_factory):
     return logs, logs / "transfer" / "x-seed0", words, out
 
 
+@pytest.mark.slow
 def test_run_leaves_what_it_promises(finished):
     logs, folder, _, out = finished
     result, events = read_json(folder / "result.json"), read_events(folder)
@@ -183,6 +184,7 @@ def test_stopped_run_goes_on(finished, tmp_path, number, status):
     assert status == 0 and "finished" in out
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line(finished, tmp_path):
     logs, folder, words, _ = finished
     source = words[1]
@@ -197,6 +199,7 @@ def test_bad_input_is_one_line(finished, tmp_path):
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
+@pytest.mark.slow
 def test_images_must_fit_the_network(finished, tmp_path):
     for part in ("train", "test"):
         for name in "ab":

@@ -106,7 +106,7 @@ def test_bad_input_is_one_line(tmp_path):
     for words, said in (
             (("curves", "r", "other/r"), "share a name"), (("filters", "r"), "filters/kernel"),
             (("curves", "none"), "none"), (("all", "none"), "none"),
-            (("table", "r"), "config.json is not there"), (("heat", "r"), "results.csv"),
+            (("table", "r"), "config.json is not there"), (("heat", "r"), "config.json"),
             (("draw", "r"), "curves"), ((), "COMMAND"), (("curves",), "RUN"),
             (("strongest", "r"), "config.json"), (("curves", "r", "--by", "epoch"), "config.json"),
             (("curves", "r", "--side", 3), "--side"), (("study", "none"), "none"),
