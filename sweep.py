@@ -147,8 +147,10 @@ def combinations(grid, lines):
 def make_job(script, words, row=()):
     """Return the job of a script's command line; InputError or exit 2 if an option is not right."""
     experiment = import_script(script)
-    positional = {own.flag for own in options_of(experiment.Config) if own.positional}
-    words = [word for word in words if word not in positional]
+    for own in options_of(experiment.Config):  # a positional comes first, before lists of values
+        if own.positional and own.flag in words:
+            i = words.index(own.flag)
+            words = [words[i + 1], *words[:i], *words[i + 2:]]
     config = parse(experiment.Config, getattr(experiment, "RECIPES", {}), words)
     folder = folder_of(experiment.__name__, config)
     if (folder / "config.json").exists():
@@ -168,9 +170,9 @@ def plan(options):
         for seed in options.seeds or [0]:
             job = make_job(options.what, [*options.common, "--logdir", options.logdir, "--seed",
                                           str(seed), *words])
-            if jobs.setdefault(job.folder, job).config != job.config:
-                raise InputError(f"two configurations share the folder {job.folder}; vary options "
-                                 "that its name states, or give each a --name")
+            if jobs.setdefault(job.folder.name, job).config != job.config:
+                raise InputError(f"two configurations share the name {job.folder.name}; vary "
+                                 "options that it states, or give each a --name")
     return list(jobs.values())
 
 
@@ -305,6 +307,8 @@ def sweep_study(study, options):
     there = {(row["configuration"], row["seed"]) for row in stored.rows(study, own=True)}
     wanted = {(one.name, seed): None for one in study.own for seed in one.seeds
               if options.again or (one.name, seed) not in there}
+    for wrong in ([] if options.again else stored.contradictions(study)):
+        raise InputError(f"{study.file('.csv')}: {wrong}; --again makes all runs anew")
     jobs = plan_study(study, options.logdir, wanted)
     print(f"{study.question}\n{len(there)} runs stand in {study.file('.csv')}")
 

@@ -117,7 +117,7 @@ def write(figure, numbers, path, run=None):
 
 def own_folder(out, run):
     """Return the folder of a run's figures; InputError if it holds another run's of that name."""
-    folder = out / run.name
+    folder = out / run.resolve().name
     mark = folder / "run.txt"
     if mark.exists() and pathlib.Path(mark.read_text().strip()).resolve() != run.resolve():
         raise InputError(f"{folder} holds figures of {mark.read_text().strip()}; choose another "

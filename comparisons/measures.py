@@ -28,7 +28,8 @@ def rows_of(paths, edges=False):
         if study := stored.named_by(path):
             rows += stored.rows(stored.load(study))
         elif table.suffix == ".csv":
-            rows += [{"configuration": row.get("run", ""), **row} for row in stored.read_csv(table)]
+            rows += [{"configuration": row.get("run", "").removesuffix(f"-seed{row.get('seed')}"),
+                      **row} for row in stored.read_csv(table)]
         else:
             rows.append(row_of(path))
     if edges:

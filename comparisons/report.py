@@ -112,7 +112,8 @@ def same(new, old):
 
 
 def disagreements(one):
-    """Yield what a study's CSV says other than the curves in its NPZ."""
+    """Yield what a study's CSV says other than its TOML, and than the curves in its NPZ."""
+    yield from stored.contradictions(one)
     series = stored.series(one.name)
     for row in stored.rows(one, own=True):
         own, said = series.get(row["run"], {}), {}

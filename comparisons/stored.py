@@ -5,6 +5,7 @@ are `fixed` and, for each of the `configurations`, a name and its own options; a
 values} multiplies them. A configuration with `from` takes another study's rows instead of runs of
 its own. `columns` are those of the table, `figures` the pictures.
 """
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -195,6 +196,21 @@ def rows(study, own=False):
                 raise InputError(f"study {study.name}: {name} has no rows of {configuration}")
             found += [{**row, "configuration": one.name} for row in rows_there]
     return found
+
+
+def contradictions(study):
+    """Yield what rows of a study were made with other than its TOML asks for now."""
+    asked = {one.name: one.options for one in study.own}
+    for row in rows(study, own=True):
+        for name, value in asked[row["configuration"]].items():
+            made = row.get(name) if name not in ("data", "name", "threads") else None
+            value = as_text(value).replace("{seed}", str(row["seed"]))
+            if made is None or as_text(made) == value:
+                continue
+            with contextlib.suppress(TypeError, ValueError):
+                if float(made) == float(value):
+                    continue
+            yield f"{row['run']} was made with {name} {made}, not {value}"
 
 
 # ----------------------------------------------------------------------------- series of a run

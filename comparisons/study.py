@@ -65,7 +65,8 @@ def table(names):
 def collect(study, finished, diverged):
     """Write a study's CSV and NPZ with the rows of runs' folders {(configuration, seed): folder},
     finished or diverged. Rows of other runs stay."""
-    rows = {(row["configuration"], row["seed"]): row for row in stored.rows(study, own=True)}
+    there = stored.read_csv(study.file(".csv")) if study.file(".csv").exists() else []
+    rows = {(row["configuration"], row["seed"]): row for row in there}
     series = stored.series(study.name)
     made = dict(zip(finished, rows_of(finished.values(), edges=True)))
     made |= {key: row_of(folder, "diverged") for key, folder in diverged.items()}

@@ -88,7 +88,7 @@ class Record:
     @functools.cached_property
     def network(self):
         """The run's Network; InputError if it has none, or its data is not there."""
-        if "script" not in self.config:
+        if not isinstance(self.config.get("script"), str):
             raise InputError(f"{self.folder}/config.json does not say which script made it")
         experiment = self.find_experiment(self.config["script"])
         if not hasattr(experiment, "build_model"):

@@ -5,6 +5,7 @@ stand, until something of them is first used.
 """
 import contextlib
 import gc
+import importlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -90,6 +91,9 @@ class _Late(types.ModuleType):
         self._import()
         return types.ModuleType.__getattribute__(self, name)
 
+    def __reduce__(self):  # joblib and dask send functions that use it to other processes
+        return importlib.import_module, (self.__name__,)
+
     def _import(self):
         with self.lock:  # a second thread waits until all of it is there
             if vars(self).pop("_is_late", False):
@@ -110,8 +114,12 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if top not in self.names:
             return None
         if below:
-            if isinstance(sys.modules.get(top), _Late):
-                sys.modules[top]._import()
+            late = sys.modules.get(top)  # to wait here, holding the import lock, could be for ever
+            if isinstance(late, _Late) and _Late.lock.acquire(blocking=False):
+                try:
+                    late._import()
+                finally:
+                    _Late.lock.release()
             return None
         spec = importlib.machinery.PathFinder.find_spec(name)
         if spec is not None:

@@ -55,8 +55,9 @@ def save_weights(run, weights):
 
 
 def forget(run):
-    """Delete the checkpoints of a finished run."""
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    """Delete the checkpoints of a finished run whose weights are kept."""
+    if (run / "weights.npz").exists():
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
 def restore(run):
