@@ -103,6 +103,24 @@ def test_one_changed_digit_is_found(change, said, folder, capsys):
     assert status == 1 and wrong == said
 
 
+def test_rows_that_were_made_otherwise_than_their_study_says_are_found(folder, capsys):
+    rows = [{**row, "learning_rate": "0.5"} if row["configuration"] == "b" else row
+            for row in stored.read_csv(folder / "studies/one.csv")]
+    stored.write_csv(folder / "studies/one.csv", rows, ["learning_rate"])
+    check(capsys, "one.md", write=True)
+    assert check(capsys, "one.md") == (0, [])
+    edit(folder / "studies/one.toml", "learning_rate = 0.5", "learning_rate = 0.25")
+    status, (wrong,) = check(capsys, "one.md")
+    assert status == 1 and "b-seed0 was made with learning_rate 0.5, not 0.25" in wrong
+
+
+def test_collecting_keeps_the_rows_that_the_study_no_longer_names(folder):
+    edit(folder / "studies/one.toml", 'name = "b"', 'name = "c"')
+    study.collect(stored.load("one"), {}, {})
+    assert [row["configuration"] for row in stored.read_csv(folder / "studies/one.csv")].count(
+        "b") == 2
+
+
 def test_strays_by_hand():
     block = "<!-- study x -->\n| 50.0 ± 1.0 |\n<!-- end -->"
     assert [*report.strays(f"50.0\n± 1.0 and 3 ± 1, ```4 ± 1```\n{block}")] == [

@@ -50,3 +50,21 @@ def test_the_processor_is_known(monkeypatch):
     assert machine.processor() == "Fast CPU @ 2 GHz" and machine.has_bfloat16()
     monkeypatch.setattr(machine, "cpu_info", lambda: "flags : fpu sse\n")
     assert machine.processor() and not machine.has_bfloat16()
+
+
+@pytest.mark.slow
+def test_two_threads_may_import_at_once_and_functions_that_use_tensorflow_travel():
+    code = """
+import threading, time
+from system import machine
+import keras, tensorflow as tf
+threading.Thread(target=lambda: keras.layers).start()
+time.sleep(0.3)
+import keras.layers
+import joblib
+def twice(x): return float(tf.constant(x) * 2)
+print(joblib.Parallel(2)(joblib.delayed(twice)(x) for x in (1.0, 2.0)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          timeout=100)
+    assert done.stdout.splitlines()[-1:] == ["[2.0, 4.0]"], done.stderr
