@@ -33,7 +33,8 @@ def test_table_by_hand(tmp_path):
         write_run(tmp_path / f"a-seed{seed}", seed, {
             "test_accuracy": accuracy, "test_accuracy_flipped": 0.7, "train_seconds": 3})
     heading, _, row, _, data = table.table(sorted(tmp_path.iterdir())).splitlines()
-    assert heading == ("| run | steps | seeds | test accuracy (%) | averaged with horizontal flip (%) "
+    assert heading == ("| run | steps | seeds | test accuracy (%) "
+                       "| averaged with horizontal flip (%) "
                        "| time (s) |")
     # 0.0707 = 0.1 / sqrt 2
     assert row == "| a | 1,000 | 2 | 55.00 ± 7.07 | 70.00 ± 0.00 | 3 ± 0 |"

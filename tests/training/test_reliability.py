@@ -185,9 +185,9 @@ def test_full_disk(tmp_path):
     words = [sys.executable, str(ROOT / "cifar_lenet5.py"), "--data", "synthetic", "--steps", "2",
              "--batch-size", "8", "--evaluations", "1", "--name", "x"]
     full = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, preexec_fn=lambda:
-                          resource.setrlimit(resource.RLIMIT_FSIZE, (10 ** 6, 10 ** 6)))
+                          resource.setrlimit(resource.RLIMIT_FSIZE, (10 ** 5, 10 ** 5)))
     assert full.returncode == 2 and full.stderr.count("\n") == 1
-    assert "checkpoints/step-00000000.npz" in full.stderr
+    assert "snapshots/step-00000000.npz" in full.stderr
     assert not list(tmp_path.rglob("checkpoints/*")) and not list(tmp_path.rglob("*.tmp"))
     done = subprocess.run([*words, "--resume"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
