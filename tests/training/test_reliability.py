@@ -181,13 +181,13 @@ def test_damaged_checkpoints(home, tmp_path, damaged):
 
 @pytest.mark.slow
 def test_full_disk(tmp_path):
-    """A checkpoint that does not fit is named and not left half-written; --resume goes on."""
+    """What does not fit, here a snapshot, is named and not left half-written; --resume goes on."""
     words = [sys.executable, str(ROOT / "cifar_lenet5.py"), "--data", "synthetic", "--steps", "2",
              "--batch-size", "8", "--evaluations", "1", "--name", "x"]
     full = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, preexec_fn=lambda:
                           resource.setrlimit(resource.RLIMIT_FSIZE, (10 ** 5, 10 ** 5)))
     assert full.returncode == 2 and full.stderr.count("\n") == 1
     assert "snapshots/step-00000000.npz" in full.stderr
-    assert not list(tmp_path.rglob("checkpoints/*")) and not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.npz")) and not list(tmp_path.rglob("*.tmp"))
     done = subprocess.run([*words, "--resume"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
