@@ -307,8 +307,9 @@ def sweep_study(study, options):
     there = {(row["configuration"], row["seed"]) for row in stored.rows(study, own=True)}
     wanted = {(one.name, seed): None for one in study.own for seed in one.seeds
               if options.again or (one.name, seed) not in there}
-    for wrong in ([] if options.again else stored.contradictions(study)):
-        raise InputError(f"{study.file('.csv')}: {wrong}; --again makes all runs anew")
+    wrong = [] if options.again else [*stored.contradictions(study)]
+    if wrong:
+        raise InputError(f"{study.file('.csv')}: {wrong[0]}; --again makes all runs anew")
     jobs = plan_study(study, options.logdir, wanted)
     print(f"{study.question}\n{len(there)} runs stand in {study.file('.csv')}")
 

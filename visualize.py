@@ -1,6 +1,6 @@
 """Draw what runs wrote: figures with their numbers beside them, and tables.
 
-    python visualize.py all RUN...             every figure that a run allows, of those of one run
+    python visualize.py all RUN...             every figure of a single run that the run allows
     python visualize.py COMMAND --help         what a command takes
 {commands}
 Each figure is a PNG in --out, with its numbers beside it (.npz); a single run's lies in
@@ -36,10 +36,10 @@ def commands():
     return found
 
 
-def description():
-    """Return the module's docstring with a line for each command."""
+def description(found):
+    """Return the module's docstring with a line for each command {room: {command: its help}}."""
     lines = []
-    for room, own in commands().items():
+    for room, own in found.items():
         lines += ["", f"    {ROOMS[room]}:"]
         lines += [f"    {name:15} {help}" for name, help in own.items()]
     return __doc__.format(commands="\n".join([*lines, ""]))
@@ -48,14 +48,15 @@ def description():
 def parse(words=None):
     """Return (command, its module or None, the options); bad ones exit 2 with one line."""
     words = sys.argv[1:] if words is None else words
-    names = {name: room for room, own in commands().items() for name in own}
-    first = Parser(description=description(), usage="visualize.py COMMAND RUN... [options]",
+    found = commands()
+    names = {name: room for room, own in found.items() for name in own}
+    first = Parser(description=description(found), usage="visualize.py COMMAND RUN... [options]",
                    formatter_class=argparse.RawDescriptionHelpFormatter)
     first.add_argument("command", choices=("all", *names), metavar="COMMAND")
     command = first.parse_args(words[:1]).command
     module = importlib.import_module(f"{names[command]}.{command}") if command != "all" else None
     parser = Parser(prog=f"visualize.py {command}",
-                    description=module.__doc__ if module else description(),
+                    description=module.__doc__ if module else description(found),
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     takes = getattr(module, "TAKES", "RUN")
     parser.add_argument("paths", nargs="*" if takes.endswith("?") else "+", type=pathlib.Path,

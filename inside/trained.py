@@ -124,17 +124,10 @@ def load_network(folder, config, experiment, data_dir):
     if "network" in config:
         compare(f"{folder} was trained with another build_model: in", config["network"],
                 graph.describe(model), "undo the change, or train again")
-    set_weights(model, load_weights(folder))
-    return Network(folder, options, experiment.build_model, model, data, mean, std)
-
-
-def set_weights(model, arrays, partly=False):
-    """Give a model the weights of a checkpoint or, `partly`, of a snapshot {path: array}."""
     variables = graph.name_weights(model.weights)
-    if partly:
-        variables = {name: v for name, v in variables.items() if name in arrays}
-    graph.assign(variables, {name: array for name, array in arrays.items() if name in variables},
-                 "the checkpoint")
+    graph.assign(variables, {name: array for name, array in load_weights(folder).items()
+                             if name in variables}, f"the checkpoint of {folder}")
+    return Network(folder, options, experiment.build_model, model, data, mean, std)
 
 
 def read_snapshots(files, model):
@@ -143,7 +136,8 @@ def read_snapshots(files, model):
     try:
         for file in files:
             arrays = load_arrays(file)
-            set_weights(model, arrays, partly=True)
+            graph.assign(graph.weights_of_figures(model), {
+                name: x for name, x in arrays.items() if not name.startswith("unused/")}, file)
             yield arrays
     finally:
         for variable, value in zip(model.weights, own):

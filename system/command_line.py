@@ -63,11 +63,14 @@ def import_script(name):
             break
     else:
         raise InputError(f"{name}: no such script, here or in {beside}")
-    if path.stem not in sys.modules:
+    module = sys.modules.get(path.stem)
+    if module is None:
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    return sys.modules[path.stem]
+    elif pathlib.Path(getattr(module, "__file__", None) or "").resolve() != path.resolve():
+        raise InputError(f"{path}: another module is called {path.stem}; rename the script")
+    return module
 
 
 def exit_on_signals():

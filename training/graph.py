@@ -129,6 +129,14 @@ def weights_below(model, tensor):
     return found
 
 
+def weights_of_figures(model):
+    """Return {path: variable} of what figures of training read: the weights that the last feature
+    maps depend on, or all weights if there are no feature maps."""
+    maps = [x for x in stages(model).values() if len(x.shape) == 4]
+    kept = {id(v) for v in (weights_below(model, maps[-1]) if maps else model.weights)}
+    return {path: v for path, v in name_weights(model.weights).items() if id(v) in kept}
+
+
 def name_weights(variables):
     """Return {path: variable}; where several have one path, the later ones are numbered."""
     variables = list(variables)

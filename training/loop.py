@@ -287,15 +287,11 @@ class Training:
         return {**{name: v.numpy() for name, v in self.variables.items()}, "seconds": self.seconds}
 
     def snapshot(self):
-        """Return what figures of training need, {name: array}: the weights that the last feature
-        maps depend on (without feature maps all weights), and of each dense activation, how many
-        units are positive on none of the sample of training images ("unused/<name>")."""
-        stages = graph.stages(self.model)
-        maps = [x for x in stages.values() if len(x.shape) == 4]
-        kept = graph.weights_below(self.model, maps[-1]) if maps else self.model.weights
-        named = graph.name_weights(self.model.weights)
-        arrays = {name: v.numpy() for name, v in named.items() if any(v is w for w in kept)}
-        dense = {name: x for name, x in stages.items() if len(x.shape) == 2}
+        """Return what figures of training read, {name: array}: graph.weights_of_figures, and of
+        each dense activation, how many units are positive on none of the sample of training images
+        ("unused/<name>")."""
+        arrays = {path: v.numpy() for path, v in graph.weights_of_figures(self.model).items()}
+        dense = {name: x for name, x in graph.stages(self.model).items() if len(x.shape) == 2}
         if dense:
             values = keras.Model(self.model.input, list(dense.values()))(
                 self.sample, training=False)

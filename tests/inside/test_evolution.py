@@ -7,7 +7,7 @@ import pytest
 
 from inside import evolution
 from inside.trained import Record
-from system.command_line import NotDrawn, import_script
+from system.command_line import InputError, NotDrawn, import_script
 
 
 @pytest.mark.slow
@@ -30,3 +30,14 @@ def test_without_snapshots_nothing_is_drawn(small_run, tmp_path):
     run = shutil.copytree(small_run, tmp_path / "run", ignore=lambda *_: ["snapshots"])
     with pytest.raises(NotDrawn, match="no snapshots; train with --snapshots 8"):
         evolution.draw(Record(run, import_script))
+
+
+def test_a_snapshot_of_another_network_is_refused(small_run, tmp_path):
+    """Its weights are not left out in silence, which would draw the final ones in their place."""
+    run = shutil.copytree(small_run, tmp_path / "run")
+    file = sorted((run / "snapshots").glob("*.npz"))[1]
+    with np.load(file) as arrays:
+        np.savez(file, **{name.replace("conv1", "other"): x for name, x in arrays.items()})
+    with pytest.raises(InputError, match="step-00000001.*another network"):
+        evolution.draw(Record(run, import_script))
+    plt.close("all")

@@ -157,3 +157,10 @@ def test_scripts_are_found_here_first(tmp_path, monkeypatch):
     assert import_script("mine.py") is import_script("mine")
     with pytest.raises(InputError, match="nowhere.py: no such script"):
         import_script("nowhere")
+
+
+def test_a_script_is_not_taken_for_another_module_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "signal.py").write_text("Config = 1\n")
+    with pytest.raises(InputError, match="another module is called signal"):
+        import_script("signal")

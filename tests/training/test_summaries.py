@@ -55,6 +55,7 @@ class Records:
 
 @every_edit
 def test_what_is_inside_is_recorded_whatever_the_network(name):
+    """Without an error: what is recorded has tests of its own."""
     model = build(EDITS[name])
     log_inside(Records(), 0, model, tf.ones((3, *SHAPE)), np.array([0, 1, 2]))
 
