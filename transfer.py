@@ -1,6 +1,6 @@
 """Measure what each layer of a trained network is worth on images it was not trained for.
 
-    python transfer.py logs/cifar_lenet5/best-seed0 --data mnist --no-horizontal-flip
+    python transfer.py logs/cifar_lenet5/best-seed0 --data mnist
     python transfer.py logs/cifar_lenet5/best-classes=0-4-seed0 --classes 5-9
 
 The layers are frozen; a softmax and a linear support vector machine are trained on each one's
@@ -31,8 +31,8 @@ class Config(Threads, Data, Run):
     strengths: tuple = option((0.01, 1.0, 100.0), "weights C of the loss against a head's squared "
                               "norm; validation images choose", low=1e-9, high=1e9)
     scratch_steps: int = option(1000, "steps of the network from scratch; 0: none", low=0)
-    horizontal_flip: bool = option(True, "from scratch, flip if the source did; "
-                                   "--no-horizontal-flip for digits")
+    horizontal_flip: bool = option(True, "from scratch, flip if the source did and --data are no "
+                                   "digits or letters")
 
 
 if __name__ == "__main__":  # --help and wrong options answer before the slow imports below
@@ -48,7 +48,7 @@ from tqdm import tqdm
 
 import utils
 from inside.trained import Record, outputs
-from sources.images import restrict
+from sources.images import Reading
 from training import loop
 from training import run as runs
 from training.augmentation import moments
@@ -195,12 +195,19 @@ def load(config):
         raise InputError(f"{config.source} is not finished; finish it with --resume first")
     if not network.stages:
         raise InputError(f"{config.source} has no activations whose features to transfer")
-    data = restrict(utils.load_images(config.data, config.data_dir), config.classes, config.grey)
+    data = utils.load_images(config.data, config.data_dir, how=Reading.of(config))
     shape, wanted = data.train_images.shape[1:], network.model.input.shape[1:]
     if shape != wanted:
         raise InputError(f"--data {config.data} has images {shape}, the network of "
                          f"{config.source} takes {wanted} (height, width, channels)")
-    chosen, held_out = utils.split_validation(data.train_labels, config.validation_split)
+    if data.validation:  # it has images of its own to choose by
+        n, (images, own) = len(data.train_labels), data.validation
+        data = dataclasses.replace(
+            data, train_images=np.concatenate([data.train_images, images]),
+            train_labels=np.concatenate([data.train_labels, own]), validation=None)
+        chosen, held_out = np.arange(n), np.arange(n, n + len(own))
+    else:
+        chosen, held_out = utils.split_validation(data.train_labels, config.validation_split)
     if not len(held_out) or len(np.unique(data.train_labels[chosen])) < 2:
         raise InputError(f"{data.title} is too small: at least two classes and one validation "
                          "image are needed")

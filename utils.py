@@ -6,6 +6,7 @@
 """
 import functools
 import inspect
+import itertools
 import math
 import os
 import pathlib
@@ -14,27 +15,52 @@ import sys
 import numpy as np
 
 from sources.download import Unavailable
-from sources.folders import read_class_folders
-from sources.images import DATA_SETS, data_set_names
-from sources.mnist import is_idx_folder, read_idx_folder
+from sources.images import (
+    DATA_SETS,
+    FORMS,
+    Images,
+    Reading,
+    count_repeated,
+    data_set_names,
+    is_path,
+    restrict,
+)
+from sources.mnist import looks_like_mnist
+from sources.tree import is_archive, open_tree
 from system.command_line import InputError
 
 
-def load_images(data="auto", data_dir="data", auto="elec677"):
+def load_images(data="auto", data_dir="data", auto="elec677", how=None):
     """Load an image data set by name or path.
 
     data: a name of DATA_SETS, read from data_dir and downloaded there if need be; "auto", the data
     set named by `auto`, or its synthetic stand-in with a warning if it is unavailable; "synthetic",
-    that stand-in, for which nothing is read or downloaded; or a path, whose content decides: a
-    folder with MNIST's four file names, else a folder or zip of train/<class>/* and test/<class>/*.
-    Returns Images. Raises InputError, in one line, for anything missing, damaged or malformed.
+    that stand-in, for which nothing is read or downloaded; or a path, whose content decides what it
+    is (data/README.md). how: a Reading, what options make of the images. Returns Images. Raises
+    InputError, in one line, for anything missing, damaged or malformed.
     """
-    data_dir, own = pathlib.Path(data_dir), DATA_SETS[auto]
+    how = how or Reading()
+    found = _find_images(data, pathlib.Path(data_dir), auto, how)
+    found = restrict(_with_test_set(found, data, how), how)
+    if len(found.classes) < 2:
+        raise InputError(f"--data {data}: only one class, {found.classes[0]!r}; a network learns "
+                         "to tell two or more apart")
+    if is_path(data) and (found.train_images == found.train_images[0]).all():
+        raise InputError(f"--data {data}: all training images are one and the same picture; if "
+                         "they are drawn on a transparent ground, try another --background")
+    repeated = count_repeated(found)
+    return found.noting(*[f"{repeated:,} of {len(found.test_labels):,} test images are training "
+                          "images too"] * bool(repeated))
+
+
+def _find_images(data, data_dir, auto, how):
+    """Return the Images of a name or path."""
+    own = DATA_SETS[auto]
     if data in DATA_SETS:
-        return DATA_SETS[data].load(data_dir)
+        return DATA_SETS[data].load(data_dir, how)
     if data == "auto":
         try:
-            return own.load(data_dir)
+            return own.load(data_dir, how)
         except Unavailable as error:
             if own.stand_in is None:
                 raise
@@ -48,7 +74,49 @@ def load_images(data="auto", data_dir="data", auto="elec677"):
     path = pathlib.Path(os.path.abspath(os.path.expanduser(data)))
     if not os.path.exists(path):
         raise InputError(f"--data {data}: no such file or folder (names: {data_set_names()})")
-    return read_idx_folder(path) if is_idx_folder(path) else read_class_folders(path)
+    return _read_path(path, how)
+
+
+def _read_path(path, how):
+    """Return the Images of a folder, archive or file, by the one form that its content has."""
+    tree = open_tree(path)
+    forms = {name: read for name, (matches, read) in FORMS.items() if matches(tree)}
+    if len(forms) > 1:
+        raise InputError(f"{path}: holds {' and '.join(forms)}; give the one you mean as --data")
+    if forms:
+        return next(iter(forms.values()))(tree, how)
+    archives = [name for name in tree.files if is_archive(name)]
+    if path.is_dir() and len(archives) == 1:
+        return _read_path(path / archives[0], how)
+    listed = ", ".join(archives or tree.files[:3]) or "nothing"
+    raise InputError(f"{path}: no images in a form that is known (it holds {listed}); give a "
+                     "folder or archive of train/<class>/* and test/<class>/*, or see data/README.md")
+
+
+def may_be_mirrored(data, auto):
+    """Return whether the images of a name or path may be mirrored, as far as a glance at the names
+    of files tells: what comes in MNIST's forms may not; of your own pictures it is supposed."""
+    if data in DATA_SETS or data in ("auto", "synthetic"):
+        return DATA_SETS[auto if data in ("auto", "synthetic") else data].mirrors
+    path = pathlib.Path(os.path.expanduser(data))
+    names = (name for _, _, files in os.walk(path) for name in files) if path.is_dir() else [data]
+    return not any(map(looks_like_mnist, itertools.islice(names, 1000)))
+
+
+def _with_test_set(data, given, how):
+    """Return Images whose test set is held out of their training images, if they have none."""
+    if len(data.test_labels):
+        if how.test_split:
+            raise InputError(f"--test-split: {data.title} has a test set of its own")
+        return data
+    if not how.test_split:
+        raise InputError(f"--data {given}: no test set; --test-split 0.2 holds out a fifth of its "
+                         f"{len(data.train_labels):,} images for it")
+    kept, test = split_validation(data.train_labels, how.test_split, seed=677)
+    train, labels = data.train_images, data.train_labels
+    return Images.titled(data.name, f"{data.description}, test images drawn from all",
+                         data.classes, (train[kept], labels[kept], train[test], labels[test]),
+                         data.lossy, data.validation, data.mirrors, data.notes)
 
 
 def _warn_of_stand_in(error, name, stand_in):

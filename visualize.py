@@ -73,6 +73,8 @@ def parse(words=None):
     if names.get(command, "inside") == "inside":
         parser.add_argument("--data-dir", default=DATA_DIR, help="folder of data sets, also set by "
                             "the environment variable DATA_DIR")
+        parser.add_argument("--data", default="", help="where the run's images are now, if they "
+                            "moved: name or path")
     options = parser.parse_args(words[1:])
     return command, module, options
 
@@ -150,7 +152,8 @@ def draw_inside(names, run, options, own):
     Raises InputError if nothing can.
     """
     own_folder(options.out, run)
-    record, failed, done = Record(run, import_script, getattr(options, "data_dir", "")), {}, 0
+    record, failed, done = Record(run, import_script, getattr(options, "data_dir", ""),
+                                  getattr(options, "data", "")), {}, 0
     record.events  # noqa: B018  a folder without events is refused here
     for name in names:
         module = importlib.import_module(name)

@@ -1,6 +1,7 @@
 """Read a run back: its options, its event files and the network it trained."""
 import dataclasses
 import functools
+import os
 import pathlib
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import utils
-from sources.images import Images, restrict
+from sources.images import Images, Reading, is_path
 from system.command_line import InputError, NotDrawn
 from system.files import compare, load_arrays, read_json
 from training import graph
@@ -60,8 +61,8 @@ class Record:
     function that returns it, given the script's name.
     """
 
-    def __init__(self, folder, find_experiment, data_dir="data"):
-        self.folder, self.data_dir = pathlib.Path(folder), data_dir
+    def __init__(self, folder, find_experiment, data_dir="data", data=""):
+        self.folder, self.data_dir, self.data = pathlib.Path(folder), data_dir, data
         self.name, self.find_experiment = self.folder.name, find_experiment
 
     @functools.cached_property
@@ -94,12 +95,13 @@ class Record:
         if not hasattr(experiment, "build_model"):
             raise InputError(f"{self.folder} is a run of {experiment.__name__}.py, which keeps no "
                              "network")
-        return load_network(self.folder, self.config, experiment, self.data_dir)
+        return load_network(self.folder, self.config, experiment, self.data_dir, self.data)
 
 
-def load_network(folder, config, experiment, data_dir):
+def load_network(folder, config, experiment, data_dir, data=""):
     """Return the Network of a run's folder, given its config.json and the module that made it.
 
+    data: where its images are, name or path, if not where they were.
     Raises InputError if it has no weights, they are of another network, or its data is not there.
     """
     try:
@@ -114,12 +116,17 @@ def load_network(folder, config, experiment, data_dir):
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}/config.json is not a run's of {experiment.__name__}.py: {error}"
                          ) from error
-    data = restrict(utils.load_images(options.data, data_dir, options.AUTO), options.classes,
-                    options.grey)
-    if data.checksum != checksum:
+    where = data or options.data
+    if is_path(where) and not data:  # the working folder may be another than it was
+        where = config.get("data_path") or where
+        if not os.path.exists(where):
+            raise InputError(f"{folder} was trained on images at {where}, where none are now; give "
+                             "their place as --data")
+    images = utils.load_images(where, data_dir, options.AUTO, Reading.of(options))
+    if images.checksum != checksum:
         raise InputError(f"{folder} was trained on other data ({about.get('title')}) than is "
-                         f"found now ({data.title}); set --data-dir")
-    model = make_model(experiment.build_model, data.train_images.shape[1:], len(data.classes),
+                         f"found now ({images.title}); set --data-dir, or --data")
+    model = make_model(experiment.build_model, images.train_images.shape[1:], len(images.classes),
                        dataclasses.replace(options, precision="float32"))
     if "network" in config:
         compare(f"{folder} was trained with another build_model: in", config["network"],
@@ -127,7 +134,7 @@ def load_network(folder, config, experiment, data_dir):
     variables = graph.name_weights(model.weights)
     graph.assign(variables, {name: array for name, array in load_weights(folder).items()
                              if name in variables}, f"the checkpoint of {folder}")
-    return Network(folder, options, experiment.build_model, model, data, mean, std)
+    return Network(folder, options, experiment.build_model, model, images, mean, std)
 
 
 def read_snapshots(files, model):

@@ -1,100 +1,189 @@
-"""Read your own images: a folder or zip of train/<class>/* and test/<class>/*."""
-import contextlib
-import io
-import struct
-import zipfile
-
+"""Read your own pictures: a folder, zip or tar archive with a folder for each class."""
 import numpy as np
-from PIL import Image
 
 from sources.cache import cached
-from sources.images import Images
-from system.command_line import InputError, first_line
+from sources.images import Images, form
+from sources.pictures import JPEG, decode_files, is_picture
+from system.command_line import InputError
 
-SPLITS = ("train", "test")
-JPEG = (".jpg", ".jpeg")
+ROLES = {"train": "train", "training": "train", "test": "test", "testing": "test",
+         "val": "validation", "valid": "validation", "validation": "validation"}
 
 
-def read_class_folders(path):
-    """Return Images of a folder or zip of train/<class>/* and test/<class>/*, PNG or JPEG.
+def has_pictures(tree):
+    """Return whether a picture lies in a folder, which may be its class."""
+    return any("/" in name and is_picture(name) for name in tree.files)
 
-    Classes are in order of their names, numbers by value; all images must have one size and one
-    mode, grey or colour. Raises InputError that names the file and what is wrong.
+
+@form("folders of pictures", has_pictures)
+def read_class_folders(tree, how):
+    """Return Images of train/<class>/*, test/<class>/* and valid/<class>/*.
+
+    See data/README.md for what else is understood. Classes are in order of their names, numbers by
+    value. Raises InputError that names the file and what is wrong.
     """
-    with _opened(path) as (names, read):
-        listing = _list_images(names)
-        classes = sorted({name for _, name, _ in listing}, key=_natural)
-        for split in SPLITS:
-            filled = {name for s, name, file in listing if s == split and file}
-            if not filled:
-                raise InputError(f"{path}: no images under {split}/<class>/ (PNG or JPEG)")
-            if missing := [name for name in classes if name not in filled]:
-                raise InputError(f"{path}: class {missing[0]!r} has no image in {split}/")
-        arrays = cached(path.stem, path, lambda: _decode(path, listing, read, classes))
-    lossy = any(file.lower().endswith(JPEG) for *_, file in listing)
-    return Images.titled(path.stem, path.name, classes, arrays, lossy)
+    listing, classes, notes = list_pictures(tree)
+    names = [file for _, _, file in listing]
+
+    def decode():
+        pixels, kept, notes = decode_files(tree, names, how)
+        return pixels, kept, np.array(notes, str)
+    key = f"{tree.key(names)} {how.image_size} {how.background} {how.skip_unreadable} {names}"
+    pixels, kept, said = cached(tree.path.stem, key, decode)
+    listing = [row for row, there in zip(listing, kept) if there]
+    roles = np.array([role for role, _, _ in listing])
+    labels = np.int32([classes.index(label) for _, label, _ in listing])
+    _check_classes(tree, {role: set(labels[roles == role]) for role in set(roles)}, classes)
+    parts = {role: (_rows(pixels, roles == role), labels[roles == role])
+             for role in ("train", "test", "validation")}
+    return Images.titled(
+        tree.path.stem, tree.path.name, classes, (*parts["train"], *parts["test"]),
+        lossy=any(file.lower().endswith(JPEG) for file in names), mirrors=True,
+        notes=(*notes, *map(str, said)),
+        validation=parts["validation"] if "validation" in roles else None)
 
 
-@contextlib.contextmanager
-def _opened(path):
-    """Open a folder or zip: yield the names in it, "/" after folders, and a function
-    name -> bytes."""
-    if path.is_dir():
-        yield ([p.relative_to(path).as_posix() + "/" * p.is_dir() for p in path.rglob("*")],
-               lambda name: (path / name).read_bytes())
-        return
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, ValueError, NotImplementedError, struct.error, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a zip archive, or a damaged one; copy it anew "
-                         f"({first_line(error)})") from error
-    with archive:
-        yield archive.namelist(), archive.read
+def _rows(pixels, chosen):
+    """Return the chosen rows, without a copy where they are beside each other."""
+    first, count = int(chosen.argmax()), int(chosen.sum())
+    beside = chosen[first:first + count].all()
+    return pixels[first:first + count] if beside else pixels[chosen]
 
 
-def _list_images(names):
-    """Return [(split, class, file)] in order; the file of an empty class folder is ""."""
-    listing = []
-    for name in names:
-        *parents, file = name.split("/")
-        if len(parents) < 2 or parents[-2].lower() not in SPLITS or file.startswith("."):
-            continue
-        if not file or file.lower().endswith((".png", *JPEG)):
-            listing.append((parents[-2].lower(), parents[-1], file and name))
-    return sorted(listing, key=lambda row: (row[0], _natural(row[1]), row[2]))
+def list_pictures(tree):
+    """Return ([(role, class, file)], class names, notes) of a Tree's pictures.
+
+    A role is "train", "test" or "validation". Training pictures come first, then test, then
+    validation pictures, each class after class.
+    """
+    pictures = [name for name in tree.files if is_picture(name)]
+    splits, notes = _splits(tree, pictures)
+    rows, others = [], []
+    for name in pictures:
+        for role, folder in splits.items():
+            label, _, below = name.removeprefix(folder).lstrip("/").partition("/")
+            if below and name.startswith(f"{folder}/".lstrip("/")):
+                rows.append((role, label, name))
+                break
+        else:
+            others.append(name)
+    if len(splits) > 1:
+        _refuse_empty(tree, splits, rows)
+    names = _match_case(tree, rows)
+    rows = [(role, names[role, label], name) for role, label, name in rows]
+    classes = sorted({label for _, label, _ in rows}, key=_natural)
+    order = {"train": 0, "test": 1, "validation": 2}
+    place = {label: i for i, label in enumerate(classes)}
+    rows.sort(key=lambda row: (order[row[0]], place[row[1]], row[2]))
+    strange = [name for name in tree.files if not is_picture(name)]
+    if strange:
+        kinds = sorted({"." + n.rpartition(".")[2] if "." in n.rpartition("/")[2] else "no ending"
+                        for n in strange})
+        notes.append(f"{len(strange):,} files passed over that are no pictures "
+                     f"({', '.join(kinds[:6])}{' ...' * (len(kinds) > 6)})")
+    if others:
+        where = " or ".join(f"{folder}/" for folder in splits.values())
+        notes.append(f"{len(others):,} pictures passed over that are in no class's folder in "
+                     f"{where}, like {others[0]}")
+    return rows, classes, notes
+
+
+def _refuse_empty(tree, splits, rows):
+    """Refuse a class's folder without a picture, for training or the test."""
+    filled = {(role, label) for role, label, _ in rows}
+    for folder in sorted(tree.folders):
+        parent, _, label = folder.rpartition("/")
+        for role in ("train", "test"):
+            if splits.get(role) == parent and (role, label) not in filled:
+                raise InputError(f"{tree.path}: class {label!r} has no picture in {parent}/")
+
+
+def _splits(tree, pictures):
+    """Return {role: folder}, folders of classes, and notes; {"train": folder} where all pictures
+    are in class folders without a split.
+
+    The topmost folder that holds such a train/ counts; none below it does.
+    """
+    holders = {}  # {folder: {role: [folders of that role in it, which hold folders of pictures]}}
+    for folder in sorted({"/".join(parts[:i]) for parts in (p.split("/") for p in pictures)
+                          for i in range(1, len(parts) - 1)}):
+        parent, _, name = folder.rpartition("/")
+        if name.lower() in ROLES:
+            holders.setdefault(parent, {}).setdefault(ROLES[name.lower()], []).append(folder)
+    depth = {f: f.count("/") + bool(f) for f, roles in holders.items() if "train" in roles}
+    top = sorted(f for f in depth if depth[f] == min(depth.values()))
+    if len(top) > 1:
+        raise InputError(f"{tree.path}: {', '.join(f'{f}/' for f in top[:4])} each hold a train/; "
+                         "give one of them")
+    if not top:
+        if holders:
+            found = next(iter(next(iter(holders.values())).values()))[0]
+            raise InputError(f"{tree.path}: {found}/ but no train/ with a folder for each class")
+        return {"train": _base(tree, pictures)}, []
+    roles, notes = holders[top[0]], []
+    for own in roles.values():
+        if len(own) > 1:
+            raise InputError(f"{tree.path}: {own[0]}/ and {own[1]}/ are both there; keep one")
+    splits = {role: _inside(own[0], pictures) for role, own in roles.items()}
+    if "test" not in splits and "validation" in splits:
+        splits["test"] = splits.pop("validation")
+        notes.append(f"{splits['test']}/ is the test set, as there is no test/")
+    return splits, notes
+
+
+def _inside(folder, pictures):
+    """Return train/train/ for a train/ in which there is nothing else, as Kaggle's zips have it."""
+    name = folder.rpartition("/")[2]
+    below = {p[len(folder) + 1:].partition("/")[0] for p in pictures if p.startswith(folder + "/")}
+    inner = f"{folder}/{name}/"
+    deep = any(p.startswith(inner) and "/" in p[len(inner):] for p in pictures)
+    return _inside(inner[:-1], pictures) if below == {name} and deep else folder
+
+
+def _base(tree, pictures):
+    """Return the folder that holds the folders of classes, where there is no train/."""
+    parents = [p.split("/")[:-1] for p in pictures]
+    base = []
+    while True:
+        below = {tuple(p[:len(base) + 1]) for p in parents}
+        if len(below) == 1 and len(next(iter(below))) > len(base) and any(
+                len(p) > len(base) + 1 for p in parents):
+            base = list(next(iter(below)))
+        else:
+            break
+    if not any(len(p) > len(base) for p in parents):
+        raise InputError(f"{tree.path}: pictures, but no folder for each class; wanted are "
+                         "train/<class>/* and test/<class>/*")
+    return "/".join(base)
+
+
+def _match_case(tree, rows):
+    """Return {(role, label): name}: a test class's name is as in training, if it differs in the
+    case of its letters only. Raises InputError if a test class is not in training, or lacks."""
+    own = {label for role, label, _ in rows if role == "train"}
+    lower = {}
+    for label in own:
+        lower.setdefault(label.lower(), []).append(label)
+    names = {("train", label): label for label in own}
+    for role, label, _ in rows:
+        if (role, label) not in names:
+            same = [label] if label in own else lower.get(label.lower(), [])
+            if len(same) != 1:
+                raise InputError(f"{tree.path}: class {label!r} has no picture for training, but "
+                                 f"has for {role}")
+            names[role, label] = same[0]
+    return names
+
+
+def _check_classes(tree, found, classes):
+    """Refuse a class without pictures for training or, where there are tests, for the test."""
+    for role in ("train", "test") if "test" in found else ("train",):
+        for c, name in enumerate(classes):
+            if c not in found.get(role, ()):
+                raise InputError(f"{tree.path}: class {name!r} has no picture for "
+                                 f"{'training' if role == 'train' else 'the test'}")
 
 
 def _natural(name):
     """Return a sort key: numbers by value and before words ("2" < "10" < "cat")."""
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
-
-
-def _decode(path, listing, read, classes):
-    """Return training images, labels, test images and labels of the listed files."""
-    pixels, labels = {split: [] for split in SPLITS}, {split: [] for split in SPLITS}
-    import tqdm
-    files = [row for row in listing if row[2]]
-    first = None
-    for split, name, file in tqdm.tqdm(files, desc=f"decoding {path.name}", disable=None,
-                                       leave=False):
-        image = _decode_image(path, file, read)
-        first = first or image.shape
-        if image.shape != first:
-            raise InputError(f"{path}: {file} is {'x'.join(map(str, image.shape))}, the first "
-                             f"image is {'x'.join(map(str, first))}; all must have one size and "
-                             "one mode")
-        pixels[split].append(image)
-        labels[split].append(classes.index(name))
-    return (np.stack(pixels["train"]), np.int32(labels["train"]),
-            np.stack(pixels["test"]), np.int32(labels["test"]))
-
-
-def _decode_image(path, file, read):
-    """Return an image as uint8 (height, width, 1 if it is grey, else 3)."""
-    try:
-        with Image.open(io.BytesIO(read(file))) as image:
-            pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    except Exception as error:  # whatever a decoder says of a damaged file is the user's to mend
-        raise InputError(f"{path}: {file} is not a readable image "
-                         f"({first_line(error)})") from error
-    return pixels.reshape(*pixels.shape[:2], -1)
+    return (0, int(name), name) if name.isdecimal() and len(name) < 99 else (1, 0, name)

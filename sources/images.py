@@ -1,11 +1,16 @@
-"""Hold a data set in memory, restrict it, and register data sets by name.
+"""Hold a data set in memory, restrict it, and register data sets by name and by form.
 
 A new named data set is one function in a file of this folder:
 
     @data_set("letters", stand_in=synthetic.digits)
-    def letters(data_dir):
-        \"\"\"Read ... from `data_dir`, a pathlib.Path.\"\"\"
+    def letters(data_dir, how):
+        \"\"\"Read ... from `data_dir`, a pathlib.Path, as the Reading `how` asks.\"\"\"
         return Images.titled("letters", "Letters", class_names, arrays)
+
+A new form in which people bring images is one function too, of a sources.tree.Tree:
+
+    @form("HDF5 files", lambda tree: any(name.endswith(".h5") for name in tree.files))
+    def read_hdf5(tree, how):
 """
 import dataclasses
 import hashlib
@@ -14,29 +19,44 @@ import typing
 
 import numpy as np
 
+from sources.pictures import resize
 from system.command_line import InputError
 
 LUMA = np.float32([0.298936, 0.587043, 0.114021])  # weights of red, green and blue, the course's
 
 DATA_SETS = {}  # {name on the command line: DataSet}
+FORMS = {}  # {what it is: (matches, read)}
 
 
 class DataSet(typing.NamedTuple):
-    """Two functions: load(data_dir) returns Images, and so does stand_in(), or it is None."""
+    """Two functions: load(data_dir, how) returns Images, and so does stand_in(), or it is None.
+
+    mirrors: whether its images may be mirrored.
+    """
     load: typing.Callable
     stand_in: typing.Callable
+    mirrors: bool
 
 
-def data_set(name, stand_in=None):
-    """Register the decorated function, (data_dir) -> Images, as the data set `name`.
+def data_set(name, stand_in=None, mirrors=True):
+    """Register the decorated function, (data_dir, how) -> Images, as the data set `name`.
 
     The function raises Unavailable if the data set is not there and cannot be downloaded, another
     InputError if it is damaged. stand_in: a function without arguments that draws Images to use
-    in place of an unavailable data set.
+    in place of an unavailable data set. mirrors: False for digits, letters, whatever is another
+    thing in a mirror.
     """
     def register(load):
-        DATA_SETS[name] = DataSet(load, stand_in)
+        DATA_SETS[name] = DataSet(load, stand_in, mirrors)
         return load
+    return register
+
+
+def form(name, matches):
+    """Register the decorated function, (Tree, Reading) -> Images, for Trees that matches(Tree)."""
+    def register(read):
+        FORMS[name] = matches, read
+        return read
     return register
 
 
@@ -45,13 +65,50 @@ def data_set_names():
     return ", ".join(["auto", *DATA_SETS, "synthetic"])
 
 
+def is_path(data):
+    """Return whether --data is the path of one's own images, not the name of a data set."""
+    return data not in (*DATA_SETS, "auto", "synthetic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How to read images: options of experiments, of the same names."""
+    image_size: str = ""
+    background: str = "white"
+    grey: bool = False
+    transpose: bool = False
+    classes: str = ""
+    coarse: bool = False
+    test_split: float = 0.0
+    skip_unreadable: bool = False
+    force: bool = False
+
+    @classmethod
+    def of(cls, options):
+        """Return the Reading that a Config asks for."""
+        return cls(**{f.name: getattr(options, f.name) for f in dataclasses.fields(cls)})
+
+    @property
+    def size(self):
+        """(height, width) to which images are fitted, or None."""
+        found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", self.image_size)
+        if not self.image_size:
+            return None
+        if not found or 0 in (size := (int(found[1]), int(found[2] or found[1]))):
+            raise InputError(f"--image-size {self.image_size}: give height x width in pixels, like "
+                             "32 or 32x48")
+        return size
+
+
 @dataclasses.dataclass(frozen=True)
 class Images:
     """A classification data set in memory.
 
     Images are uint8 (n, height, width, channels), labels int32 (n,) with values in
     0 .. len(classes) - 1. `name` is short, for file names; `title` says in full what the data set
-    is and is printed wherever a number or picture made from it appears.
+    is and is printed wherever a number or picture made from it appears. `validation`: (images,
+    labels) where the data set has its own, else None. mirrors: whether its images may be mirrored.
+    notes: what a reader did that its user should know, a line each.
     """
     name: str
     title: str
@@ -60,9 +117,15 @@ class Images:
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
+    validation: tuple = None
+    description: str = ""
+    lossy: bool = False
+    mirrors: bool = True
+    notes: tuple = ()
 
     @classmethod
-    def titled(cls, name, description, classes, arrays, lossy=False):
+    def titled(cls, name, description, classes, arrays, lossy=False, validation=None, mirrors=True,
+               notes=()):
         """Return Images titled "<description> (28x28 grey, 10,000 train, 1,000 test)".
 
         arrays: training images and labels, test images and labels. lossy: whether the pixels come
@@ -72,8 +135,10 @@ class Images:
         _, height, width, channels = train.shape
         kind = "grey" if channels == 1 else "colour"
         sizes = f"{height}x{width} {kind}, {len(train):,} train, {len(test):,} test"
+        sizes += f", {len(validation[1]):,} validation" if validation else ""
         title = f"{description} ({'lossy JPEG, ' if lossy else ''}{sizes})"
-        return cls(name, title, tuple(classes), *arrays)
+        return cls(name, title, tuple(classes), *arrays, validation, description, lossy, mirrors,
+                   tuple(notes))
 
     @property
     def arrays(self):
@@ -84,28 +149,111 @@ class Images:
     def checksum(self):
         """Return the SHA-256 of shapes, pixels and labels: equal data, equal checksum."""
         digest = hashlib.sha256()
-        for array in self.arrays:
+        for array in (*self.arrays, *(self.validation or ())):
             digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
+    def changed(self, function, description):
+        """Return Images whose every part (images, labels) is function(images, labels)."""
+        train, test = function(*self.arrays[:2]), function(*self.arrays[2:])
+        return Images.titled(self.name, description, self.classes, (*train, *test), self.lossy,
+                             self.validation and function(*self.validation), self.mirrors,
+                             self.notes)
 
-def restrict(data, classes="", grey=False):
-    """Return the Images of some classes only, numbered anew, or made grey; the title says so.
+    def noting(self, *notes):
+        """Return Images with more notes."""
+        return dataclasses.replace(self, notes=(*self.notes, *notes))
 
-    classes: class numbers, "0-4" or "0,2,7"; empty keeps all. Raises InputError if the data set
-    has no such class or fewer than two are named.
+
+def from_arrays(path, parts, names=(), mirrors=False, name="", description="", notes=()):
+    """Return Images of {"train" | "test" | "validation": (images, labels)} that `path` holds.
+
+    Images (n, height, width) or (n, height, width, 1 or 3) of uint8 or integers of its range;
+    labels integers (n,) or (n, 1). names: of the classes, by label, if they have any; classes
+    without an image are dropped. Raises InputError that names what is wrong.
     """
+    parts = {role: _checked(path, role, *own) for role, own in parts.items()}
+    if "train" not in parts:
+        raise InputError(f"{path}: no training images")
+    train = parts["train"]
+    for role, (images, _) in parts.items():
+        if images.shape[1:] != train[0].shape[1:]:
+            raise InputError(f"{path}: training images are {train[0].shape[1:]}, {role} images "
+                             f"{images.shape[1:]}")
+    values = np.unique(train[1])
+    named = len(names) > values[-1] and values[0] >= 0
+    classes = [str(names[value]) if named else str(value) for value in values]
+    notes = list(notes)
+    if values[0] or len(values) <= values[-1]:
+        missing = next(v for v in range(len(values)) if v != values[v])
+        notes.append(f"no training image of label {missing}: the classes are the {len(values):,} "
+                     f"labels that occur, {values[0]} to {values[-1]}")
+    for role, (images, labels) in parts.items():
+        strange = np.setdiff1d(labels, values)
+        if len(strange):
+            raise InputError(f"{path}: label {strange[0]} of {role} images is not among the "
+                             "training images'")
+        missing = np.setdiff1d(values, labels)
+        if role == "test" and len(labels) and len(missing):
+            notes.append(f"no test image of class {classes[np.searchsorted(values, missing[0])]}"
+                         + f" and {len(missing) - 1:,} others" * (len(missing) > 1))
+        parts[role] = images, np.searchsorted(values, labels).astype(np.int32)
+    empty = train[0][:0], parts["train"][1][:0]
+    return Images.titled(name or path.name.partition(".")[0], description or path.name, classes,
+                         (*parts["train"], *parts.get("test", empty)), False,
+                         parts.get("validation"), mirrors, notes)
+
+
+def _checked(path, role, images, labels):
+    """Return images and labels in their right form, or refuse them."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    channels = images.shape[3:] or (1,)
+    if (images.ndim not in (3, 4) or channels not in ((1,), (3,)) or labels.ndim != 1
+            or len(images) != len(labels) or not images.size):
+        raise InputError(f"{path}: {role} has images {images.shape} and labels {labels.shape}; "
+                         "they must be (n, height, width), or (n, height, width, 3) in colour, and "
+                         "(n,)")
+    for what, array in (("images", images), ("labels", labels)):
+        if array.dtype.kind not in "iu":
+            raise InputError(f"{path}: {role} {what} are {array.dtype}, not integers" + (
+                " 0 to 255" if what == "images" else ""))
+    if images.dtype != np.uint8 and (images.min() < 0 or images.max() > 255):
+        raise InputError(f"{path}: {role} pixels are {images.min()} to {images.max()}, not "
+                         "0 to 255")
+    return images.reshape(*images.shape[:3], -1).astype(np.uint8, copy=False), labels
+
+
+# ------------------------------------------------------------------- what options make of images
+
+def restrict(data, how):
+    """Return Images as a Reading asks: fitted, transposed, some classes only, grey; the title says
+    so.
+
+    Classes are numbers, "0-4" or "0,2,7", or all, and numbered anew. Raises InputError if the data
+    set has no such class or fewer than two are named.
+    """
+    if how.size and data.train_images.shape[1:3] != how.size:
+        data = data.changed(lambda pixels, labels: (resize(pixels, how.size), labels),
+                            f"{data.description}, resized")
+    if how.transpose:
+        data = data.changed(lambda pixels, labels: (pixels.swapaxes(1, 2), labels),
+                            f"{data.description}, transposed")
     title, names = data.title, data.classes
-    train, test = (data.train_images, data.train_labels), (data.test_images, data.test_labels)
-    if classes:
-        chosen = _class_numbers(classes, len(names))
-        train, test = (_only(chosen, *part) for part in (train, test))
+    parts = [data.arrays[:2], data.arrays[2:], *([data.validation] if data.validation else ())]
+    if how.classes:
+        chosen = _class_numbers(how.classes, len(names))
+        parts = [_only(chosen, *part) for part in parts]
         names = tuple(names[c] for c in chosen)
-        title += f", classes {classes} only"
-    if grey and train[0].shape[-1] == 3:
-        train, test = ((_luma(pixels), labels) for pixels, labels in (train, test))
+        title += f", classes {how.classes} only"
+    if how.grey and parts[0][0].shape[-1] == 3:
+        parts = [(_luma(pixels), labels) for pixels, labels in parts]
         title += ", made grey"
-    return Images(data.name, title, names, *train, *test)
+    return dataclasses.replace(
+        data, title=title, classes=names, train_images=parts[0][0], train_labels=parts[0][1],
+        test_images=parts[1][0], test_labels=parts[1][1],
+        validation=parts[2] if data.validation else None)
 
 
 def _class_numbers(text, count):
@@ -132,3 +280,11 @@ def _luma(pixels):
     """
     return np.concatenate([np.rint(part @ LUMA).astype(np.uint8)[..., None]
                            for part in np.array_split(pixels, 20)])
+
+
+def count_repeated(data):
+    """Return how many test images are, pixel by pixel, training images too."""
+    seen = {hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+            for image in data.train_images}
+    return sum(hashlib.blake2b(image.tobytes(), digest_size=16).digest() in seen
+               for image in data.test_images)

@@ -1,88 +1,263 @@
-"""Read MNIST, and data sets in its format: four IDX files."""
+"""Read MNIST and its relatives: IDX files, Keras's mnist.npz, tables of pixels (CSV)."""
 import gzip
 import hashlib
+import io
 import math
+import pathlib
+import re
 import zlib
 
 import numpy as np
 
 from sources import synthetic
+from sources.cache import cached
 from sources.download import download
-from sources.images import Images, data_set
+from sources.images import data_set, form, from_arrays
+from sources.tree import DAMAGE, open_tree
 from system.command_line import InputError, first_line
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-MD5 = {  # in the order of Images: training images and labels, test images and labels
-    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+MD5 = {  # in the order of Images; of the files, and of what they hold
+    "train-images-idx3-ubyte.gz": ("f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                                   "6bbc9ace898e44ae57da46a324031adb"),
+    "train-labels-idx1-ubyte.gz": ("d53e105ee54ea40749a09fcbcd1e9432",
+                                   "a25bea736e30d166cdddb491f175f624"),
+    "t10k-images-idx3-ubyte.gz": ("9fb629c4189551a2d022fa330f9573f3",
+                                  "2646ac647ad5339dbf082846283269ea"),
+    "t10k-labels-idx1-ubyte.gz": ("ec29112dd5afa0611ce80d1b7f02629c",
+                                  "27ae3e4e09519cfbb04c329615203637"),
 }
+IDX = re.compile(  # "emnist-letters-train-images-idx3-ubyte.gz", "t10k-labels.idx1-ubyte"
+    r"(?P<prefix>(?:.*/)?(?:[^/]*[-_.])?)(?P<role>train|t10k|test)[-_](?P<what>images|labels)"
+    r"[-_.]idx[0-9][-_.](?:ubyte|int)(?P<gz>\.gz)?", re.I)
+TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4"}  # of the values, by an IDX file's third byte
 
 
-@data_set("mnist", stand_in=synthetic.digits)
-def mnist(data_dir):
-    """Read MNIST, 28x28 grey digits, 60,000 + 10,000, from data_dir or data_dir/mnist.
+def looks_like_mnist(name):
+    """Return whether a file's name is one in which MNIST or a relative comes."""
+    return bool(IDX.search(name)) or name.lower().endswith((".npz", ".csv"))
 
-    Each file must have its published MD5; what is missing is downloaded.
+
+@data_set("mnist", stand_in=synthetic.digits, mirrors=False)
+def mnist(data_dir, how):
+    """Read MNIST, 28x28 grey digits, 60,000 + 10,000, from the data folder.
+
+    It is looked for there, in mnist/ and in MNIST/raw/, gzipped or not, and as mnist.npz. Each file
+    must hold what was published; if there is none, MNIST is downloaded.
     """
-    folder = data_dir if (data_dir / next(iter(MD5))).exists() else data_dir / "mnist"
-    for name, md5 in MD5.items():
-        if not (folder / name).exists():
+    for folder in (data_dir, data_dir / "mnist", data_dir / "MNIST" / "raw"):
+        names = [path.name for path in folder.glob("*")] if folder.is_dir() else []
+        found = {(m["role"].lower(), m["what"].lower()): m[0] for m in map(
+            IDX.fullmatch, sorted(names)) if m and not m["prefix"]}
+        if found:
+            break
+    else:
+        folder, found = data_dir / "mnist", {}
+        if (data_dir / "mnist.npz").exists():
+            return read_mnist_npz(data_dir / "mnist.npz")
+    arrays = []
+    for name, (md5, md5_of_content) in MD5.items():
+        role, what = name.split("-")[:2]
+        if (role, what) not in found:
             download(URL + name, folder / name, md5)
-        elif hashlib.md5((folder / name).read_bytes()).hexdigest() != md5:
-            raise InputError(f"{folder / name} is not the official file (MD5 differs); delete it "
-                             "and run again to download it")
-    return read_idx_folder(folder, "mnist", "MNIST")
+        file = folder / found.get((role, what), name)
+        content = unzipped(file.read_bytes(), file)
+        if hashlib.md5(content).hexdigest() != md5_of_content:
+            raise InputError(f"{file} is not MNIST's (MD5 differs); give its folder as --data "
+                             f"{folder} if you want it, else move it elsewhere")
+        arrays.append(parse_idx(content, file))
+    return _mnist(*arrays)
 
 
-def is_idx_folder(path):
-    """Return whether a path is a folder that holds any of MNIST's four file names."""
-    return path.is_dir() and any((path / name).exists() for name in MD5)
+def _mnist(*arrays):
+    return from_arrays(pathlib.Path("mnist"), {"train": arrays[:2], "test": arrays[2:]},
+                       description="MNIST")
 
 
-def read_idx_folder(folder, name="", description=""):
-    """Return Images of four IDX files named like MNIST's; name and description: the folder's.
+def read_mnist_npz(path):
+    """Return MNIST as Keras keeps it; InputError if it is not."""
+    tree = open_tree(path)
+    arrays = [_npz(tree)[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+    for array, (_, md5) in zip(arrays, MD5.values()):
+        header = b"\0\0\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4) for n in array.shape)
+        if hashlib.md5(header + array.tobytes()).hexdigest() != md5:
+            raise InputError(f"{path} is not MNIST (MD5 differs); give it as --data {path} if you "
+                             "want it, else move it elsewhere")
+    return _mnist(*arrays)
 
-    Classes are 0 .. the largest label. Raises InputError that names the file and what is wrong.
+
+# ------------------------------------------------------------------------------------ IDX files
+
+def _idx_sets(tree):
+    """Return {prefix: {(role, what): file}} of a Tree's IDX files; plain ones before gzipped."""
+    sets = {}
+    one = IDX.fullmatch(tree.files[0])["prefix"] if hasattr(tree, "neighbours") and IDX.fullmatch(
+        tree.files[0]) else None  # of a single file the neighbours of its prefix too
+    for name in sorted(getattr(tree, "neighbours", tree.files), key=len, reverse=True):
+        if (match := IDX.fullmatch(name)) and one in (None, match["prefix"]):
+            role = "train" if match["role"].lower() == "train" else "test"
+            sets.setdefault(match["prefix"], {})[role, match["what"].lower()] = name
+    return sets
+
+
+@form("IDX files", _idx_sets)
+def read_idx_files(tree, how):
+    """Return Images of four IDX files named like MNIST's, any prefix before their names.
+
+    Classes are the labels that occur. Raises InputError that names the file and what is wrong.
     """
-    arrays = [read_idx(folder / file) for file in MD5]
-    for pixels, labels, split in ((*arrays[:2], "train"), (*arrays[2:], "t10k")):
-        if (pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels)
-                or not pixels.size):
-            raise InputError(f"{folder}: {split} has images {pixels.shape} and labels "
-                             f"{labels.shape}; they must be (n, height, width) and (n,)")
-    if arrays[0].shape[1:] != arrays[2].shape[1:]:
-        raise InputError(f"{folder}: training images are {arrays[0].shape[1:]}, test images "
-                         f"{arrays[2].shape[1:]}")
-    train, test = ((pixels[..., None], labels.astype(np.int32))
-                   for pixels, labels in (arrays[:2], arrays[2:]))
-    classes = map(str, range(1 + max(train[1].max(), test[1].max())))
-    return Images.titled(name or folder.name, description or folder.name, classes,
-                         (*train, *test))
+    sets = _idx_sets(tree)
+    if len(sets) > 1:
+        first = [next(iter(own.values())) for own in sets.values()]
+        raise InputError(f"{tree.path}: several data sets, of {' and '.join(first[:2])}; give one "
+                         "of the files as --data")
+    (prefix, files), = sets.items()
+    parts = {}
+    for role in ("train", "test"):
+        own = []
+        for what in ("images", "labels"):
+            if (role, what) not in files:
+                raise InputError(f"{tree.path}: {prefix}{'t10k' if role == 'test' else role}-{what}"
+                                 f"-idx{3 if what == 'images' else 1}-ubyte is not there")
+            name = files[role, what]
+            own.append(parse_idx(unzipped(tree.read(name), tree.path / name), tree.path / name))
+        if own[1].ndim == 2:  # QMNIST: the digit, then who wrote it
+            own[1] = own[1][:, 0]
+        parts[role] = own
+    return from_arrays(tree.path, parts, name=(prefix.rpartition("/")[2] or tree.path.name).strip(
+        "-_."), description=f"{tree.path.name}/{prefix}".strip("-_./"))
 
 
-def read_idx(path):
-    """Return the array in a gzipped IDX file of unsigned bytes, as yann.lecun.com/exdb/mnist says.
-
-    Layout: two zero bytes, 8 for uint8, the number of dimensions, each size as a big-endian 32-bit
-    integer, the values. Raises InputError that names what is wrong.
-    """
+def unzipped(content, path):
+    """Return the content of a file, gzipped or not."""
+    if content[:2] != b"\x1f\x8b":
+        return content
     try:
-        content = gzip.decompress(path.read_bytes())
+        return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: {'not a whole gzip file' if path.exists() else 'not there'} "
-                         f"({first_line(error)})") from error
-    if content[:3] != b"\0\0\x08" or len(content) < 4:
-        raise InputError(f"{path}: no IDX file of bytes (it begins with "
-                         f"{content[:4].hex() or 'nothing'}, not with 000008)")
-    if content[3] > 3:
+        raise InputError(f"{path}: not a whole gzip file ({first_line(error)})") from error
+
+
+def parse_idx(content, path):
+    """Return the array in the bytes of an IDX file, as yann.lecun.com/exdb/mnist says.
+
+    Layout: two zero bytes, the type of the values, the number of dimensions, each size as a
+    big-endian 32-bit integer, the values. Raises InputError that names `path` and what is wrong.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES:
+        what = "values in floating point" if content[2:3] in (b"\x0d", b"\x0e") else (
+            f"begins with {content[:4].hex() or 'nothing'}, not with 000008")
+        raise InputError(f"{path}: no IDX file of integers ({what})")
+    if content[3] not in (1, 2, 3, 4):
         raise InputError(f"{path}: its header promises {content[3]} dimensions; images have 3, "
                          "labels 1")
-    header = 4 + 4 * content[3]
+    header, kind = 4 + 4 * content[3], np.dtype(TYPES[content[2]])
     shape = [int.from_bytes(content[i:i + 4]) for i in range(4, header, 4)]
-    if len(content) != header + math.prod(shape):
+    promised = header + kind.itemsize * math.prod(shape)
+    if len(content) != promised:
         raise InputError(f"{path}: {len(content):,} bytes, but its header promises "
-                         f"{' x '.join(map(str, shape))} values, "
-                         f"{header + math.prod(shape):,} bytes")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+                         f"{' x '.join(map(str, shape))} values, {promised:,} bytes")
+    return np.frombuffer(content, kind, offset=header).reshape(shape)
+
+
+# -------------------------------------------------------------------------------- NumPy archives
+
+NPZ = {"train": (("x_train", "y_train"), ("train_images", "train_labels")),
+       "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+       "validation": (("x_val", "y_val"), ("val_images", "val_labels"))}  # Keras's, MedMNIST's
+
+
+def _npz_files(tree):
+    """Return the .npz files of a Tree, or [""] if it is one itself, opened as a zip."""
+    return [""] if {"x_train.npy", "train_images.npy"} & set(tree.files) else [
+        name for name in tree.files if name.endswith(".npz")]
+
+
+def _npz(tree, name=""):
+    """Return {name: array} of an .npz file. Never unpickles."""
+    if not name:
+        files = {file[:-4]: tree.read(file) for file in tree.files if file.endswith(".npy")}
+        return {key: _load(tree, key, content) for key, content in files.items()}
+    return _load(tree, name, tree.read(name))
+
+
+def _load(tree, name, content):
+    try:
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        return {key: loaded[key] for key in loaded.files} if hasattr(loaded, "files") else loaded
+    except (*DAMAGE, MemoryError) as error:
+        raise InputError(f"{tree.path}: {name} cannot be read as NumPy's ({first_line(error)})"
+                         ) from error
+
+
+@form("NumPy archives", _npz_files)
+def read_npz(tree, how):
+    """Return Images of the one .npz file: x_train, y_train, x_test, y_test as Keras's mnist.npz, or
+    train_images, train_labels ... as MedMNIST's."""
+    files = _npz_files(tree)
+    if len(files) > 1:
+        raise InputError(f"{tree.path}: several data sets, {' and '.join(files[:2])}; give one of "
+                         "them as --data")
+    arrays, path = _npz(tree, files[0]), tree.path / files[0]
+    parts = {role: [arrays[x], arrays[y]] for role, names in NPZ.items()
+             for x, y in names if x in arrays and y in arrays}
+    if "train" not in parts:
+        raise InputError(f"{path}: holds {', '.join(sorted(arrays)) or 'nothing'}; wanted are "
+                         "x_train, y_train, x_test and y_test")
+    return from_arrays(path, parts)
+
+
+# ------------------------------------------------------------------------------ tables of pixels
+
+def _tables(tree):
+    """Return {file: whether it has a heading} of the CSV files that hold a label and pixels."""
+    found = {}
+    for name in tree.files:
+        if name.lower().endswith(".csv"):
+            line = tree.read(name)[:1 << 20].partition(b"\n")[0].decode(errors="replace")
+            words = [word.strip().strip('"') for word in line.strip().split(",")]
+            if len(words) > 4 and (words[0].lower() == "label"
+                                   or all(w.isdecimal() for w in words)):
+                found[name] = not words[-1].isdecimal()
+    return found
+
+
+@form("tables of pixels", _tables)
+def read_tables(tree, how):
+    """Return Images of CSV files whose rows are a label and the pixels of a square grey image, as
+    Kaggle's train.csv.
+
+    "test" or "val" in a file's name says what it is for; a table without labels is passed over.
+    """
+    parts, tables = {}, _tables(tree)
+    others = [name for name in tree.files if name.lower().endswith(".csv") and name not in tables]
+    for name, heading in tables.items():
+        word = name.rpartition("/")[2].lower()
+        role = "test" if "test" in word else "validation" if "val" in word else "train"
+        if role in parts:
+            raise InputError(f"{tree.path}: {name} is a second table of {role} images; keep one")
+        parts[role] = _table(tree, name, heading)
+    if "train" not in parts:
+        raise InputError(f"{tree.path}: no table of training images, like train.csv")
+    return from_arrays(tree.path, parts, notes=[
+        f"{name} passed over: it has no column of labels" for name in others])
+
+
+def _table(tree, name, heading):
+    """Return the images and labels of a table."""
+    def parse():
+        try:
+            values = np.loadtxt(io.BytesIO(tree.read(name)), np.int32, delimiter=",", ndmin=2,
+                                skiprows=int(heading), quotechar='"')
+        except (ValueError, OverflowError) as error:
+            raise InputError(f"{tree.path}: {name} is no table of integers ({first_line(error)})"
+                             ) from error
+        side = math.isqrt(values.shape[1] - 1)
+        if side ** 2 != values.shape[1] - 1:
+            raise InputError(f"{tree.path}: {name} has {values.shape[1] - 1:,} pixels a row, which "
+                             "are no square image")
+        if len(values) and (values[:, 1:].min() < 0 or values[:, 1:].max() > 255):
+            raise InputError(f"{tree.path}: {name} has pixels from {values[:, 1:].min()} to "
+                             f"{values[:, 1:].max()}, not 0 to 255")
+        return values[:, 1:].astype(np.uint8).reshape(-1, side, side), values[:, 0]
+    return cached(pathlib.Path(name).stem, f"{tree.key([name])} {name}", parse)

@@ -82,16 +82,17 @@ def exit_on_signals():
 # ------------------------------------------------------------------------------------ options
 
 def option(default, help, choices=None, low=None, high=None, names_run=True, clears=None,
-           positional=False):
+           positional=False, off=None):
     """Declare a field of a Config: its default, meaning and allowed values (bounds inclusive).
 
     `names_run` is False where the option says where or how to work, not what is computed; `clears`
-    names an option that becomes 0 when this one is given; `positional` ones have no flag. A class
-    derived from a Config gives an option another default by `name: type = default`.
+    names an option that becomes 0 when this one is given; `positional` ones have no flag; `off` is
+    the flag of False in place of --no-name. A class derived from a Config gives an option another
+    default by `name: type = default`.
     """
     return dataclasses.field(default=default, metadata=dict(
         help=help, choices=choices, low=low, high=high, names_run=names_run, clears=clears,
-        positional=positional))
+        positional=positional, off=off))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +108,7 @@ class Option:
     names_run: bool
     clears: str
     positional: bool
+    off: str
 
     @property
     def flag(self):
@@ -172,7 +174,11 @@ def add_option(parser, own, help):
         parser.add_argument(own.name, help=help)
         return
     how = dict(help=help.replace("%", "%%"))
-    if isinstance(own.default, bool):
+    if own.off:
+        how["action"] = "store_true"
+        parser.add_argument(f"--{own.off}", action="store_false", dest=own.name,
+                            help=f"not {own.flag}")
+    elif isinstance(own.default, bool):
         how["action"] = argparse.BooleanOptionalAction
     else:
         how.update(type=converter(own.default, own.low, own.high), metavar=own.name.upper(),
@@ -211,6 +217,8 @@ def parse(config_class, recipes, argv=None):
     base = dataclasses.replace(base, **recipes.get(recipe, {}))
     for value in [given.get(own.name, getattr(base, own.name)) for own in options if own.choices]:
         base = dataclasses.replace(base, **recipes.get(f"{recipe} {value}", {}))
+    if hasattr(base, "fitting_data"):
+        base = dataclasses.replace(base, **dataclasses.replace(base, **given).fitting_data())
     cleared = {own.clears for own in options if own.name in given and own.clears}
     zeros = {own.name: type(own.default)(0) for own in options if own.name in cleared}
     config = dataclasses.replace(base, **{**zeros, **given})

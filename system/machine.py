@@ -8,14 +8,18 @@ import gc
 import importlib
 import importlib.abc
 import importlib.machinery
+import math
 import os
 import pathlib
 import platform
+import re
 import sys
 import threading
 import types
 
 import threadpoolctl
+
+from system.command_line import InputError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 
@@ -42,6 +46,28 @@ def processor():
 def has_bfloat16():
     """Return whether the processor multiplies bfloat16 in hardware (as far as Linux says)."""
     return "bf16" in cpu_info()
+
+
+def free_memory():
+    """Return how many bytes this process may still take, as Linux says; elsewhere infinity."""
+    free = math.inf
+    with contextlib.suppress(OSError, TypeError):
+        said = pathlib.Path("/proc/meminfo").read_text()
+        free = 1024 * int(re.search(r"MemAvailable:\s+(\d+)", said)[1])
+    with contextlib.suppress(OSError, ValueError, TypeError):  # a container's limit
+        limit, used, said = (pathlib.Path("/sys/fs/cgroup", name).read_text()
+                             for name in ("memory.max", "memory.current", "memory.stat"))
+        cached = int(re.search(r"^inactive_file (\d+)", said, re.M)[1])  # given up when asked for
+        free = min(free, int(limit) - int(used) + cached)
+    return free
+
+
+def check_memory(needed, what, remedy, force=False):
+    """Raise InputError if `what` needs more bytes than are free, unless `force`d."""
+    free = free_memory()
+    if needed > free and not force:
+        raise InputError(f"{what} would take {needed / 1e9:,.1f} GB of memory, {free / 1e9:,.1f} "
+                         f"GB are free; {remedy}, or --force tries it")
 
 
 def use_threads(count):

@@ -21,8 +21,8 @@ def test_small_classes_keep_an_image_for_validation():
 def test_a_run_says_which_class_has_no_validation_image(tmp_path, capsys):
     folder = class_folders(tmp_path / "mine")
     config = cifar_lenet5.Config(data=str(folder), validation_split=0.5)
-    load_training_data(config)
-    assert "no validation image of lone" in capsys.readouterr().out
+    load_training_data(config).describe()
+    assert "note     no validation image of lone" in capsys.readouterr().out
 
 
 def class_folders(folder):

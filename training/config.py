@@ -5,13 +5,15 @@ An experiment's Config derives from Experiment and adds what its network needs.
 import dataclasses
 
 from sources.images import data_set_names
+from sources.pictures import BACKGROUNDS
 from system import machine
 from system.command_line import option
 from system.files import DATA_DIR
 from training.optimizers import OPTIMIZERS
-from utils import SCHEDULES
+from utils import SCHEDULES, may_be_mirrored
 
 LOSSES, PRECISIONS = ("logits", "unclamped"), ("float32", "bfloat16")
+CLASS_WEIGHTS = ("none", "balanced")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -33,13 +35,29 @@ class Recipe(Run):
 @dataclasses.dataclass(frozen=True)
 class Data:
     """Data."""
-    data: str = option("auto", f"{data_set_names()}, or the path of a folder or "
-                       "zip of train/<class>/* and test/<class>/*, or of a folder of IDX files")
+    data: str = option("auto", f"{data_set_names()}, or the path of a folder, archive or file of "
+                       "images, whose content decides what it is (data/README.md)")
     data_dir: str = option(DATA_DIR, "folder of data sets (or set DATA_DIR)", names_run=False)
+    image_size: str = option("", "fit images to this many pixels, 32 or height x width, 32x48")
     grey: bool = option(False, "make colour images grey")
+    background: str = option("white", "what transparent pixels show", tuple(BACKGROUNDS))
+    transpose: bool = option(False, "swap rows and columns, as EMNIST needs")
+    coarse: bool = option(False, "CIFAR-100: its 20 coarse labels, not the 100 fine ones",
+                          off="fine")
     classes: str = option("", "numbers of the classes to keep, like 0-4 or 0,2,7; empty: all")
     per_class: int = option(0, "training images of each class, drawn at random; 0: all", low=0)
     validation_split: float = option(0.1, "share of training images held out", low=0, high=0.9)
+    test_split: float = option(0.0, "share held out for the test where there is no test set",
+                               low=0, high=0.9)
+    skip_unreadable: bool = option(False, "leave out pictures that cannot be read",
+                                   names_run=False)
+    force: bool = option(False, "try what would not fit into memory or on the disk",
+                         names_run=False)
+    AUTO = "elec677"  # what --data auto means
+
+    def fitting_data(self):
+        """Return the defaults {name: value} that differ because of what --data is."""
+        return {} if may_be_mirrored(self.data, self.AUTO) else {"horizontal_flip": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +78,8 @@ class Optimization:
     weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else L2", low=0)
     clipnorm: float = option(0.0, "clip the gradient's global norm to this; 0: off", low=0)
     loss: str = option("logits", "cross-entropy; unclamped: the original's, may be NaN", LOSSES)
+    class_weight: str = option("none", "weight of each class in the loss; balanced: the rarer, the "
+                               "more", CLASS_WEIGHTS)
     label_smoothing: float = option(0.0, "share of targets spread over classes", low=0, high=1)
 
 
@@ -94,4 +114,3 @@ class Records(Threads):
 class Experiment(Records, Augmentation, Optimization, Data, Recipe):
     """Network."""
     NAME = "{recipe}"
-    AUTO = "elec677"  # what --data auto means

@@ -13,6 +13,7 @@
 import dataclasses
 import functools
 import math
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,11 +24,12 @@ from keras.src.utils import naming
 from tqdm import tqdm
 
 import utils
-from sources.images import Images, restrict
+from sources.images import Images, Reading, is_path
 from system.command_line import InputError
 from training import graph
 from training.augmentation import augment, moments, prepare
 from training.checks import check
+from training.needs import check_needs, needs
 from training.optimizers import apply_gradients, create_slots, is_decayed
 from training.parallel import loss_and_gradients, make_predict, measure_statistics, shares
 from training.run import stream_seed
@@ -61,32 +63,55 @@ class TrainingData:
     def classes(self):
         return self.source.classes
 
+    @property
+    def counts(self):
+        """Return how many training images each class has."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
     def facts(self):
         """Return what config.json says of the data."""
         source = self.source
         return dict(name=source.name, title=source.title, checksum=source.checksum,
-                    classes=source.classes, train=len(self.images),
-                    validation=len(source.train_labels) - len(self.images),
+                    classes=source.classes, train=len(self.images), counts=self.counts.tolist(),
+                    validation=len(self.observed.get("validation", ((), ()))[1]),
                     test=len(source.test_labels), mean=self.mean, std=self.std)
+
+    def describe(self):
+        """Print what the data is, and what its reader noted."""
+        counts, names = self.counts, self.classes
+        few, many = counts.argmin(), counts.argmax()
+        said = f"{counts[few]:,}" if counts[few] == counts[many] else (
+            f"{counts[few]:,} ({names[few]}) to {counts[many]:,} ({names[many]})")
+        print(f"data     {self.source.title}\n"
+              f"classes  {len(names):,}, each of {said} training images")
+        for note in self.source.notes:
+            print(f"note     {note}")
 
 
 def load_training_data(config):
     """Return the TrainingData that a Config asks for."""
-    data = restrict(utils.load_images(config.data, config.data_dir, config.AUTO), config.classes,
-                    config.grey)
-    chosen, held_out = utils.split_validation(data.train_labels, config.validation_split)
+    data = utils.load_images(config.data, config.data_dir, config.AUTO, Reading.of(config))
+    share = 0 if data.validation else config.validation_split
+    chosen, held_out = utils.split_validation(data.train_labels, share)
     if config.per_class:
         chosen = chosen[utils.some_of_each_class(data.train_labels[chosen], config.per_class,
                                                  stream_seed(config.seed, "subset"))]
     images, labels = data.train_images[chosen], data.train_labels[chosen]
     sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
     observed = {"train": (images[sample], labels[sample])}
-    if len(held_out):
+    if data.validation:
+        observed["validation"] = data.validation
+    elif len(held_out):
         observed["validation"] = data.train_images[held_out], data.train_labels[held_out]
-        without = np.setdiff1d(data.train_labels, data.train_labels[held_out])
+    if "validation" in observed:
+        without = np.setdiff1d(data.train_labels, observed["validation"][1])
         if len(without):
-            print("note     no validation image of "
-                  f"{', '.join(data.classes[c] for c in without)}: one image alone is for training")
+            data = data.noting("no validation image of "
+                               f"{', '.join(data.classes[c] for c in without[:9])}"
+                               f"{' ...' * (len(without) > 9)}")
+    if config.horizontal_flip and (is_path(config.data) or not data.mirrors):
+        data = data.noting("images are mirrored at random; --no-horizontal-flip if left and right "
+                           "differ, as in digits and letters")
     return TrainingData(data, images, labels, observed,
                         *(moments(images) if config.standardize else (0.0, 1.0)))
 
@@ -112,18 +137,28 @@ LOSSES = {
         targets * tf.math.log(tf.nn.softmax(logits)), axis=1)}
 
 
-def cross_entropy(targets, logits, kind="logits"):
+def cross_entropy(targets, logits, kind="logits", class_weights=None):
     """Return each image's cross-entropy, (batch,), of target probabilities and logits (batch,
-    classes).
+    classes), times the weight of its class (classes,).
 
     "unclamped" is log(softmax(logits)) as the original wrote it: a probability that underflows to 0
     makes it NaN.
     """
-    return LOSSES[kind](targets, tf.cast(logits, tf.float32))
+    losses = LOSSES[kind](targets, tf.cast(logits, tf.float32))
+    if class_weights is None:
+        return losses
+    return losses * tf.gather(class_weights, tf.argmax(targets, axis=1))
+
+
+def balanced(counts):
+    """Return weights (classes,), float32, that let every class count alike: images / (classes *
+    images of the class), as in scikit-learn and Keras's examples."""
+    return np.float32(counts.sum() / (len(counts) * np.maximum(counts, 1)))
 
 
 @tf.autograph.experimental.do_not_convert  # looking for what to convert is slow
-def train_step(model, slots, config, mean, std, images, labels, indices, rate, step, fill=0.0):
+def train_step(model, slots, config, mean, std, images, labels, indices, rate, step, fill=0.0,
+               class_weights=None):
     """Update the network once on images[indices] and return the mean loss.
 
     Everything random is drawn from `step`. fill: what is seen in the holes of --cutout, as network
@@ -139,7 +174,8 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
     variables = [v.value for v in model.trainable_variables]
     loss, gradients = loss_and_gradients(model, variables, parts, tf.split(targets, sizes),
                                          seeds["dropout"],
-                                         functools.partial(cross_entropy, kind=config.loss))
+                                         functools.partial(cross_entropy, kind=config.loss,
+                                                           class_weights=class_weights))
     idle = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
     if idle:
         print(f"note     the loss does not depend on {', '.join(idle)}: these stay as they are")
@@ -159,13 +195,16 @@ def make_train_steps(model, slots, config, mean, std, images, labels):
     step) -> losses (steps,)."""
     data = mean, std, tf.constant(images), tf.constant(labels)
     fill = (moments(images)[0] - mean) / std if config.cutout else 0.0
+    counts = np.bincount(labels, minlength=model.output.shape[1])
+    class_weights = balanced(counts) if config.class_weight == "balanced" else None
 
     @tf.function(input_signature=(tf.TensorSpec((None, config.batch_size), tf.int32),
                                   tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int32)))
     def train_block(indices, rates, first):
         losses = tf.TensorArray(tf.float32, tf.shape(rates)[0])
         for i in tf.range(tf.shape(rates)[0]):
-            loss = train_step(model, slots, config, *data, indices[i], rates[i], first + i, fill)
+            loss = train_step(model, slots, config, *data, indices[i], rates[i], first + i, fill,
+                              class_weights)
             losses = losses.write(i, loss)
         return losses.stack()
 
@@ -200,6 +239,8 @@ class Training:
             raise InputError("nothing to train: give --steps or --epochs above 0")
         self.model = model = make_model(build_model, data.shape, len(data.classes), config)
         slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
+        self.needs = needs(model, slots, data.images, config)
+        check_needs(*self.needs, config.logdir, config.force)
         self.variables = graph.name_weights(model.weights)
         self.variables |= {f"{slot}//{path}": variable for slot, values in slots.items()
                            for path, variable in zip(
@@ -219,8 +260,11 @@ class Training:
         """Describe the run and return the step to go on from, 0 or where it was interrupted."""
         data, config, count = self.data, self.config, self.model.count_params()
         run.describe(total_steps=self.total, parameters=count, data=data.facts(),
-                     network=graph.describe(self.model))
-        print(f"data     {data.source.title}\nnetwork  {self.model.name}, {count:,} weights\n"
+                     network=graph.describe(self.model), data_path=self.path())
+        data.describe()
+        memory, disk = self.needs
+        print(f"network  {self.model.name}, {count:,} weights; needs about {memory / 1e9:.1f} GB "
+              f"of memory, {disk / 1e9:.1f} GB of disk\n"
               f"run      {run.path}: {self.total:,} steps of {config.batch_size} images, "
               f"{config.precision}, {config.threads} thread{'s' * (config.threads > 1)}")
         step, state = run.restore()
@@ -231,6 +275,11 @@ class Training:
             run.log_options(self.model.name)
             self.observe(run, 0)
         return step
+
+    def path(self):
+        """Return where one's own images lie; empty of a data set by name."""
+        return os.path.abspath(os.path.expanduser(self.config.data)) if is_path(
+            self.config.data) else ""
 
     def blocks(self, run):
         """Yield (step, stop) of block after block of steps, each up to what is due next; a signal

@@ -12,7 +12,7 @@ def test_cache_is_used_renewed_and_rebuilt(tree, cache, monkeypatch):
     first = load_images(str(tree))
     file, = cache.glob("set-v*.npz")
     with monkeypatch.context() as context:
-        context.setattr(folders, "_decode", None)  # would fail if it were called
+        context.setattr(folders, "decode_files", None)  # would fail if it were called
         assert load_images(str(tree)).checksum == first.checksum
     file.write_bytes(file.read_bytes()[:100])  # half a cache is no cache
     assert load_images(str(tree)).checksum == first.checksum

@@ -1,5 +1,4 @@
 """The data set in memory, its restriction, and how a name or path is found."""
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -8,9 +7,9 @@ import numpy as np
 import pytest
 import written
 
-from sources import cifar10, mnist, synthetic
+from sources import cifar, mnist, synthetic
 from sources.download import Unavailable
-from sources.images import DATA_SETS, Images, data_set, restrict
+from sources.images import DATA_SETS, Images, Reading, data_set, restrict
 from system.command_line import InputError
 from system.files import ROOT
 from utils import load_images
@@ -21,7 +20,7 @@ cache = written.cache
 # ------------------------------------------------------------------------------- names and paths
 
 def test_auto_falls_back_loudly_and_names_never_do(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cifar10, "URL", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
+    monkeypatch.setattr(cifar, "URL", "http://127.0.0.1:9/")
     assert load_images("auto", tmp_path).name == "synthetic"
     assert "SYNTHETIC" in capsys.readouterr().err
     for name in ("elec677", "cifar10"):
@@ -38,7 +37,7 @@ def test_a_new_data_set_is_one_function(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(DATA_SETS, "tiny", None)  # so that it is removed at the end
 
     @data_set("tiny", stand_in=lambda: synthetic.patterns(train=2, test=1))
-    def tiny(data_dir):
+    def tiny(data_dir, how):
         if not (data_dir / "tiny").exists():
             raise Unavailable("no tiny here")
         return small_colour()
@@ -58,7 +57,7 @@ def test_a_data_set_may_have_no_stand_in(tmp_path, monkeypatch):
     monkeypatch.setitem(DATA_SETS, "bare", None)
 
     @data_set("bare")
-    def bare(data_dir):
+    def bare(data_dir, how):
         raise Unavailable("bare is not there")
 
     for name, word in (("auto", "bare is not there"), ("synthetic", "bare has no synthetic")):
@@ -71,8 +70,9 @@ def test_a_new_file_in_sources_is_found(tmp_path):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "sources" / "letters.py").write_text(
         "from sources.images import data_set\n\n\n"
-        "@data_set('letters')\ndef letters(data_dir):\n    return 'ABC'\n")
-    code = "import sources.images as s; print(s.data_set_names(), s.DATA_SETS['letters'].load(''))"
+        "@data_set('letters')\ndef letters(data_dir, how):\n    return 'ABC'\n")
+    code = ("import sources.images as s; "
+            "print(s.data_set_names(), s.DATA_SETS['letters'].load('', None))")
     out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path)
     assert "letters" in out.split(", ") and out.endswith(" ABC\n")
 
@@ -93,7 +93,7 @@ def test_importing_is_light():
 
 def test_readme_of_data_names_what_the_readers_look_for():
     text = (ROOT / "data" / "README.md").read_text()
-    for name in ("CIFAR10.zip", cifar10.FOLDER, pathlib.Path(cifar10.URL).name, *mnist.MD5):
+    for name in ("CIFAR10.zip", written.CIFAR10, *cifar.MD5, *mnist.MD5):
         assert name in text
 
 
@@ -108,23 +108,23 @@ def small_colour():
 
 def test_restrict_to_classes():
     data = small_colour()
-    part = restrict(data, "0,2")
+    part = restrict(data, Reading(classes="0,2"))
     assert part.classes == ("a", "c") and part.title == "X, classes 0,2 only"
     assert part.train_labels.tolist() == [0, 1, 0, 1] and part.test_labels.tolist() == [0, 1]
     np.testing.assert_array_equal(part.train_images, data.train_images[[0, 2, 3, 5]])
     np.testing.assert_array_equal(part.test_images, data.test_images[[0, 2]])
-    assert restrict(data, "1-2").classes == ("b", "c")
-    assert restrict(data).checksum == data.checksum != part.checksum
+    assert restrict(data, Reading(classes="1-2")).classes == ("b", "c")
+    assert restrict(data, Reading()).checksum == data.checksum != part.checksum
 
 
 def test_restrict_to_grey():
-    data = restrict(small_colour(), grey=True)
+    data = restrict(small_colour(), Reading(grey=True))
     assert data.title == "X, made grey" and data.train_images.shape == (6, 1, 2, 1)
     assert data.train_images[1, 0, 1, 0] == round(0.298936 * 9 + 0.587043 * 10 + 0.114021 * 11)
-    assert restrict(data, grey=True).checksum == data.checksum
+    assert restrict(data, Reading(grey=True)).checksum == data.checksum
 
 
 @pytest.mark.parametrize("classes", ["3", "0", "0-3", "a", "0-", "2-1", "0,,1"])
 def test_restrict_refuses(classes):
     with pytest.raises(InputError, match="--classes"):
-        restrict(small_colour(), classes)
+        restrict(small_colour(), Reading(classes=classes))

@@ -43,13 +43,17 @@ def test_own_idx_files(tmp_path):
     assert (data.train_images[0, 1, :, 0].tolist() == [5, 6, 7, 8, 9]
             and data.title.startswith("mine") and data.name == "mine")
     assert data.train_labels.tolist() == [2, 0, 1] and data.classes == ("0", "1", "2")
-    (tmp_path / "mine" / LABELS).write_bytes(idx(np.array([2, 0, 255])))
-    assert len(load_images(str(tmp_path / "mine")).classes) == 256
+    assert "2 test images" not in data.notes and "no test image of class 0" in data.notes[0]
+    (tmp_path / "mine" / LABELS).write_bytes(idx(np.array([2, 1, 255])))
+    sparse = load_images(str(tmp_path / "mine"))
+    assert sparse.classes == ("1", "2", "255") and sparse.train_labels.tolist() == [1, 0, 2]
+    assert "no training image of label 0" in sparse.notes[0]
 
 
 @pytest.mark.parametrize("content, word", [
-    (b"not gzip", "gzip"), (b"", "IDX|gzip"), (idx(np.zeros((3, 4, 5)))[:-9], "gzip"),
-    (None, "not there"), (zipped(b"\0\0\x0d\3" + bytes(72)), "00000d03"),
+    (b"not gzip", "begins with 6e6f7420"), (b"", "IDX|gzip"),
+    (idx(np.zeros((3, 4, 5)))[:-9], "gzip"),
+    (None, "not there"), (zipped(b"\0\0\x0d\3" + bytes(72)), "floating point"),
     (zipped(b""), "begins with nothing"), (zipped(b"\0\0\x08"), "begins with 000008,"),
     (zipped(gzip.decompress(idx(np.zeros((3, 4, 5))))[:-1]), "promises"),
     (idx(np.zeros((3, 20))), r"\(3, 20\)"), (idx(np.zeros((4, 4, 5))), r"labels \(3,\)"),

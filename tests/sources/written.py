@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from sources import cache as cache_of_arrays
-from sources import cifar10, mnist
+from sources import cifar, mnist
+
+CIFAR10 = "cifar-10-batches-bin"
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +46,11 @@ def grey(value, size=3):
 
 def official_cifar10(folder, monkeypatch, records):
     """Write CIFAR-10's folder whose six batches hold `records`; take their SHA-1 as published."""
-    (folder / cifar10.FOLDER).mkdir(parents=True)
-    for name in cifar10.SHA1:
-        (folder / cifar10.FOLDER / name).write_bytes(records)
-    monkeypatch.setattr(cifar10, "SHA1", dict.fromkeys(
-        cifar10.SHA1, hashlib.sha1(records).hexdigest()))
+    (folder / CIFAR10).mkdir(parents=True)
+    names = [name for name in cifar.PUBLISHED if name.endswith(".bin")]
+    for name in names:
+        (folder / CIFAR10 / name).write_bytes(records)
+    monkeypatch.setattr(cifar, "PUBLISHED", dict.fromkeys(names, hashlib.sha1(records).hexdigest()))
     return folder
 
 

@@ -11,7 +11,7 @@ import written
 from PIL import Image
 from written import official_cifar10
 
-from sources import cifar10
+from sources import cifar
 from system.command_line import InputError
 from utils import load_images
 
@@ -44,7 +44,7 @@ def test_subset_is_rebuilt_from_official_records(real_data):
     """
     records = np.fromfile(real_data / "cifar10-first-4000.bin", np.uint8).reshape(4000, 3073)
     colour = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    rebuilt = cifar10.grey28(colour).astype(int)
+    rebuilt = cifar.grey28(colour).astype(int)
     course = course_subset(real_data).train_images.astype(int)
     exact = 0
     for label in range(10):
@@ -71,10 +71,11 @@ def test_official_archive_and_folder_agree(tmp_path, monkeypatch):
     official_cifar10(tmp_path / "a", monkeypatch, records.tobytes())
     (tmp_path / "b").mkdir()
     with tarfile.open(tmp_path / "b" / "cifar-10-binary.tar.gz", "w:gz") as archive:
-        archive.add(tmp_path / "a" / cifar10.FOLDER, cifar10.FOLDER)
+        archive.add(tmp_path / "a" / written.CIFAR10, written.CIFAR10)
     one, two = (load_images("cifar10", tmp_path / name) for name in "ab")
     assert one.checksum == two.checksum
-    assert one.train_labels.tolist() == [3, 1, 4, 1] * 5
+    assert [one.classes[label] for label in one.train_labels] == [
+        "cat", "automobile", "deer", "automobile"] * 5
     # Planes R, G, B of 1,024 bytes, row by row: pixel (1, 2) is byte 34 of each plane.
     assert one.train_images[0, 1, 2].tolist() == [34 % 251, (1024 + 34) % 251, (2048 + 34) % 251]
 
@@ -82,7 +83,7 @@ def test_official_archive_and_folder_agree(tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing", "not a tar", "empty",
                                     "no batch"])
 def test_damaged_official_data_is_named(tmp_path, monkeypatch, damage):
-    folder = official_cifar10(tmp_path, monkeypatch, bytes(3073 * 2)) / cifar10.FOLDER
+    folder = official_cifar10(tmp_path, monkeypatch, bytes(3073 * 2)) / written.CIFAR10
     if damage == "changed":
         (folder / "data_batch_3.bin").write_bytes(bytes(3073) + b"\1" * 3073)
     elif damage == "truncated":

@@ -1,0 +1,51 @@
+"""Say what memory and disk a training will need, before it begins."""
+import pathlib
+import shutil
+
+import numpy as np
+
+from system import machine
+from system.command_line import InputError
+from training import graph
+
+CHUNK_BYTES = 1 << 28  # of activations that are computed at a time where only results are kept
+
+
+def values_per_image(tensors):
+    """Return how many values Keras tensors (batch, ...) hold of one image."""
+    return sum(int(np.prod([n for n in x.shape[1:] if n])) for x in tensors)
+
+
+def images_at_a_time(tensors, most=500):
+    """Return how many images' values of Keras tensors, at most `most`, fit into CHUNK_BYTES."""
+    return max(1, min(most, CHUNK_BYTES // (4 * max(1, values_per_image(tensors)))))
+
+
+def needs(model, slots, images, config):
+    """Return estimates (bytes of memory, bytes on disk) of a training.
+
+    slots: {name: variables} of the optimizer; images: uint8, to train on. Memory: weights, slots,
+    gradients and what an update makes on the way; activations of a batch, forwards and backwards;
+    the images once more. Disk: two checkpoints and a third being written, snapshots, histograms.
+    """
+    weights = 4 * model.count_params()
+    state = weights * (1 + len(slots))
+    activations = 4 * values_per_image([x for node in graph.nodes(model) for x in node.outputs])
+    memory = (2 * state + 3 * weights + images.nbytes
+              + 3 * activations * (config.batch_size + 100))
+    snapshots = 4 * sum(v.shape.num_elements() for v in graph.weights_of_figures(model).values())
+    disk = 3 * state + (config.snapshots + 1) * snapshots + 5_000_000
+    return memory, disk
+
+
+def check_needs(memory, disk, folder, force):
+    """Raise InputError if memory or disk will not suffice, unless `force`d."""
+    remedy = "a smaller --image-size, or fewer --units or --filters, needs less"
+    machine.check_memory(memory, "training this network", remedy, force)
+    folder = pathlib.Path(folder).resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if disk > free and not force:
+        raise InputError(f"training this network would take {disk / 1e9:,.1f} GB on the disk of "
+                         f"{folder}, {free / 1e9:,.1f} GB are free; {remedy}, or --force tries it")
