@@ -90,7 +90,7 @@ def _read_path(path, how):
         return _read_path(path / archives[0], how)
     listed = ", ".join(archives or tree.files[:3]) or "nothing"
     raise InputError(f"{path}: no images in a form that is known (it holds {listed}); give a "
-                     "folder or archive of train/<class>/* and test/<class>/*, or see data/README.md")
+                     "folder of train/<class>/* and test/<class>/*, or see data/README.md")
 
 
 def may_be_mirrored(data, auto):

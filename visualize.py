@@ -100,7 +100,7 @@ if __name__ == "__main__":  # --help answers before the slow imports below
 import matplotlib.pyplot as plt
 import numpy as np
 
-from inside.pictures import STYLE
+from inside.pictures import STYLE, set_no_mathematics
 from inside.trained import Record
 from training.events import log_picture
 
@@ -109,6 +109,7 @@ def write(figure, numbers, path, run=None):
     """Save a figure and, beside it, its numbers; show it among the run's images in TensorBoard."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = path.with_name(path.name + ".png")
+    set_no_mathematics(figure)
     figure.savefig(picture)
     plt.close(figure)
     with atomic_file(path.with_name(path.name + ".npz")) as stream:

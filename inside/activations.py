@@ -5,11 +5,13 @@ import numpy as np
 from inside.pictures import as_grey, mosaic, show
 from inside.trained import first_of_each_class, maps_of, outputs
 
+OPTIONS = {"count": "classes to show at most"}
 
-def draw(record):
+
+def draw(record, count=20):
     """Draw ten test images of each class beside the mean feature maps over them."""
     network = record.network
-    chosen = first_of_each_class(network.data.test_labels, 10)
+    classes, chosen = first_of_each_class(network.data.test_labels, 10, count)
     images = network.inputs(network.data.test_images[chosen.ravel()])
     maps = [y.reshape(*chosen.shape, *y.shape[1:]).mean(1)
             for y in outputs(network.model, maps_of(network), images)]
@@ -17,9 +19,10 @@ def draw(record):
     figure, axes = plt.subplots(len(chosen), 1 + len(maps), figsize=(13, 1.7 * len(chosen)),
                                 layout="constrained", squeeze=False,
                                 width_ratios=[1.2] + [1] * (len(maps) - 1) + [1.8])
-    for c, row in enumerate(axes):
+    for c, (label, row) in enumerate(zip(classes, axes)):
         own = images.reshape(*chosen.shape, *images.shape[1:])[c]
-        show(row[0], mosaic([as_grey(image) for image in own], 5), network.data.classes[c])
+        show(row[0], mosaic([as_grey(image) for image in own], 5),
+             network.data.classes[label])
         for axis, mean, limit in zip(row[1:], maps, limits):
             tiles = [plt.cm.viridis(m / limit)[..., :3]
                      for m in np.moveaxis(mean[c].clip(0, limit), -1, 0)]
@@ -28,5 +31,6 @@ def draw(record):
         axis.set_title(f"{layer}: 0 (dark) to {limit:.2f} and more (yellow), all classes alike",
                        fontsize=9)
     figure.suptitle(f"{network.name}: {chosen.shape[1]} test images a class, and the mean of each "
-                    f"feature map over them\n{network.data.title}")
-    return figure, {layer: mean for layer, mean in zip(network.layers, maps)}
+                    f"feature map over them{network.of_all(classes)}\n{network.data.title}")
+    return figure, {"classes": np.array([network.data.classes[c] for c in classes])} | {
+        layer: mean for layer, mean in zip(network.layers, maps)}

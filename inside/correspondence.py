@@ -60,7 +60,7 @@ def draw(record, count=20, trials=5):
              "bottom right": (height - h, width - w), "centre": (h // 2, w // 2)}
     stages = require(network.stages, "the network has no activations")
     names, rng = list(stages), np.random.default_rng(0)
-    classes = first_of_each_class(network.data.test_labels, count)
+    _, classes = first_of_each_class(network.data.test_labels, count)
     if classes.shape[1] < 2:
         raise NotDrawn("correspondence compares images of a class: at least two test images of "
                        "each are needed")

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from inside.pictures import as_signed, mosaic, show
-from inside.statistics import near_duplicates
+from inside.statistics import summarize
 from inside.trained import output, require
 from system.files import load_arrays
 from training import graph
@@ -35,11 +35,9 @@ def draw(record):
     layer = require([name for name in network.layers if network.stages[name].shape[-1]
                      == first.filters], "no activation follows the first convolution")[0]
     kernel = first.kernel.numpy()
-    images = network.inputs(network.data.test_images)
-    activations = output(network.model, layer, images)
+    summary = summarize(network, layer)
     norms = np.sqrt((kernel ** 2).sum((0, 1, 2)))
-    dead = np.flatnonzero(activations.max((0, 1, 2)) <= 0)
-    pairs = near_duplicates(activations)
+    dead, pairs = summary.dead(), summary.near_duplicates()
     order, limit = np.argsort(-norms), np.abs(kernel).max()
     dense = {name: x.shape[1] for name, x in network.stages.items() if len(x.shape) == 2}
     steps, unused = unused_over_time(network, list(dense))

@@ -8,8 +8,8 @@ import numpy as np
 
 from inside.deconvnet import one_unit, project, receptive_field
 from inside.pictures import as_signed, mosaic, show
-from inside.strongest import strongest
-from inside.trained import maps_of, output, read_snapshots
+from inside.strongest import strongest_of_layer
+from inside.trained import maps_of, read_snapshots
 from system.command_line import NotDrawn
 from training.checkpoints import snapshots, step_of
 
@@ -25,22 +25,24 @@ def draw(record, count=6):
     if not files:
         raise NotDrawn(f"{network.folder} has no snapshots; train with --snapshots 8")
     sample = network.data.train_images[::max(1, len(network.data.train_images) // 10_000)]
-    images, steps = network.inputs(sample), list(map(step_of, files))
-    activations = output(network.model, layer, images)
-    maps = np.argsort(-activations.max((0, 1, 2)))[:count]
+    steps = list(map(step_of, files))
+
+    def strongest_now():
+        return strongest_of_layer(network.model, layer, sample, 1, network.inputs)
+    maps = np.argsort(-strongest_now()[3][:, 0])[:count]
     count = len(maps)
     figure, axes = plt.subplots(count, len(files), figsize=(1.5 * len(files), 1.75 * count),
                                 layout="constrained", squeeze=False)
     numbers = {"maps": maps, "steps": np.array(steps), "image": np.empty((count, len(files)), int)}
-    centre = [int(n) // 2 for n in activations.shape[1:3]]
+    centre = [int(n) // 2 for n in network.stages[layer].shape[1:3]]
     top, bottom, left, right = receptive_field(network.model, layer, *centre)
     size = bottom - top, right - left
     for k, _ in enumerate(read_snapshots(files, network.model)):
-        activations = output(network.model, layer, images)
-        image, row, column, value = (a[maps, 0] for a in strongest(activations, 1))
+        image, row, column, value = (a[maps, 0] for a in strongest_now())
         numbers["image"][:, k] = image
-        seed = one_unit(activations[image], row, column, maps)
-        pixels = project(network.model, layer, images[image], seed)
+        unit = row, column, maps
+        pixels = project(network.model, layer, network.inputs(sample[image]),
+                         lambda activations, unit=unit: one_unit(activations, *unit))
         for i, axis in enumerate(axes[:, k]):
             top, bottom, left, right = receptive_field(
                 network.model, layer, int(row[i]), int(column[i]))
@@ -50,7 +52,7 @@ def draw(record, count=6):
             if k == 0:
                 axis.set_ylabel(f"map {maps[i]}", fontsize=9)
     figure.suptitle(f"{network.name}, {layer}: projection of each map's strongest activation "
-                    f"(number) on {len(images):,} training images; * where another image takes over"
+                    f"(number) on {len(sample):,} training images; * where another image takes over"
                     f"\n{network.data.title}", fontsize=10)
     return figure, numbers
 

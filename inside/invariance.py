@@ -62,7 +62,7 @@ def draw(record):
     stages = require(network.stages, "the network has no activations")
     names = [list(stages)[0], list(stages)[-1]]
     tensors = [stages[name] for name in names]
-    others = network.inputs(data.test_images[first_of_each_class(data.test_labels, 10).ravel()])
+    others = network.inputs(data.test_images[first_of_each_class(data.test_labels, 10)[1].ravel()])
     usual = [pdist(y.reshape(len(y), -1)).mean()
              for y in outputs(network.model, tensors, others)]
     changes = (("shift", "shifted down (pixels)", np.arange(-10, 11)),
@@ -94,8 +94,8 @@ def draw(record):
                                      f"features of the last hidden layer ({names[1]})",
                                      "the true class")):
         axis.set_title(title)
-    figure.suptitle(f"{network.name}: features of five test images, transformed, against those of "
-                    "the images as they are\n(dashed: of two test images, on average); "
+    figure.suptitle(f"{network.name}: features of {len(images)} test images, transformed, "
+                    "against those of the images as they are\n(dashed: of two test images, on average); "
                     f"{data.title}")
     return figure, numbers
 

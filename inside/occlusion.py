@@ -9,11 +9,14 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
+from matplotlib.colors import ListedColormap
+from tqdm import tqdm
 
 from inside.deconvnet import one_unit, project
 from inside.pictures import as_grey, as_signed, show
 from inside.trained import maps_of, outputs, recognised_of_each_class
 from training import graph
+from training.needs import images_at_a_time
 
 
 def occlude(images, side, stride, grey):
@@ -35,14 +38,14 @@ def occlude(images, side, stride, grey):
     return rows, columns, generate()
 
 
-def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=2048):
+def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=None):
     """Compute how the network's view of images changes as a grey square hides each part of them.
 
     images: network input; labels (n,); grey in the model's input range. Of layer `name` the feature
     map that was strongest without occlusion is followed. From the same forward passes, each
     (images, rows, columns): "activation", that map's total; "probability" of the true class;
     "predicted", the most probable class. Also "map" (images,), and "rows", "columns", the centres.
-    `chunk` images at a time: no influence on the result.
+    `chunk` images at a time, as many as fit into memory: no influence on the result.
     """
     submodel = tf.function(keras.Model(
         model.input, [graph.named_nodes(model)[name].outputs[0], model.output]),
@@ -53,7 +56,10 @@ def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=204
     shape = len(images), len(rows), len(columns)
     result = {"activation": np.empty(shape), "probability": np.empty(shape),
               "predicted": np.empty(shape, int)}
-    while part := list(itertools.islice(positions, chunk)):
+    chunk = chunk or images_at_a_time(model, 2048)
+    total = -(-np.prod(shape) // chunk)
+    for part in tqdm(iter(lambda: list(itertools.islice(positions, chunk)), []), "occlusion", total,
+                     delay=5, disable=None, leave=False):
         n, i, j, hidden = zip(*part)
         n = np.array(n)
         activations, logits = submodel(tf.constant(np.stack(hidden), tf.float32), training=False)
@@ -65,10 +71,11 @@ def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=204
     return result | {"map": followed, "rows": rows, "columns": columns}
 
 
-OPTIONS = {"side": "side of the grey square, pixels", "count": "classes to show at most"}
+OPTIONS = {"side": "side of the grey square, pixels; 0: 8, of larger images a quarter",
+           "count": "classes to show at most"}
 
 
-def draw(record, side=8, count=10):
+def draw(record, side=0, count=10):
     """Draw what happens to one recognised test image a class as a grey square hides each part."""
     network = record.network
     maps_of(network)
@@ -76,7 +83,9 @@ def draw(record, side=8, count=10):
     chosen = recognised_of_each_class(network, count)
     labels, images = (network.data.test_labels[chosen],
                       network.inputs(network.data.test_images[chosen]))
-    result = occlusion(network.model, layer, images, labels, side, grey=network.grey)
+    short = min(images.shape[1:3])
+    side, stride = side or (8 if short <= 32 else short // 4), -(-short // 32)
+    result = occlusion(network.model, layer, images, labels, side, stride, network.grey)
     activations, logits = outputs(
         network.model, [network.stages[layer], network.model.output], images)
     whole = tf.nn.softmax(logits).numpy()[np.arange(len(chosen)), labels]
@@ -87,6 +96,9 @@ def draw(record, side=8, count=10):
         activations, rows, columns, result["map"]))
     figure, axes = plt.subplots(len(chosen), 5, figsize=(12, 2.1 * len(chosen)),
                                 layout="constrained", squeeze=False)
+    named = np.unique(result["predicted"])  # one colour a class, the same in every row
+    colour_of = dict(zip(named, plt.cm.tab20(np.arange(len(named))) if len(named) <= 20 else
+                         plt.cm.turbo(np.linspace(0, 1, len(named)))))
     for i, row in enumerate(axes):
         show(row[0], as_grey(images[i]), f"{classes[labels[i]]}")
         show(row[1], as_signed(pixels[i]), f"projection of map {result['map'][i]}")
@@ -96,12 +108,14 @@ def draw(record, side=8, count=10):
             limits = dict(vmin=0, vmax=1) if key == "probability" else {}
             figure.colorbar(show(axis, result[key][i], title, **limits), ax=axis, shrink=0.8)
         seen = np.unique(result["predicted"][i])
-        heat = show(row[4], result["predicted"][i], "most probable class", cmap="tab10", vmin=-0.5,
-                    vmax=9.5)
-        bar = figure.colorbar(heat, ax=row[4], shrink=0.8, ticks=seen)
+        colours = ListedColormap([colour_of[c] for c in seen])
+        heat = show(row[4], np.searchsorted(seen, result["predicted"][i]), "most probable class",
+                    cmap=colours, vmin=-0.5, vmax=len(seen) - 0.5)
+        bar = figure.colorbar(heat, ax=row[4], shrink=0.8, ticks=range(len(seen)))
         bar.ax.set_yticklabels([classes[c] for c in seen], fontsize=7)
-    figure.suptitle(f"{network.name}: a {side}x{side} grey square centred at each pixel, layer "
-                    f"{layer}\n{network.data.title}")
+    every = "each pixel" if stride == 1 else f"every {stride} pixels"
+    figure.suptitle(f"{network.name}: a {side}x{side} grey square centred at {every}, layer "
+                    f"{layer}{network.of_all(chosen)}\n{network.data.title}")
     return figure, result | {"labels": labels, "untouched": whole, "classes": np.array(classes)}
 
 

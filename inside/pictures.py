@@ -4,12 +4,26 @@ import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 STYLE = {"figure.dpi": 110, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
          "axes.grid": True, "grid.alpha": 0.3, "savefig.bbox": "tight", "legend.frameon": False,
          "axes.formatter.min_exponent": 3,  # a logarithmic axis says 0.01, not a power of ten
          "axes.prop_cycle": plt.cycler(color=[  # Okabe & Ito, colour-blind safe
              "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"])}
+
+
+def set_no_mathematics(figure):
+    """Draw names as they are: no text of a figure is mathematics, "$1 to $5" neither, but what
+    Matplotlib itself writes at the ticks of logarithmic axes."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatter):
+                for label in axis.get_ticklabels(which="both"):
+                    label.set_parse_math(True)
 
 
 def as_grey(image):

@@ -26,7 +26,8 @@ def draw(record, count=1000):
     with atomic_file(folder / "features.bytes") as stream:
         stream.write(np.float32(features).tobytes())
     with atomic_file(folder / "labels.tsv") as stream:
-        stream.write("".join(f"{data.classes[k]}\n" for k in data.test_labels[chosen]).encode())
+        stream.write("".join(f"{' '.join(data.classes[k].split())}\n"
+                             for k in data.test_labels[chosen]).encode())
     with atomic_file(folder / "images.png") as stream:
         matplotlib.image.imsave(stream, mosaic(images / 255, int(np.ceil(np.sqrt(len(images)))), 0),
                                 format="png")

@@ -3,55 +3,88 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from inside.pictures import show
-from inside.trained import maps_of, output
+from inside.trained import in_parts, maps_of, tensor_of
 
 
-def activation_statistics(activations, labels, classes):
-    """Return statistics of a layer's feature maps over images: {name: array (classes + 1, maps)}.
+class Summary:
+    """What is kept of a layer's activations, added part after part of many images.
 
-    activations (n, height, width, maps), labels (n,). Row c is of class c, the last row of all
-    images: mean, standard deviation and maximum over images and positions, and the share of
-    positions that are active (above zero). A map is dead if it is active nowhere, in any image.
+    "mean", "square" (mean of squares), "max" and "active" (share above zero), each (images, maps)
+    over an image's positions, and what correlations of maps are made of.
     """
-    groups = [activations[labels == c] for c in range(classes)] + [activations]
-    axes = tuple(range(activations.ndim - 1))
-    return {"mean": np.stack([g.mean(axes) for g in groups]),
-            "std": np.stack([g.std(axes) for g in groups]),
-            "max": np.stack([g.max(axes) for g in groups]),
-            "active": np.stack([(g > 0).mean(axes) for g in groups])}
+
+    def __init__(self):
+        self.parts, self.count, self.sum, self.products = [], 0, 0, 0
+
+    def add(self, activations):
+        """Add activations (images, ..., maps); return the Summary."""
+        x = np.float64(activations).reshape(len(activations), -1, activations.shape[-1])
+        self.parts.append((x.mean(1), np.square(x).mean(1), x.max(1), (x > 0).mean(1)))
+        flat = x.reshape(-1, x.shape[2])
+        self.count += len(flat)
+        self.sum = self.sum + flat.sum(0)
+        self.products = self.products + flat.T @ flat
+        return self
+
+    def statistics(self, labels):
+        """Return {name: array (classes that occur + 1, maps)}: of each class's images, at last of
+        all, mean, standard deviation and maximum over images and positions, and the share of
+        positions that are active (above zero)."""
+        mean, square, most, active = map(np.concatenate, zip(*self.parts))
+        groups = [labels == c for c in np.unique(labels)] + [np.ones(len(labels), bool)]
+        means = np.stack([mean[g].mean(0) for g in groups])
+        squares = np.stack([square[g].mean(0) for g in groups])
+        return {"mean": means, "std": np.sqrt(np.maximum(squares - means ** 2, 0)),
+                "max": np.stack([most[g].max(0) for g in groups]),
+                "active": np.stack([active[g].mean(0) for g in groups])}
+
+    def dead(self):
+        """Return the maps that are active nowhere, in any image."""
+        return np.flatnonzero(np.max([part[2].max(0) for part in self.parts], 0) <= 0)
+
+    def near_duplicates(self, threshold=0.95):
+        """Return the pairs of maps whose activations correlate above `threshold`: [(i, j, r)],
+        i < j."""
+        mean = self.sum / self.count
+        covariance = self.products / self.count - np.outer(mean, mean)
+        spread = np.sqrt(np.maximum(np.diag(covariance), 0))
+        spread[spread <= 1e-6 * np.abs(mean)] = np.inf  # a map that never changes
+        with np.errstate(invalid="ignore", divide="ignore"):
+            r = np.nan_to_num(covariance / np.outer(spread, spread))
+        i, j = np.nonzero(np.triu(r, 1) > threshold)
+        return [(int(a), int(b), float(r[a, b])) for a, b in zip(i, j)]
 
 
-def near_duplicates(activations, threshold=0.95):
-    """Return the pairs of feature maps whose activations correlate above `threshold`: [(i, j, r)],
-    i < j."""
-    flat = activations.reshape(-1, activations.shape[-1])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = np.corrcoef(flat, rowvar=False)  # nan for a map that never changes
-    i, j = np.nonzero(np.triu(np.nan_to_num(r), 1) > threshold)
-    return [(int(a), int(b), float(r[a, b])) for a, b in zip(i, j)]
+def summarize(network, layer):
+    """Return the Summary of a layer's activations on all test images."""
+    summary = Summary()
+    for activations, in in_parts(network.model, [tensor_of(network.model, layer)],
+                                 network.data.test_images, network.inputs):
+        summary.add(activations)
+    return summary
 
 
 def draw(record):
     """Draw statistics of the feature maps on all test images, by class and map."""
     network = record.network
-    labels, classes = network.data.test_labels, network.data.classes
+    labels = network.data.test_labels
+    classes = [network.data.classes[c] for c in np.unique(labels)]
     maps_of(network)
-    images = network.inputs(network.data.test_images)
     figure, axes = plt.subplots(2, len(network.layers), figsize=(13, 7), layout="constrained",
                                 squeeze=False)
     numbers = {"classes": np.array(classes)}
     for k, layer in enumerate(network.layers):
-        activations = output(network.model, layer, images)
-        statistics = activation_statistics(activations, labels, len(classes))
-        pairs = near_duplicates(activations)
-        dead = np.flatnonzero(statistics["max"][-1] <= 0)
+        summary = summarize(network, layer)
+        statistics, pairs, dead = (
+            summary.statistics(labels), summary.near_duplicates(), summary.dead())
         numbers |= {f"{layer}/{name}": values for name, values in statistics.items()}
         numbers |= {f"{layer}/dead": dead, f"{layer}/near_duplicates": np.array(pairs)}
         order = np.argsort(statistics["mean"][-1])
         heat = show(axes[0, k], 100 * statistics["active"], aspect="auto", vmin=0, vmax=100,
-                    title=f"{layer}: {activations.shape[-1]} maps, {len(dead)} dead, {len(pairs)} "
+                    title=f"{layer}: {len(order)} maps, {len(dead)} dead, {len(pairs)} "
                     "pairs of near-duplicates (r > 0.95)")
-        axes[0, k].set(yticks=range(len(classes) + 1), yticklabels=[*classes, "all"],
+        named = np.r_[:len(classes) + 1:-(-len(classes) // 40)]  # as many as can be read
+        axes[0, k].set(yticks=named, yticklabels=[[*classes, "all"][c] for c in named],
                        xticks=range(0, len(order), 8), xlabel="feature map")
         figure.colorbar(heat, ax=axes[0, k], label="places active (%)")
         x = np.arange(len(order))
@@ -60,7 +93,7 @@ def draw(record):
         axes[1, k].plot(x, statistics["max"][-1][order], ".", label="maximum")
         axes[1, k].set(xlabel="feature map, by mean", yscale="symlog",
                        ylabel="activation (logarithmic above 1, linear below)",
-                       title=f"{layer}: distributions on {len(images):,} test images")
+                       title=f"{layer}: distributions on {len(labels):,} test images")
         axes[1, k].set_ylim(top=4 * axes[1, k].get_ylim()[1])
         axes[1, k].legend(loc="upper center", ncols=2)
     figure.suptitle(f"{network.name}: activations on all test images, {network.data.title}")

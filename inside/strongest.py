@@ -5,43 +5,61 @@ Figure 2 of Zeiler & Fergus, Visualizing and understanding convolutional network
 """
 import matplotlib.pyplot as plt
 import numpy as np
+from tqdm import tqdm
 
 from inside.deconvnet import one_unit, project, receptive_field
 from inside.pictures import as_grey, as_signed, largest, mosaic, show
-from inside.trained import maps_of, output
+from inside.trained import in_parts, maps_of, tensor_of
 from system.command_line import NotDrawn
+from training.needs import images_at_a_time
 
 
 def strongest(activations, count=9):
     """Return for every feature map the `count` images that excite it most: (maps, count) of (image,
     row, column, activation), strongest first; an image counts once, at its strongest position."""
-    n, _, width, maps = activations.shape
-    flat = activations.reshape(n, -1, maps)
-    best = flat.max(1)  # (images, maps)
+    return _strongest(*peaks(activations), activations.shape[2], count)
+
+
+def peaks(activations):
+    """Return each image's and map's largest activation and its flat position: (images, maps)."""
+    flat = activations.reshape(len(activations), -1, activations.shape[-1])
+    return flat.max(1), flat.argmax(1)
+
+
+def _strongest(best, place, width, count):
     image = np.argsort(-best, axis=0, kind="stable")[:count].T  # (maps, count)
-    place = np.take_along_axis(flat.argmax(1).T, image, 1)
+    place = np.take_along_axis(place.T, image, 1)
     return image, place // width, place % width, np.take_along_axis(best.T, image, 1)
 
 
-def project_strongest(model, name, images, count=9):
+def strongest_of_layer(model, name, images, count=9, inputs=None):
+    """Return strongest(...) of a layer's activations for many images, as trained.in_parts."""
+    tensor = tensor_of(model, name)
+    found = [peaks(x) for x, in in_parts(model, [tensor], images, inputs)]
+    return _strongest(*map(np.concatenate, zip(*found)), tensor.shape[2], count)
+
+
+def project_strongest(model, name, images, count=9, inputs=None):
     """Project the strongest units of every feature map of a layer through the deconvnet.
 
-    Returns strongest(...) and, each a list over maps of lists over units, the image patches under
-    the units' receptive fields and the projections there (height, width, channels).
+    images, inputs: as for trained.in_parts. Returns strongest(...) and, each a list over maps of
+    lists over units, the image patches under the units' receptive fields and the projections there
+    (height, width, channels).
     """
-    activations = output(model, name, images)
-    image, row, column, value = strongest(activations, count)
+    image, row, column, value = strongest_of_layer(model, name, images, count, inputs)
     chosen = image.ravel()
     unit = row.ravel(), column.ravel(), np.repeat(np.arange(len(image)), image.shape[1])
-    pixels = np.concatenate([  # in parts, to bound memory
-        project(model, name, images[chosen[i:i + 256]],
-                lambda activations, i=i: one_unit(activations, *(u[i:i + 256] for u in unit)))
-        for i in range(0, len(chosen), 256)])
-    patches, projections = [], []
-    for i, (r, c) in enumerate(zip(*unit[:2])):
-        top, bottom, left, right = receptive_field(model, name, int(r), int(c))
-        patches.append(images[chosen[i], top:bottom, left:right])
-        projections.append(pixels[i, top:bottom, left:right])
+    patches, projections, size = [], [], images_at_a_time(model, 256)
+    for i in tqdm(range(0, len(chosen), size), desc="projections", unit="part", delay=5,
+                  disable=None, leave=False):
+        part = slice(i, i + size)
+        own = images[chosen[part]] if inputs is None else inputs(images[chosen[part]])
+        pixels = project(model, name, own, lambda activations, part=part: one_unit(
+            activations, *(u[part] for u in unit)))
+        for k, (r, c) in enumerate(zip(*(u[part] for u in unit[:2]))):
+            top, bottom, left, right = receptive_field(model, name, int(r), int(c))
+            patches.append(own[k, top:bottom, left:right].copy())  # not a view of all
+            projections.append(pixels[k, top:bottom, left:right].copy())
     shape = image.shape[1]
     nested = [[x[k:k + shape] for k in range(0, len(x), shape)] for x in (patches, projections)]
     return (image, row, column, value), *nested
@@ -66,9 +84,9 @@ def draw(record):
 
 def draw_layer(network, layer):
     """Draw the feature maps of one layer."""
-    images = network.inputs(network.data.test_images)
+    images = network.data.test_images
     (image, row, column, value), patches, projections = project_strongest(
-        network.model, layer, images)
+        network.model, layer, images, inputs=network.inputs)
     size = largest([p for own in patches for p in own])
     tiles = []
     for own, seen in zip(patches, projections):

@@ -7,6 +7,7 @@ import pathlib
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 import utils
 from sources.images import Images, Reading, is_path
@@ -17,6 +18,7 @@ from training.augmentation import prepare
 from training.checkpoints import load_weights
 from training.events import read_events
 from training.loop import make_model
+from training.needs import images_at_a_time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Network:
     def inputs(self, images):
         """Return network input (n, height, width, channels) of uint8 images."""
         return prepare(images, self.mean, self.std).numpy()
+
+    def of_all(self, classes):
+        """Return ", 20 of 200 classes" if `classes` are not all of them."""
+        every = len(self.data.classes)
+        return f", {len(classes):,} of {every:,} classes" if len(classes) < every else ""
 
     @property
     def grey(self):
@@ -156,18 +163,34 @@ def _submodel(model, *tensors):
     return tf.function(keras.Model(model.input, list(tensors)), reduce_retracing=True)
 
 
-def outputs(model, tensors, images, batch=500):
+def in_parts(model, tensors, images, inputs=None, most=500):
+    """Yield the values of Keras tensors of a model for part after part of many images, in
+    evaluation mode: lists of float32 arrays.
+
+    The parts fit into memory; inputs: function that makes network input of a part of the images.
+    """
+    submodel, size = _submodel(model, *tensors), images_at_a_time(model, most)
+    for i in tqdm(range(0, len(images), size), desc="images", unit="part", delay=5, disable=None,
+                  leave=False):
+        part = images[i:i + size]
+        values = submodel(tf.constant(inputs(part) if inputs else part, tf.float32), training=False)
+        yield [np.float32(x) for x in tf.nest.flatten(values)]
+
+
+def outputs(model, tensors, images, inputs=None):
     """Return the values of Keras tensors of a model for many images, in evaluation mode: a list of
-    float32 arrays."""
-    submodel = _submodel(model, *tensors)
-    parts = [tf.nest.flatten(submodel(tf.constant(images[i:i + batch], tf.float32), training=False))
-             for i in range(0, len(images), batch)]
-    return [np.concatenate([np.float32(part[k]) for part in parts]) for k in range(len(parts[0]))]
+    float32 arrays. What is too large for that is to be had by in_parts."""
+    return [np.concatenate(x) for x in zip(*in_parts(model, tensors, images, inputs))]
+
+
+def tensor_of(model, name):
+    """Return the Keras tensor that the node `name` (graph.named_nodes) gives."""
+    return graph.named_nodes(model)[name].outputs[0]
 
 
 def output(model, name, images):
-    """Return what the node `name` (graph.named_nodes) gives for many images, in evaluation mode."""
-    return outputs(model, graph.named_nodes(model)[name].outputs[:1], images)[0]
+    """Return what the node `name` gives for many images, in evaluation mode."""
+    return outputs(model, [tensor_of(model, name)], images)[0]
 
 
 def require(what, otherwise):
@@ -183,18 +206,26 @@ def maps_of(network):
         network.layers, "the network has no feature maps, made by a convolution")]
 
 
-def first_of_each_class(labels, count):
-    """Return the indices of the first `count` images of each class, or of as many as every class
-    has: (classes, count)."""
-    count = min(count, np.unique(labels, return_counts=True)[1].min())
-    return np.stack([np.flatnonzero(labels == c)[:count] for c in np.unique(labels)])
+def some_classes(labels, most):
+    """Return at most `most` of the classes that occur, evenly chosen."""
+    found = np.unique(labels)
+    return found[np.linspace(0, len(found) - 1, min(most, len(found))).astype(int)]
+
+
+def first_of_each_class(labels, count, most=20):
+    """Return at most `most` of the classes that occur, and the indices of the first `count` images
+    of each, or of as many as each of them has: (classes,), (classes, count)."""
+    chosen = some_classes(labels, most)
+    count = min(count, min((labels == c).sum() for c in chosen))
+    return chosen, np.stack([np.flatnonzero(labels == c)[:count] for c in chosen])
 
 
 def recognised_of_each_class(network, count):
     """Return the index of the first test image of each class that the network recognises, or of the
     first where it recognises none; of at most `count` classes."""
-    labels, images = network.data.test_labels, network.inputs(network.data.test_images)
-    logits, = outputs(network.model, [network.model.output], images)
+    labels = network.data.test_labels
+    logits, = outputs(network.model, [network.model.output], network.data.test_images,
+                      network.inputs)
     right = logits.argmax(1) == labels
     return np.array([np.flatnonzero(labels == c)[right[labels == c].argmax()]
-                     for c in np.unique(labels)[:count]])
+                     for c in some_classes(labels, count)])

@@ -6,8 +6,8 @@ from sources.images import Images, data_set
 
 @data_set("digits", mirrors=False)
 def digits(data_dir, how):
-    """Return the digits, 8x8 grey: the first 1,437 for training; for the test the last 360, by other
-    writers.
+    """Return the digits, 8x8 grey: 1,437 for training and, by other writers, the last 360 for the
+    test.
 
     From Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (UCI repository, 1998); its
     17 grey levels are scaled to 0 .. 255.

@@ -29,7 +29,7 @@ from system.command_line import InputError
 from training import graph
 from training.augmentation import augment, moments, prepare
 from training.checks import check
-from training.needs import check_needs, needs
+from training.needs import CHUNK_BYTES, check_needs, images_at_a_time, needs
 from training.optimizers import apply_gradients, create_slots, is_decayed
 from training.parallel import loss_and_gradients, make_predict, measure_statistics, shares
 from training.run import stream_seed
@@ -249,8 +249,10 @@ class Training:
                                             data.labels)
         self.predict = make_predict(model, data.mean, data.std, config.threads)
         images, labels = data.observed["train"]
-        self.sample = prepare(images, data.mean, data.std)
-        self.probe = self.sample[:100], labels[:100]
+        few = images_at_a_time(model, 1000, 4 * CHUNK_BYTES)
+        spaced = np.linspace(0, len(images) - 1, min(few, len(images))).astype(int)
+        self.sample = prepare(images[spaced], data.mean, data.std)
+        self.probe = self.sample[:100], labels[spaced[:100]]
         spaced = np.linspace(0, self.total, config.evaluations + 1)
         self.evaluations = set(spaced.round().astype(int).tolist())
         spaced = np.geomspace(1, self.total, config.snapshots)

@@ -8,17 +8,18 @@ from system import machine
 from system.command_line import InputError
 from training import graph
 
-CHUNK_BYTES = 1 << 28  # of activations that are computed at a time where only results are kept
+CHUNK_BYTES = 1 << 28  # of activations that are computed at a time
 
 
-def values_per_image(tensors):
-    """Return how many values Keras tensors (batch, ...) hold of one image."""
-    return sum(int(np.prod([n for n in x.shape[1:] if n])) for x in tensors)
+def bytes_per_image(model):
+    """Return how many bytes of float32 all that a model computes of one image takes."""
+    return 4 * sum(int(np.prod([n for n in x.shape[1:] if n]))
+                   for node in graph.nodes(model) for x in node.outputs)
 
 
-def images_at_a_time(tensors, most=500):
-    """Return how many images' values of Keras tensors, at most `most`, fit into CHUNK_BYTES."""
-    return max(1, min(most, CHUNK_BYTES // (4 * max(1, values_per_image(tensors)))))
+def images_at_a_time(model, most, limit=CHUNK_BYTES):
+    """Return how many images, at most `most`, a model computes within `limit` bytes."""
+    return max(1, min(most, limit // max(1, bytes_per_image(model))))
 
 
 def needs(model, slots, images, config):
@@ -26,13 +27,13 @@ def needs(model, slots, images, config):
 
     slots: {name: variables} of the optimizer; images: uint8, to train on. Memory: weights, slots,
     gradients and what an update makes on the way; activations of a batch, forwards and backwards;
-    the images once more. Disk: two checkpoints and a third being written, snapshots, histograms.
+    the images once more; TensorFlow itself. Disk: two checkpoints and a third being written,
+    snapshots, histograms.
     """
     weights = 4 * model.count_params()
     state = weights * (1 + len(slots))
-    activations = 4 * values_per_image([x for node in graph.nodes(model) for x in node.outputs])
     memory = (2 * state + 3 * weights + images.nbytes
-              + 3 * activations * (config.batch_size + 100))
+              + 3 * bytes_per_image(model) * config.batch_size + 500_000_000)
     snapshots = 4 * sum(v.shape.num_elements() for v in graph.weights_of_figures(model).values())
     disk = 3 * state + (config.snapshots + 1) * snapshots + 5_000_000
     return memory, disk

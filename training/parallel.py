@@ -23,6 +23,7 @@ import tensorflow as tf
 from training import graph
 from training.augmentation import prepare
 from training.layers import BatchNormalization, Bias, batch_norm
+from training.needs import images_at_a_time
 from training.recurrent import Recurrent, Sweeps
 
 LARGE = 2 ** 20  # weights of a dense kernel from which on the cores share it out
@@ -380,13 +381,15 @@ def measure_statistics(model, inputs):
 def make_predict(model, mean, std, threads):
     """Return a function: uint8 images (n > 0, height, width, channels) -> logits (n, classes).
 
-    It evaluates `threads` chunks of at most `chunk` images at a time, one core each.
+    It evaluates `threads` chunks of at most 250 images at a time, one core each.
     """
+    chunk = images_at_a_time(model, 250)
+
     @tf.function(autograph=False)
     def predict(images):
         return model(prepare(images, mean, std), training=False)
 
-    def on(images, chunk=250):
+    def on(images):
         chunks = [tf.constant(images[i:i + chunk]) for i in range(0, len(images), chunk)]
         # TensorFlow warns of many functions that are called once; not of concrete ones
         functions = [predict.get_concrete_function(x) for x in chunks]

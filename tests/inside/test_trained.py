@@ -23,8 +23,8 @@ from training.loop import evaluate
 
 def test_first_images_by_hand():
     labels = np.array([1, 0, 1, 1, 0])
-    assert first_of_each_class(labels, 2).tolist() == [[1, 4], [0, 2]]
-    assert first_of_each_class(labels, 3).tolist() == [[1, 4], [0, 2]]  # there are two of each
+    assert first_of_each_class(labels, 2)[1].tolist() == [[1, 4], [0, 2]]
+    assert first_of_each_class(labels, 3)[1].tolist() == [[1, 4], [0, 2]]  # there are two of each
 
 
 def test_recognised_images_by_hand():
