@@ -95,8 +95,8 @@ def draw(record):
                                      "the true class")):
         axis.set_title(title)
     figure.suptitle(f"{network.name}: features of {len(images)} test images, transformed, "
-                    "against those of the images as they are\n(dashed: of two test images, on average); "
-                    f"{data.title}")
+                    "against those of the images as they are\n(dashed: of two test images, on "
+                    f"average); {data.title}")
     return figure, numbers
 
 
