@@ -26,6 +26,8 @@ class Config(Threads, Data, Run):
     NAME = "{source}-to-{data}"
     source: str = option("", "folder of the run whose layers are used", positional=True,
                          names_run=False)
+    source_data: str = option("", "where the source's images are now, if they moved",
+                              names_run=False)
     per_class: tuple = option((1, 2, 5, 10, 20, 50, 100, 0),
                               "training images of each class; 0: all", low=0)
     strengths: tuple = option((0.01, 1.0, 100.0), "weights C of the loss against a head's squared "
@@ -190,7 +192,7 @@ class Sets:
 
 def load(config):
     """Return the Sets that a Config asks for. Raises InputError."""
-    network = Record(config.source, import_script, config.data_dir).network
+    network = Record(config.source, import_script, config.data_dir, config.source_data).network
     if not (network.folder / "result.json").exists():
         raise InputError(f"{config.source} is not finished; finish it with --resume first")
     if not network.stages:
@@ -213,6 +215,12 @@ def load(config):
                          "image are needed")
     labels = data.train_labels[chosen]
     most = int(np.bincount(labels).max())
+    largest = max(int(np.prod(x.shape[1:]))
+                  for x in (network.model.input, *network.stages.values()))
+    count = min(len(chosen), max(k or most for k in config.per_class) * len(data.classes))
+    machine.check_memory(
+        3 * 4 * largest * (count + len(held_out) + len(data.test_labels)),
+        f"{largest:,} features of each image", "a smaller --per-class needs less", config.force)
     draw = runs.stream_seed(config.seed, "subset")
     return Sets(network, data, held_out, {
         k: chosen[utils.some_of_each_class(labels, k, draw)]

@@ -14,19 +14,18 @@ from system.command_line import NotDrawn
 from training.needs import images_at_a_time
 
 
-def strongest(activations, count=9):
-    """Return for every feature map the `count` images that excite it most: (maps, count) of (image,
-    row, column, activation), strongest first; an image counts once, at its strongest position."""
-    return _strongest(*peaks(activations), activations.shape[2], count)
-
-
 def peaks(activations):
     """Return each image's and map's largest activation and its flat position: (images, maps)."""
     flat = activations.reshape(len(activations), -1, activations.shape[-1])
     return flat.max(1), flat.argmax(1)
 
 
-def _strongest(best, place, width, count):
+def strongest(best, place, width, count=9):
+    """Return for every feature map the `count` images that excite it most: (maps, count) of (image,
+    row, column, activation), strongest first; an image counts once, at its strongest position.
+
+    best, place: peaks(...) of activations that are `width` wide.
+    """
     image = np.argsort(-best, axis=0, kind="stable")[:count].T  # (maps, count)
     place = np.take_along_axis(place.T, image, 1)
     return image, place // width, place % width, np.take_along_axis(best.T, image, 1)
@@ -36,7 +35,7 @@ def strongest_of_layer(model, name, images, count=9, inputs=None):
     """Return strongest(...) of a layer's activations for many images, as trained.in_parts."""
     tensor = tensor_of(model, name)
     found = [peaks(x) for x, in in_parts(model, [tensor], images, inputs)]
-    return _strongest(*map(np.concatenate, zip(*found)), tensor.shape[2], count)
+    return strongest(*map(np.concatenate, zip(*found)), tensor.shape[2], count)
 
 
 def project_strongest(model, name, images, count=9, inputs=None):

@@ -59,7 +59,8 @@ class Events:
     def log_options(self, options):
         """Log options {name: value} as text."""
         table = "| option | value |\n|---|---|\n" + "\n".join(
-            f"| {name} | {as_text(value)} |" for name, value in options.items())
+            f"| {name} | {' '.join(as_text(value).split()).replace('|', chr(92) + '|')} |"
+            for name, value in options.items())
         with self.writer("result").as_default():
             tf.summary.text("config", table, step=0)
 

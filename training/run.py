@@ -28,7 +28,8 @@ from system.files import ROOT, compare, read_json, write_json
 from training import checkpoints
 from training.events import Events
 
-HOW = "data_dir", "logdir", "group", "resume", "overwrite", "force"  # options that change no number
+# options that change no number
+HOW = "data_dir", "logdir", "group", "resume", "overwrite", "force", "source_data"
 
 
 def stream_seed(seed, stream):

@@ -2,14 +2,14 @@
 import numpy as np
 from small_networks import linear
 
-from inside.strongest import project_strongest, strongest
+from inside.strongest import peaks, project_strongest, strongest
 
 
 def test_strongest_by_hand():
     activations = np.zeros((3, 2, 3, 2))
     activations[0, 1, 2, 0], activations[0, 0, 0, 0] = 5, 4  # an image counts once
     activations[2, 0, 1, 0], activations[1, 1, 1, 1] = 7, 1
-    image, row, column, value = strongest(activations, 2)
+    image, row, column, value = strongest(*peaks(activations), activations.shape[2], 2)
     assert image[0].tolist() == [2, 0] and row[0].tolist() == [0, 1]
     assert column[0].tolist() == [1, 2] and value[0].tolist() == [7, 5]
     assert (image[1, 0], row[1, 0], column[1, 0], value[1, 0]) == (1, 1, 1, 1)
