@@ -59,6 +59,9 @@ def parse(words=None):
                     description=module.__doc__ if module else description(found),
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     takes = getattr(module, "TAKES", "RUN")
+    if takes == "RUN FILE...":
+        parser.add_argument("run", type=pathlib.Path, metavar="RUN")
+        takes = "FILE"
     parser.add_argument("paths", nargs="*" if takes.endswith("?") else "+", type=pathlib.Path,
                         metavar=takes.strip("?"))
     for name, help in getattr(module, "OPTIONS", {}).items():
@@ -147,14 +150,19 @@ def named(name, drawn):
     return drawn if isinstance(drawn, list) else [(name, *drawn)]
 
 
+def record_of(run, options):
+    """Return the Record of a run's folder."""
+    return Record(run, import_script, getattr(options, "data_dir", ""),
+                  getattr(options, "data", ""))
+
+
 def draw_inside(names, run, options, own):
     """Draw one run by the modules of `names`; one line says what cannot be drawn of it and why.
 
     Raises InputError if nothing can.
     """
     own_folder(options.out, run)
-    record, failed, done = Record(run, import_script, getattr(options, "data_dir", ""),
-                                  getattr(options, "data", "")), {}, 0
+    record, failed, done = record_of(run, options), {}, 0
     record.events  # noqa: B018  a folder without events is refused here
     for name in names:
         module = importlib.import_module(name)
@@ -190,8 +198,15 @@ def visualize(command, module, options):
     with plt.style.context(STYLE):
         if command == "all":
             names = ["comparisons.curves", *(f"inside.{name}" for name in commands()["inside"])]
+            names = [name for name in names if not hasattr(importlib.import_module(name), "TAKES")]
             for run in options.paths:
                 draw_inside(names, run, options, own)
+        elif getattr(module, "TAKES", "") == "RUN FILE...":
+            draw_inside([module.__name__], options.run, options, {**own, "pictures": options.paths})
+        elif hasattr(module, "draw_together") and len(options.paths) > 1:
+            records = [record_of(run, options) for run in options.paths]
+            for name, figure, numbers in named(command, module.draw_together(records)):
+                write(figure, numbers, options.out / "compared" / name)
         elif module.__name__.startswith("inside.") or len(options.paths) == 1 and (
                 command == "curves" and options.paths[0].is_dir()):
             for run in options.paths:

@@ -91,7 +91,7 @@ def make(groups, by="step", tags=None):
     for axis in axes.flat[len(panels):]:
         axis.remove()
     if any(panel not in order for panel, _ in panels):  # these have no legend
-        figure.suptitle(", ".join(groups).replace("$", r"\$"))
+        figure.suptitle(", ".join(groups))
     return figure, numbers
 
 
@@ -121,7 +121,6 @@ def _panel(axis, panel, curves, colours, by, smoothed):
         label = f"{group} (n = {len(drawn)})" + (f", {what}" if not own or panel != "loss" else "")
         if own and panel == "accuracy" and len(colours) > 1:  # colours stand in the loss's legend
             label = what if group == next(iter(colours)) else "_"
-        label = label.replace("$", r"\$")
         lost = np.unique(np.concatenate([x for *_, x in drawn]))
         whole = [(x, y) for x, y, _ in drawn if len(x)]
         if len(lost):
@@ -174,7 +173,7 @@ def _finish(axis, panel, own, smoothed, several, halfway):
             height = min(100, max(1, 2 * max(halfway)))
             axis.set_ylim(100 - height, min(100 + 0.03 * height, axis.get_ylim()[1]))
     else:
-        axis.set_title(panel.replace("$", r"\$"), fontsize=9)
+        axis.set_title(panel, fontsize=9)
     axis.xaxis.set_major_formatter("{x:,g}")
     if len(axis.lines) > 1 or panel in ("loss", "accuracy") and axis.lines:
         axis.legend(fontsize=8)

@@ -10,7 +10,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import utils
-from sources.images import Images, Reading, is_path
+from sources.images import LUMA, Images, Reading, is_path
+from sources.pictures import decode_all
 from system.command_line import InputError, NotDrawn
 from system.files import compare, load_arrays, read_json
 from training import graph
@@ -191,6 +192,30 @@ def tensor_of(model, name):
 def output(model, name, images):
     """Return what the node `name` gives for many images, in evaluation mode."""
     return outputs(model, [tensor_of(model, name)], images)[0]
+
+
+def read_pictures(network, files):
+    """Return picture files, read as the network's images were: uint8 (n, height, width, channels).
+
+    Fitted to the network's size, made grey or given three channels. Raises InputError that names a
+    file that is no picture.
+    """
+    how, (height, width, channels) = Reading.of(network.config), network.data.train_images.shape[1:]
+    size = (width, height) if how.transpose else (height, width)
+    images = []
+    for file in files:
+        try:
+            content = pathlib.Path(file).read_bytes()
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror}") from error
+        (pixels, reason), = decode_all([(content, None)], size, how.background)
+        if pixels is None:
+            raise InputError(f"{file}: {reason}")
+        if pixels.shape[2] > channels:
+            pixels = np.rint(pixels @ LUMA).astype(np.uint8)[..., None]
+        images.append(np.broadcast_to(pixels, (*size, channels)))
+    images = np.stack(images)
+    return images.swapaxes(1, 2) if how.transpose else images
 
 
 def require(what, otherwise):

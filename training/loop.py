@@ -355,6 +355,8 @@ class Training:
         and once (with `flip` also averaged with their horizontal flips)."""
         images, labels = self.data.source.test_images, self.data.source.test_labels
         logits = self.predict(images)
+        right = np.argmax(logits, axis=1) == labels
+        self.of_class = {self.data.classes[c]: right[labels == c].mean() for c in np.unique(labels)}
         parts = {**self.evaluate(), "test": evaluate(logits, labels)}
         result = {f"{part}_accuracy": accuracy for part, (_, accuracy) in parts.items()}
         result |= {f"{part}_loss": loss for part, (loss, _) in parts.items()}
@@ -375,8 +377,11 @@ class Training:
             name: v.numpy() for name, v in graph.name_weights(self.model.weights).items()})
         also = "" if "test_accuracy_flipped" not in result else (
             f", {100 * result['test_accuracy_flipped']:.1f} % averaged with horizontal flips")
+        best, worst = (choose(self.of_class, key=self.of_class.get) for choose in (max, min))
         print(f"test     {100 * result['test_accuracy']:.2f} % of "
               f"{len(self.data.source.test_labels):,} images{also}; {title}\n"
+              f"class    best {best} {100 * self.of_class[best]:.1f} %, worst {worst} "
+              f"{100 * self.of_class[worst]:.1f} %\n"
               f"time     {seconds:.0f} s for {self.total:,} steps, {speed:,.0f} images/s\n"
               f"curves   tensorboard --logdir {run.config.logdir}\n"
               f"figures  python visualize.py all {run.path}")

@@ -1,0 +1,188 @@
+"""Show which classes are taken for which, the most confident mistakes, and calibration.
+
+Intervals of Wilson (1927); expected calibration error and reliability diagram as in Guo et al., On
+calibration of modern neural networks (arXiv 1706.04599).
+"""
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+
+from inside.pictures import as_grey, show
+from inside.trained import outputs
+from system.command_line import InputError
+
+BINS = 15  # of confidence, of equal width, as Guo et al.
+
+
+def wilson(right, count, z=1.959964):
+    """Return the interval (low, high) of a share `right` of `count` that holds 95 % of the time."""
+    share, spread = right / count, z * z / count
+    middle = share + spread / 2
+    half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+
+
+def confusion(labels, predicted, classes):
+    """Return how many images of each true class (row) are taken for each class: (classes,) * 2."""
+    return np.bincount(labels * classes + predicted, minlength=classes ** 2).reshape(classes, -1)
+
+
+def reliability(confidence, right, bins=BINS):
+    """Return (images, mean confidence, accuracy) of each bin of confidence, and the expected
+    calibration error: the mean of |accuracy - confidence| over images, by bins."""
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(bin_of, minlength=bins)
+    said, true = (np.bincount(bin_of, x, bins) / np.maximum(count, 1) for x in (confidence, right))
+    return count, said, true, float((count * np.abs(true - said)).sum() / count.sum())
+
+
+def probabilities(network):
+    """Return the network's probabilities of the classes for all test images: (images, classes)."""
+    logits, = outputs(network.model, [network.model.output], network.data.test_images,
+                      network.inputs)
+    return tf.nn.softmax(logits).numpy()
+
+
+def measure(network):
+    """Return the numbers of the figure: of one network on its test images."""
+    p, labels = probabilities(network), network.data.test_labels
+    predicted, confidence = p.argmax(1), p.max(1)
+    wrong = np.flatnonzero(predicted != labels)
+    count, said, true, error = reliability(confidence, predicted == labels)
+    return dict(classes=np.array(network.data.classes),
+                confusion=confusion(labels, predicted, len(network.data.classes)),
+                wrong=wrong[np.argsort(-confidence[wrong], kind="stable")][:16],
+                predicted=predicted, confidence=confidence, bin_images=count, bin_confidence=said,
+                bin_accuracy=true, calibration_error=error)
+
+
+def draw(record):
+    """Draw one network's confusion matrix, classes' accuracies, worst mistakes and calibration."""
+    network, data = record.network, record.network.data
+    numbers = measure(network)
+    counts, classes = numbers["confusion"], numbers["classes"]
+    figure = plt.figure(figsize=(13, 12), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.15])
+    left, right = top.subplots(1, 2, width_ratios=[1.25, 1])
+    draw_confusion(left, counts, classes)
+    draw_accuracies(right, counts, classes)
+    pictures, diagram = bottom.subfigures(1, 2, width_ratios=[1.25, 1])
+    axes = pictures.subplots(4, 4, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, i in zip(axes.flat, numbers["wrong"]):
+        show(axis, as_grey(network.inputs(data.test_images[i:i + 1])[0]),
+             f"{classes[data.test_labels[i]]}, taken for\n{classes[numbers['predicted'][i]]} "
+             f"({numbers['confidence'][i]:.2f})")
+        axis.title.set_fontsize(8)
+    pictures.suptitle("the most confident mistakes: true class, predicted class, its probability",
+                      fontsize=10)
+    draw_reliability(diagram.subplots(), numbers)
+    wrong = counts.sum() - np.trace(counts)
+    figure.suptitle(f"{record.name}: {wrong:,} mistakes on {counts.sum():,} test images, accuracy "
+                    f"{100 * np.trace(counts) / counts.sum():.2f} %\n{data.title}")
+    return figure, numbers
+
+
+def draw_together(records):
+    """Draw the mean confusion matrix and the classes' accuracies of several networks."""
+    every = [measure(record.network) for record in records]
+    classes = every[0]["classes"]
+    for record, own in zip(records, every):
+        if own["classes"].tolist() != classes.tolist():
+            raise InputError(f"{record.folder} has other classes than {records[0].folder}")
+    counts = np.stack([own["confusion"] for own in every])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.8), layout="constrained",
+                                         width_ratios=[1.25, 1])
+    draw_confusion(left, counts.mean(0), classes)
+    shares = np.diagonal(counts, axis1=1, axis2=2) / np.maximum(counts.sum(2), 1)
+    order = _chosen(shares.mean(0))
+    right.errorbar(100 * shares.mean(0)[order], range(len(order)),
+                   xerr=100 * shares.std(0, ddof=1)[order], fmt="o", capsize=2)
+    right.set(yticks=range(len(order)), yticklabels=classes[order],
+              xlabel="accuracy (%), mean and standard deviation", title="accuracy of each class")
+    errors = [own["calibration_error"] for own in every]
+    figure.suptitle(f"{len(records)} networks, mean of their confusion matrices; expected "
+                    f"calibration error {np.mean(errors):.3f}\n{records[0].network.data.title}")
+    return figure, dict(classes=classes, confusion=counts, calibration_error=np.array(errors))
+
+
+def draw_confusion(axis, counts, classes):
+    """Draw counts as numbers, shares of each true class as colours; of more than 20 classes the
+    colours alone."""
+    shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    heat = show(axis, shares, "how many images of each class (row) are taken for which (column)",
+                cmap="Blues", vmin=0, vmax=100)
+    named = np.r_[:len(classes):-(-len(classes) // 40)]
+    axis.set(xticks=named, yticks=named, yticklabels=classes[named], ylabel="true class",
+             xlabel="predicted class")
+    axis.set_xticklabels(classes[named], rotation=90 if max(map(len, classes)) > 2 else 0)
+    if len(classes) <= 20:
+        for (i, j), count in np.ndenumerate(counts):
+            if count:
+                axis.text(j, i, f"{count:.0f}" if count >= 1 else f"{count:.1f}", ha="center",
+                          va="center", fontsize=8, color="white" if shares[i, j] > 55 else "black")
+    axis.figure.colorbar(heat, ax=axis, label="share of the true class (%)", shrink=0.8)
+
+
+def _chosen(shares, most=30):
+    """Return the classes, worst first; of more than `most` the worst and the best."""
+    order = np.argsort(shares, kind="stable")
+    return order if len(order) <= most else np.r_[order[:most // 2], order[-most // 2:]]
+
+
+def draw_accuracies(axis, counts, classes):
+    """Draw each class's accuracy with its 95 % interval, the worst class at the bottom."""
+    total = counts.sum(1)
+    there = np.flatnonzero(total)
+    share = counts.diagonal()[there] / total[there]
+    order = _chosen(share)
+    low, high = (100 * x[order] for x in wilson(counts.diagonal()[there], total[there]))
+    middle = 100 * share[order]
+    axis.errorbar(middle, range(len(order)), fmt="o", capsize=2,
+                  xerr=np.maximum((middle - low, high - middle), 0))
+    axis.set(yticks=range(len(order)), yticklabels=classes[there][order],
+             xlabel="accuracy (%), with the 95 % interval of Wilson",
+             title="accuracy of each class" + (
+                 f": the {len(order)} worst and best of {len(there)}"
+                 if len(order) < len(there) else ""))
+
+
+def draw_reliability(axis, numbers):
+    """Draw accuracy against confidence, dots as large as there are images."""
+    count = numbers["bin_images"]
+    there = count > 0
+    axis.plot([0, 1], [0, 1], color="black", ls="--", lw=1, label="calibrated")
+    axis.scatter(numbers["bin_confidence"][there], numbers["bin_accuracy"][there],
+                 s=10 + 300 * count[there] / count.max(), label="images of a bin of confidence")
+    axis.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy",
+             xlabel="confidence: probability of the predicted class", title="expected calibration error "
+             f"{numbers['calibration_error']:.3f}")
+    axis.legend(loc="upper left")
+
+
+def table(numbers):
+    """Yield each class's accuracy and what it is most often taken for: "confusion" (classes,) * 2.
+    """
+    yield from _rows(numbers, lambda share: f"{100 * share:.1f}")
+
+
+def sheet(numbers):
+    """Yield the same with full precision, and the whole matrix, heading first."""
+    header, *rows = _rows(numbers, repr)
+    classes = numbers["classes"].tolist()
+    yield *header, *(f"taken for {name}" for name in classes)
+    for row in rows:
+        yield *row, *numbers["confusion"][classes.index(row[0])].tolist()
+
+
+def _rows(numbers, text):
+    counts, classes = numbers["confusion"], numbers["classes"].tolist()
+    yield "class", "test images", "accuracy", "low", "high", "most often taken for", "how often"
+    for c in np.flatnonzero(counts.sum(1)):
+        own, right = counts[c].copy(), counts[c, c]
+        low, high = wilson(right, own.sum())
+        own[c] = 0
+        yield (classes[c], int(own.sum() + right), text(float(right / (own.sum() + right))),
+               text(float(low)), text(float(high)),
+               classes[own.argmax()] if own.any() else "", int(own.max()))

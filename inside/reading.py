@@ -1,0 +1,242 @@
+"""Show a recurrent net reading images row by row: what it believes, holds and remembers.
+
+Memory is measured as in reservoirs: how well a linear map of the state gives back what was read
+some steps before (Jaeger, Short term memory in echo state networks, GMD report 152, 2001).
+"""
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+
+from inside.pictures import show
+from inside.trained import outputs, recognised_of_each_class
+from system.command_line import NotDrawn
+from training import graph
+from training.cells import gate_activations
+from training.loop import make_model
+from training.recurrent import Recurrent
+from training.summaries import step_by_step
+
+OPTIONS = {"count": "images to show, of one class each"}
+NO_READER = "its last recurrent layer does not read the image as one sequence and give its last " \
+            "state"
+
+
+class Reader:
+    """The last recurrent layer of a network, step by step, and what the network makes of its state.
+    """
+
+    def __init__(self, network, model=None):
+        model = model or network.model
+        found = [node for node in graph.nodes(model) if isinstance(node.operation, (
+            Recurrent, keras.layers.RNN))]
+        if not found or len(found[-1].outputs[0].shape) != 2 or found[-1].operation.go_backwards:
+            raise NotDrawn(f"{network.folder}: {NO_READER}")
+        self.network, self.node, self.layer = network, found[-1], found[-1].operation
+        self.below = keras.Model(model.input, self.node.input_tensors[0])
+        self.above = keras.Model(self.node.outputs[0], model.output)
+        self.cell = step_by_step(self.node, tf.zeros(self.node.input_tensors[0].shape[1:])[None])
+        if self.cell is None:
+            raise NotDrawn(f"{network.folder}: {NO_READER}, made by a cell that Keras has too")
+
+    def states(self, images, chunk=1000):
+        """Return the states after each step of uint8 images: [(images, steps, units)], of an LSTM
+        h and c."""
+        parts = []
+        for i in range(0, len(images), chunk):
+            sequence = tf.cast(self.below(self.network.inputs(images[i:i + chunk])), tf.float32)
+            state, steps = [tf.zeros((len(sequence), n)) for n in
+                            keras.tree.flatten(self.cell.state_size)], []
+            for x in tf.unstack(sequence, axis=1):
+                _, state = self.cell(x, state)
+                steps.append(state)
+            parts.append([tf.stack(own, 1).numpy() for own in zip(*steps)])
+        return [np.concatenate(own) for own in zip(*parts)]
+
+    def believed(self, h):
+        """Return the probabilities of the classes from states (images, steps, units) as if each
+        were the last: (images, steps, classes)."""
+        logits = self.above.predict(h.reshape(-1, h.shape[-1]), batch_size=4096, verbose=0)
+        return tf.nn.softmax(logits).numpy().reshape(*h.shape[:2], -1)
+
+    def gates(self, images):
+        """Return {gate: (images, steps, units)} of one of our cells that has gates, or {}."""
+        if not isinstance(self.layer, Recurrent):
+            return {}
+        sequence = tf.cast(self.below(self.network.inputs(images)), tf.float32)
+        found = gate_activations(self.layer.cell, sequence,
+                                 *(tf.constant(w) for w in self.layer.get_weights()))
+        return {name: x.numpy() for name, x in found.items() if name != "state"}
+
+    def rows(self, images):
+        """Return what is read at each step, as network input: (images, steps, features)."""
+        first = next(n for n in graph.nodes(self.network.model) if isinstance(
+            n.operation, (Recurrent, keras.layers.RNN)))
+        return keras.Model(self.network.model.input, first.input_tensors[0])(
+            self.network.inputs(images)).numpy()
+
+
+def order_of_onset(states):
+    """Return units in the order in which they turn on: the first step at which the mean of
+    |state| (images, steps, units) is half of its largest."""
+    size = np.abs(states).mean(0)
+    return np.lexsort((-size.max(0), (size >= size.max(0) / 2).argmax(0)))
+
+
+def memory(states, rows, states_there, rows_there, ridge=1e-3):
+    """Return how well each row is decoded from later states: R2 (steps after it,).
+
+    Linear regression with a small ridge from the state after step s to what was read at step t <=
+    s; states (images, steps, units) and rows (images, steps, features) to fit, the others to
+    measure. R2 is 1 - squared error / squared deviation, summed over images and features of a row,
+    and the mean over all rows with a given s - t. Rows that are the same in all images are left
+    out.
+    """
+    steps = rows.shape[1]
+    found = [[] for _ in range(steps)]
+    for s in range(steps):
+        x, x_there = ((h[:, s] - states[:, s].mean(0)).astype(float)
+                      for h in (states, states_there))
+        mean = rows[:, :s + 1].mean(0)
+        y = (rows[:, :s + 1] - mean).reshape(len(rows), -1)
+        scale = np.trace(x.T @ x) / x.shape[1] + 1e-12
+        weights = np.linalg.solve(x.T @ x + ridge * scale * np.eye(x.shape[1]), x.T @ y)
+        there = rows_there[:, :s + 1] - mean
+        error = np.square(there - (x_there @ weights).reshape(there.shape)).sum((0, 2))
+        spread = np.square(there).sum((0, 2))
+        for t in np.flatnonzero(spread > 1e-3 * spread.max() + 1e-9):
+            found[s - t].append(1 - error[t] / spread[t])
+    return np.array([np.mean(own) if own else np.nan for own in found])
+
+
+def hide_rows(reader, images, labels):
+    """Return how much probability the true class loses, on average, as each step's row is grey:
+    (steps,)."""
+    whole = _true(reader, images, labels)
+    network, by_column = reader.network, getattr(reader.network.config, "order", "") == "columns"
+    lost = []
+    for t in range(images.shape[2 if by_column else 1]):
+        hidden = network.inputs(images)
+        if by_column:
+            hidden[:, :, t] = network.grey
+        else:
+            hidden[:, t] = network.grey
+        logits, = outputs(network.model, [network.model.output], hidden)
+        p = tf.nn.softmax(logits).numpy()[np.arange(len(labels)), labels]
+        lost.append((whole - p).mean())
+    return np.array(lost)
+
+
+def _true(reader, images, labels):
+    logits, = outputs(reader.network.model, [reader.network.model.output], images,
+                      reader.network.inputs)
+    return tf.nn.softmax(logits).numpy()[np.arange(len(labels)), labels]
+
+
+def measure(network, most=2000):
+    """Return the numbers of the curves: accuracy after each row on all test images, loss of
+    probability as a row is hidden on 500, memory on `most` images, trained and before training."""
+    reader, data = Reader(network), network.data
+    h, *_ = reader.states(data.test_images)
+    right = np.concatenate([reader.believed(h[i:i + 1000]).argmax(2) == data.test_labels[
+        i:i + 1000, None] for i in range(0, len(h), 1000)])
+    few = np.linspace(0, len(h) - 1, min(500, len(h))).astype(int)
+    some, there = (images[np.linspace(0, len(images) - 1, min(most, len(images))).astype(int)]
+                   for images in (data.train_images, data.test_images))
+    numbers = {"accuracy": right.mean(0),
+               "hidden": hide_rows(reader, data.test_images[few], data.test_labels[few])}
+    untrained = Reader(network, make_model(network.build_model, data.train_images.shape[1:],
+                                           len(data.classes), network.config))
+    rows = reader.rows(some), reader.rows(there)
+    for name, own in (("memory", reader), ("memory_untrained", untrained)):
+        numbers[name] = memory(own.states(some)[0], rows[0], own.states(there)[0], rows[1])
+    return numbers
+
+
+def draw(record, count=5):
+    """Draw the reading of some images step by step, and the curves over all test images."""
+    network, data = record.network, record.network.data
+    chosen = recognised_of_each_class(network, count)
+    labels = [data.classes[c] for c in data.test_labels[chosen]]
+    curves = measure(network)
+    return [("reading", *draw_reading(network, data.test_images[chosen], labels)),
+            ("reading_curves", draw_curves({record.name: curves}, network), curves)]
+
+
+def draw_reading(network, images, titles):
+    """Draw what the last recurrent layer holds as it reads each of some uint8 images."""
+    data, reader = network.data, Reader(network)
+    states, gates = reader.states(images), reader.gates(images)
+    order = order_of_onset(reader.states(data.test_images[:1000])[0])
+    believed, classes = reader.believed(states[0]), np.array(data.classes)
+    columns = [("hidden state h", states[0], 1)] + [("cell state c", c, None) for c in states[1:]]
+    columns += [(f"{name} gate", x, 0) for name, x in gates.items()]
+    figure, axes = plt.subplots(len(images), 2 + len(columns), layout="constrained", squeeze=False,
+                                figsize=(3 + 2.6 * (1 + len(columns)), 2.3 * len(images) + 1.2),
+                                width_ratios=[1, 1.2, *[2] * len(columns)])
+    by_column = getattr(network.config, "order", "") == "columns"
+    what = "column" if by_column else "row"
+    for i, row in enumerate(axes):
+        picture = images[i].swapaxes(0, 1) if by_column else images[i]
+        show(row[0], np.broadcast_to(picture / 255, (*picture.shape[:2], 3)), titles[i])
+        row[0].set_ylabel(f"{what}, read from the top", fontsize=8)
+        heat = [show(row[1], believed[i], "probability of each class" * (i == 0), aspect="auto",
+                     cmap="Blues", vmin=0, vmax=1)]
+        row[1].set_xticks(range(len(classes))[:20], classes[:20], fontsize=7)
+        for axis, (title, values, kind) in zip(row[2:], columns):
+            limit = 1 if kind is not None else max(np.percentile(np.abs(values), 99), 1e-9)
+            heat.append(show(axis, values[i][:, order], title * (i == 0), aspect="auto",
+                             cmap="viridis" if kind == 0 else "RdBu_r",
+                             vmin=0 if kind == 0 else -limit, vmax=limit))
+            if i == len(axes) - 1:
+                axis.set_xlabel("unit, by when it turns on", fontsize=8)
+    for axis, image in zip(axes[-1, 1:], heat):
+        figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.8)
+    figure.suptitle(f"{network.name}: what the last recurrent layer holds after each {what} of an "
+                    f"image\n{data.title}")
+    return figure, dict(images=images, probability=believed, order=order, state=states[0], **gates)
+
+
+def draw_together(records):
+    """Draw the curves of several networks beside each other."""
+    named = {}
+    for record in records:
+        config = record.network.config
+        name = f"{config.cell} {config.units}" if hasattr(config, "cell") else record.name
+        named[name if name not in named else record.name] = measure(record.network)
+    return draw_curves(named, records[0].network), {
+        f"{name}/{key}": x for name, own in named.items() for key, x in own.items()}
+
+
+def draw_curves(named, network):
+    """Draw {name: numbers of measure()}: accuracy after each row, hidden rows, memory."""
+    figure, axes = plt.subplots(1, 3, figsize=(14, 4.3), layout="constrained")
+    for i, (name, own) in enumerate(named.items()):
+        steps = np.arange(1, len(own["accuracy"]) + 1)
+        axes[0].plot(steps, 100 * own["accuracy"], label=name)
+        axes[1].plot(steps, own["hidden"])
+        axes[2].plot(steps - 1, own["memory"], color=f"C{i}")
+        axes[2].plot(steps - 1, own["memory_untrained"], color=f"C{i}", ls=":",
+                     label="before training" if i == 0 else None)
+    few = min(500, len(network.data.test_labels))
+    axes[0].set(xlabel="rows read", ylabel="accuracy (%)", ylim=(0, 101),
+                title=f"accuracy after so many rows, {len(network.data.test_labels):,} test images")
+    axes[1].set(xlabel="row that is hidden", ylabel="probability lost",
+                title=f"what hiding one row costs the true class, {few} test images")
+    axes[2].set(xlabel="rows read since", ylabel="R2 of a linear decoder", ylim=(-0.05, 1.02),
+                title="how well the state gives back a row read before")
+    axes[0].legend()
+    axes[2].legend()
+    figure.suptitle(network.data.title, fontsize=10)
+    return figure
+
+
+def table(numbers):
+    """Yield accuracy and memory after some rows: "accuracy" and "memory" (steps,)."""
+    steps = len(numbers["accuracy"])
+    chosen = [k for k in (1, 2, 4, 7, 10, 14, 20, 28) if k <= steps]
+    yield "rows", *chosen
+    yield "accuracy after so many (%)", *(f"{100 * numbers['accuracy'][k - 1]:.1f}" for k in chosen)
+    for name, title in (("memory", "R2 of a row read so many before"),
+                        ("memory_untrained", "the same before training")):
+        yield title, *(f"{numbers[name][k]:.2f}" if k < steps else "" for k in chosen)
