@@ -198,7 +198,8 @@ def visualize(command, module, options):
     with plt.style.context(STYLE):
         if command == "all":
             names = ["comparisons.curves", *(f"inside.{name}" for name in commands()["inside"])]
-            names = [name for name in names if not hasattr(importlib.import_module(name), "TAKES")]
+            names = [name for name in names if not {"TAKES", "SLOW"} & vars(
+                importlib.import_module(name)).keys()]
             for run in options.paths:
                 draw_inside(names, run, options, own)
         elif getattr(module, "TAKES", "") == "RUN FILE...":

@@ -125,6 +125,8 @@ def load_network(folder, config, experiment, data_dir, data=""):
         raise InputError(f"{folder}/config.json is not a run's of {experiment.__name__}.py: {error}"
                          ) from error
     where = data or options.data
+    if where == "auto" and not is_path(about.get("name")):  # what it was then
+        where = about["name"]
     if is_path(where) and not data:  # the working folder may be another than it was
         where = config.get("data_path") or where
         if not os.path.exists(where):
@@ -223,6 +225,11 @@ def require(what, otherwise):
     if not what:
         raise NotDrawn(otherwise)
     return what
+
+
+def maps_of_model(model):
+    """Return the Keras tensors of a model's feature maps."""
+    return [x for x in graph.stages(model).values() if len(x.shape) == 4]
 
 
 def maps_of(network):

@@ -46,6 +46,7 @@ class Data:
                           off="fine")
     classes: str = option("", "numbers of the classes to keep, like 0-4 or 0,2,7; empty: all")
     per_class: int = option(0, "training images of each class, drawn at random; 0: all", low=0)
+    permute_labels: bool = option(False, "shuffle the training labels, for visualize.py sanity")
     validation_split: float = option(0.1, "share of training images held out", low=0, high=0.9)
     test_split: float = option(0.0, "share held out for the test where there is no test set",
                                low=0, high=0.9)

@@ -97,6 +97,9 @@ def load_training_data(config):
         chosen = chosen[utils.some_of_each_class(data.train_labels[chosen], config.per_class,
                                                  stream_seed(config.seed, "subset"))]
     images, labels = data.train_images[chosen], data.train_labels[chosen]
+    if config.permute_labels:
+        labels = np.random.default_rng(stream_seed(config.seed, "labels")).permutation(labels)
+        data = data.noting("training labels are permuted: there is nothing to learn but them")
     sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
     observed = {"train": (images[sample], labels[sample])}
     if data.validation:

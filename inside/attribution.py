@@ -1,0 +1,118 @@
+"""Compare eight ways to say which pixels speak for a class, and measure which are right.
+
+Deletion and insertion as in Petsiuk et al., RISE (arXiv 1806.07421).
+"""
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+
+from inside.pictures import as_grey, as_signed, show
+from inside.saliency import METHODS, importance
+from inside.trained import maps_of, outputs, read_pictures, recognised_of_each_class
+from system.markdown import mean_and_deviation
+
+OPTIONS = {"count": "classes to show at most", "images": "test images to measure on",
+           "pictures": "your own picture files, to show in place of test images"}
+STEPS = 8  # of deletion and insertion
+
+
+def curves(network, inputs, classes, order):
+    """Return the probability of the class as pixels are hidden in an order, and as they are shown
+    on a grey image in this order: two arrays (images, STEPS + 1).
+
+    order (images, pixels): flat indices of pixels, the most important first.
+    """
+    n, height, width, channels = inputs.shape
+    flat, pixels = inputs.reshape(n, -1, channels), height * width
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(pixels)[None], 1)
+
+    def probability(hidden):
+        shown = np.where(hidden[..., None], np.float32(network.grey), flat)
+        logits, = outputs(network.model, [network.model.output], shown.reshape(inputs.shape))
+        return tf.nn.softmax(logits).numpy()[np.arange(n), classes]
+    whole, grey = (probability(np.full(rank.shape, hidden)) for hidden in (False, True))
+    between = [round(k * pixels / STEPS) for k in range(1, STEPS)]
+    return (np.stack([whole, *(probability(rank < k) for k in between), grey], 1),
+            np.stack([grey, *(probability(rank >= k) for k in between), whole], 1))
+
+
+def area(curve):
+    """Return the area below curves (images, STEPS + 1), by the trapezoidal rule: (images,)."""
+    return (curve[:, 1:] + curve[:, :-1]).mean(1) / 2
+
+
+def measure(network, count):
+    """Return {"<method>/deletion" | "<method>/insertion": (images, STEPS + 1)} of every method, and
+    of a random order, for the predicted class of `count` test images."""
+    data = network.data
+    chosen = np.linspace(0, len(data.test_labels) - 1, min(count, len(data.test_labels))).astype(int)
+    inputs = network.inputs(data.test_images[chosen])
+    logits, = outputs(network.model, [network.model.output], inputs)
+    classes, numbers = logits.argmax(1), {}
+    values = {name: importance(method(network, inputs, classes)) for name, method in METHODS.items()}
+    values["random order"] = np.random.default_rng(0).random(inputs.shape[:3])
+    for name, value in values.items():
+        order = np.argsort(-value.reshape(len(value), -1), axis=1, kind="stable")
+        numbers[f"{name}/deletion"], numbers[f"{name}/insertion"] = curves(
+            network, inputs, classes, order)
+    return numbers
+
+
+def draw(record, count=10, images=200, pictures=()):
+    """Draw every method's map of some images, and what hiding or showing by it does to many."""
+    network, data = record.network, record.network.data
+    maps_of(network)
+    if pictures:
+        shown = read_pictures(network, pictures)
+        inputs = network.inputs(shown)
+        classes = outputs(network.model, [network.model.output], inputs)[0].argmax(1)
+    else:
+        chosen = recognised_of_each_class(network, count)
+        inputs, classes = network.inputs(data.test_images[chosen]), data.test_labels[chosen]
+    maps = {name: method(network, inputs, classes) for name, method in METHODS.items()}
+    numbers = measure(network, images)
+    rows = len(inputs)
+    figure = plt.figure(figsize=(13, 1.45 * rows + 4.6), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.45 * rows, 4])
+    axes = top.subplots(rows, 1 + len(maps), squeeze=False)
+    for i, row in enumerate(axes):
+        show(row[0], as_grey(inputs[i]), data.classes[classes[i]])
+        for axis, (name, found) in zip(row[1:], maps.items()):
+            limit = np.percentile(np.abs(found[i]), 99)
+            show(axis, as_signed(found[i].sum(-1, keepdims=True), limit or None),
+                 name if i == 0 else "")
+    draw_curves(bottom.subplots(1, 2), numbers)
+    figure.suptitle(f"{record.name}: which pixels speak for the class (red) or against it (blue); "
+                    "each map is full colour at the 99th percentile of its absolute values"
+                    f"{network.of_all(classes) if not pictures else ''}\n{data.title}", fontsize=10)
+    return figure, numbers | {f"{name}/map": found for name, found in maps.items()}
+
+
+def draw_curves(axes, numbers):
+    """Draw deletion and insertion, mean over images, with the areas in the legends."""
+    for axis, kind, title in zip(axes, ("deletion", "insertion"), (
+            "most important pixels hidden: lower is better",
+            "most important pixels shown on grey: higher is better")):
+        for i, name in enumerate(methods_of(numbers)):
+            curve = numbers[f"{name}/{kind}"]
+            style = dict(color="black", ls="--") if name == "random order" else dict(
+                color=plt.cm.tab10(i))
+            axis.plot(np.linspace(0, 100, curve.shape[1]), curve.mean(0), **style,
+                      label=f"{name}: {mean_and_deviation(area(curve), 2)}")
+        axis.set(xlabel=f"pixels {'hidden' if kind == 'deletion' else 'shown'} (%)", ylim=(0, 1.02),
+                 ylabel="probability of the class", title=f"{title}, {len(curve):,} test images")
+        axis.legend(fontsize=7, title="area, mean ± deviation over images", title_fontsize=7)
+
+
+def methods_of(numbers):
+    """Return the names of the methods whose curves are there."""
+    return [key.removesuffix("/deletion") for key in numbers if key.endswith("/deletion")]
+
+
+def table(numbers):
+    """Yield the areas below deletion and insertion curves: "method/deletion" (images, steps)."""
+    yield "method", "deletion (lower is better)", "insertion (higher is better)"
+    for name in methods_of(numbers):
+        yield name, *(mean_and_deviation(area(numbers[f"{name}/{kind}"]), 3)
+                      for kind in ("deletion", "insertion"))

@@ -1,0 +1,172 @@
+"""Eight ways to say which pixels speak for a class, each (model, inputs, classes) -> maps.
+
+inputs: network input (n, height, width, channels); classes (n,): whose logit is explained. A map
+has the inputs' shape, or one channel, and both signs unless it says otherwise.
+"""
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from inside.deconvnet import RECTIFIERS
+from inside.occlusion import occlusion
+from inside.trained import maps_of_model
+from system.command_line import NotDrawn
+from training import graph
+from training.needs import images_at_a_time
+
+RULES = ("gradient", "guided", "deconvnet")  # what comes back through a rectifier
+
+
+def pull_back(model, inputs, classes, rule="gradient"):
+    """Carry a class's logit back to the pixels, through rectifiers by a rule.
+
+    "gradient": as calculus has it. "guided": of that the positive part (Springenberg et al., arXiv
+    1412.6806). "deconvnet": the positive part of the signal itself, whatever went forward (Zeiler &
+    Fergus, arXiv 1311.2901). Everything else passes its gradient.
+    """
+    pull, size = _pull_back(model, rule), images_at_a_time(model, 500)
+    return np.concatenate([pull(tf.constant(inputs[i:i + size], tf.float32),
+                                tf.constant(classes[i:i + size], tf.int32)).numpy()
+                           for i in range(0, len(inputs), size)])
+
+
+@functools.lru_cache(maxsize=8)
+def _pull_back(model, rule):
+    if rule not in RULES:
+        raise ValueError(f"no rule {rule!r}: {', '.join(RULES)}")
+
+    def apply(node, calls):
+        (args, kwargs), operation = calls[0], node.operation
+        if isinstance(operation, keras.Model) and rule != "gradient":
+            raise NotDrawn(f"{operation.name} is a network within the network; no rule for it")
+        call = functools.partial(graph.call, operation, args, kwargs, training=False)
+        if rule == "gradient" or graph.activation_of(operation) not in RECTIFIERS:
+            return [call()]
+        if hasattr(operation, "kernel"):  # the rectifier is part of a layer
+            activation, operation.activation = operation.activation, keras.activations.linear
+            try:
+                return [_rectifier(activation, rule)(call())]
+            finally:
+                operation.activation = activation
+        return [_rectifier(lambda x: graph.call(operation, (x,), {}, training=False),
+                           rule)(args[0])]
+
+    def pull(inputs, classes):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            values, = graph.walk(model, [inputs], apply)
+            logits = values[id(graph.functional(model).outputs[0])]
+            score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
+        return tape.gradient(score, inputs)
+    return _graph_of(pull, model)
+
+
+def _graph_of(function, model):
+    """Return the graph of (inputs, classes) -> maps for any number of images; called once, without
+    TensorFlow's warning of retracing."""
+    return tf.function(function, autograph=False).get_concrete_function(
+        tf.TensorSpec((None, *model.input.shape[1:])), tf.TensorSpec((None,), tf.int32))
+
+
+def _rectifier(function, rule):
+    @tf.custom_gradient
+    def rectifier(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+
+        def backward(signal):
+            return tf.nn.relu(signal if rule == "deconvnet" else tape.gradient(y, x, signal))
+        return y, backward
+    return rectifier
+
+
+def gradient(network, inputs, classes):
+    """Gradient of the logit (Simonyan et al., arXiv 1312.6034)."""
+    return pull_back(network.model, inputs, classes)
+
+
+def gradient_times_input(network, inputs, classes):
+    """Gradient times input (Shrikumar et al., arXiv 1605.01713)."""
+    return inputs * gradient(network, inputs, classes)
+
+
+def smoothgrad(network, inputs, classes, samples=20, noise=0.15, seed=0):
+    """Mean gradient at noisy copies; noise: standard deviation, of an image's range (Smilkov et
+    al., arXiv 1706.03825)."""
+    rng, total = np.random.default_rng(seed), 0.0
+    spread = noise * np.ptp(inputs, axis=(1, 2, 3), keepdims=True)
+    for _ in range(samples):
+        noisy = inputs + spread * rng.standard_normal(inputs.shape)
+        total = total + gradient(network, np.float32(noisy), classes)
+    return total / samples
+
+
+def integrated_gradients(network, inputs, classes, steps=20, baseline=None):
+    """Mean gradient on the way from `baseline` (grey) to the image, times the difference
+    (Sundararajan et al., arXiv 1703.01365); by the midpoint rule."""
+    start = np.full_like(inputs, network.grey if baseline is None else baseline)
+    total = sum(gradient(network, np.float32(start + (inputs - start) * (k + 0.5) / steps), classes)
+                for k in range(steps))
+    return (inputs - start) * total / steps
+
+
+def guided_backprop(network, inputs, classes):
+    """Guided backpropagation (Springenberg et al., arXiv 1412.6806)."""
+    return pull_back(network.model, inputs, classes, "guided")
+
+
+def deconvnet(network, inputs, classes):
+    """Deconvnet from the logit down (Zeiler & Fergus, arXiv 1311.2901)."""
+    return pull_back(network.model, inputs, classes, "deconvnet")
+
+
+def grad_cam(network, inputs, classes):
+    """Grad-CAM (Selvaraju et al., arXiv 1610.02391) of the last feature maps, enlarged bilinearly;
+    not negative, one channel."""
+    cam = _grad_cam(network.model)
+    size = images_at_a_time(network.model, 500)
+    return np.concatenate([cam(tf.constant(inputs[i:i + size], tf.float32),
+                               tf.constant(classes[i:i + size], tf.int32)).numpy()
+                           for i in range(0, len(inputs), size)])
+
+
+@functools.lru_cache(maxsize=4)
+def _grad_cam(model):
+    maps = maps_of_model(model)[-1]
+    below, above = keras.Model(model.input, maps), keras.Model(maps, model.output)
+
+    def cam(inputs, classes):
+        values = below(inputs, training=False)
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            score = tf.reduce_sum(tf.gather(above(values, training=False), classes, batch_dims=1))
+        weights = tf.reduce_mean(tape.gradient(score, values), [1, 2], keepdims=True)
+        small = tf.nn.relu(tf.reduce_sum(weights * values, -1, keepdims=True))
+        return tf.image.resize(small, tf.shape(inputs)[1:3])
+    return _graph_of(cam, model)
+
+
+def hide_squares(network, inputs, classes):
+    """How much probability the class loses as a grey square hides each part (Zeiler & Fergus);
+    every fourth position, enlarged bilinearly; one channel."""
+    short = min(inputs.shape[1:3])
+    found = occlusion(network.model, network.layers[-1], inputs, classes, max(1, round(short * 2 / 7)),
+                      max(1, round(short / 7)), network.grey)["probability"]
+    logits = network.model(inputs, training=False)
+    whole = tf.gather(tf.nn.softmax(logits), classes, batch_dims=1).numpy()
+    lost = whole[:, None, None, None] - found[..., None]
+    return tf.image.resize(lost, inputs.shape[1:3]).numpy()
+
+
+METHODS = {"gradient": gradient, "gradient x input": gradient_times_input, "SmoothGrad": smoothgrad,
+           "integrated gradients": integrated_gradients, "guided backprop": guided_backprop,
+           "deconvnet": deconvnet, "Grad-CAM": grad_cam, "occlusion": hide_squares}
+
+
+def importance(maps):
+    """Return how much each pixel counts, (n, height, width): absolute values, summed over channels.
+    """
+    return np.abs(maps).sum(-1)

@@ -1,0 +1,114 @@
+"""Do attribution maps depend on what was learnt? Forget it layer after layer, and compare.
+
+The cascading randomization test of Adebayo et al., Sanity checks for saliency maps (arXiv
+1810.03292), and their test with a network trained on permuted labels.
+"""
+import dataclasses
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.stats import rankdata
+from tqdm import tqdm
+
+from inside.pictures import as_signed, show
+from inside.saliency import METHODS, importance
+from inside.trained import maps_of, outputs
+from system.markdown import mean_and_deviation
+from training import graph
+from training.loop import make_model
+from training.parallel import measure_statistics
+
+SLOW = True  # left out of `all`
+OPTIONS = {"images": "test images to measure on",
+           "permuted": "folder of a run like this one, but with --permute-labels"}
+
+
+def rank_correlations(maps, others):
+    """Return Spearman's rank correlation of each image's pixels in two sets of maps (n, height,
+    width): (n,). A map that is the same everywhere correlates with nothing, 0."""
+    a, b = (rankdata(x.reshape(len(x), -1), axis=1) for x in (maps, others))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    size = np.sqrt(np.square(a).sum(1) * np.square(b).sum(1))
+    return np.divide((a * b).sum(1), size, out=np.zeros(len(a)), where=size > 0)
+
+
+def weighted_layers(model):
+    """Return the layers of a model that have weights, from the logits down."""
+    return [layer for layer in graph.layers(model)[::-1] if layer.weights]
+
+
+def forgetting(network):
+    """Yield (name, Network): as it is, then with the weights of layer after layer new, from the
+    logits down; batch norm measures its moments anew."""
+    data = network.data
+    fresh = make_model(network.build_model, data.train_images.shape[1:], len(data.classes),
+                       dataclasses.replace(network.config, precision="float32",
+                                           seed=network.config.seed + 1000))
+    model = keras.models.clone_model(network.model)
+    model.set_weights(network.model.get_weights())
+    sample = network.inputs(data.train_images[::max(1, len(data.train_images) // 500)])
+    yield "trained", network
+    for layer, new in zip(weighted_layers(model), weighted_layers(fresh), strict=True):
+        layer.set_weights(new.get_weights())
+        measure_statistics(model, sample)
+        copy = keras.models.clone_model(model)  # traced functions are kept for each model
+        copy.set_weights(model.get_weights())
+        yield layer.name, dataclasses.replace(network, model=copy)
+
+
+def draw(record, images=64, permuted=""):
+    """Draw how maps of a test image change as the network forgets, and how much all still
+    correlate with those of the trained network."""
+    network = record.network
+    maps_of(network)
+    data = network.data
+    chosen = np.linspace(0, len(data.test_labels) - 1, min(images, len(data.test_labels))).astype(int)
+    inputs = network.inputs(data.test_images[chosen])
+    classes = outputs(network.model, [network.model.output], inputs)[0].argmax(1)
+    stages = list(forgetting(network))
+    if permuted:
+        other = type(record)(permuted, record.find_experiment, record.data_dir, record.data).network
+        stages.append(("labels permuted", other))
+    names, found, shown = [name for name, _ in stages], {}, {}
+    bar = tqdm(total=len(stages) * len(METHODS), desc="sanity check", unit="map", disable=None,
+               leave=False)
+    for name, own in stages:
+        for method, function in METHODS.items():
+            maps = function(own, inputs, classes)
+            shown.setdefault(method, []).append(maps[0])
+            found.setdefault(method, []).append(importance(maps))
+            bar.update()
+    bar.close()
+    numbers = {"stages": np.array(names)} | {
+        f"{method}/correlation": np.stack([rank_correlations(own[0], x) for x in own])
+        for method, own in found.items()}
+    figure = plt.figure(figsize=(1.35 * len(stages) + 8, 1.35 * len(METHODS) + 1.2),
+                        layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1.35 * len(stages), 6.5])
+    axes = left.subplots(len(METHODS), len(stages), squeeze=False)
+    for i, (row, (method, pictures)) in enumerate(zip(axes, shown.items())):
+        for axis, name, picture in zip(row, names, pictures):
+            show(axis, as_signed(picture.sum(-1, keepdims=True)), name if i == 0 else "")
+        row[0].set_ylabel(method, fontsize=8)
+    axis = right.subplots()
+    for i, method in enumerate(METHODS):
+        r = numbers[f"{method}/correlation"]
+        axis.errorbar(np.arange(len(names)) + 0.04 * (i - 3.5), r.mean(1), r.std(1, ddof=1),
+                      marker="os^vD<>P"[i], ms=5, capsize=2, lw=1, label=method,
+                      color=plt.cm.tab10(i))
+    axis.set(xticks=range(len(names)), ylim=(-0.4, 1.05), ylabel="rank correlation with the trained "
+             "network's map", title=f"mean and standard deviation over {len(inputs)} test images")
+    axis.set_xticklabels(names, rotation=45, ha="right")
+    axis.legend(fontsize=8)
+    figure.suptitle(f"{record.name}: maps as its layers forget what they learnt, one more from left "
+                    f"to right, from the logits down\n{data.title}")
+    return figure, numbers
+
+
+def table(numbers):
+    """Yield the rank correlations with the trained network's maps: "method/correlation" (stages,
+    images)."""
+    yield "method", *numbers["stages"][1:]
+    for method in METHODS:
+        yield method, *(mean_and_deviation(r, 2) for r in numbers[f"{method}/correlation"][1:])
