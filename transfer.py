@@ -156,7 +156,7 @@ def train_from_scratch(build_model, options, images, labels, data, stopped):
     the test set. Raises Diverged if the loss stops being finite.
     """
     options = dataclasses.replace(options, batch_size=min(options.batch_size, len(images)))
-    sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
+    sample = utils.evenly(len(images), 1000)
     training = loop.Training(build_model, loop.TrainingData(
         data, images, labels, {"train": (images[sample], labels[sample])},
         *(moments(images) if options.standardize else (0.0, 1.0))), options)

@@ -125,6 +125,11 @@ def _warn_of_stand_in(error, name, stand_in):
           f"!! Its accuracy says nothing about {name}.\n{bar}", file=sys.stderr)
 
 
+def evenly(count, most):
+    """Return at most `most` of the indices 0 .. count - 1, evenly spaced from the first to the last."""
+    return np.linspace(0, count - 1, min(most, count)).astype(int)
+
+
 def some_of_each_class(labels, count, seed):
     """Return the indices, ascending, of `count` random examples of each class, or of all it has."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
+import utils
 from inside.pictures import as_grey, as_signed, show
 from inside.saliency import METHODS, importance
 from inside.trained import maps_of, outputs, read_pictures, recognised_of_each_class
@@ -46,11 +47,12 @@ def measure(network, count):
     """Return {"<method>/deletion" | "<method>/insertion": (images, STEPS + 1)} of every method, and
     of a random order, for the predicted class of `count` test images."""
     data = network.data
-    chosen = np.linspace(0, len(data.test_labels) - 1, min(count, len(data.test_labels))).astype(int)
+    chosen = utils.evenly(len(data.test_labels), count)
     inputs = network.inputs(data.test_images[chosen])
     logits, = outputs(network.model, [network.model.output], inputs)
     classes, numbers = logits.argmax(1), {}
-    values = {name: importance(method(network, inputs, classes)) for name, method in METHODS.items()}
+    values = {name: importance(method(network, inputs, classes))
+              for name, method in METHODS.items()}
     values["random order"] = np.random.default_rng(0).random(inputs.shape[:3])
     for name, value in values.items():
         order = np.argsort(-value.reshape(len(value), -1), axis=1, kind="stable")

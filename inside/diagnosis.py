@@ -6,6 +6,7 @@ Figure 6 of Zeiler & Fergus, Visualizing and understanding convolutional network
 import matplotlib.pyplot as plt
 import numpy as np
 
+import utils
 from inside.pictures import as_signed, mosaic, show
 from inside.statistics import summarize
 from inside.trained import output, require
@@ -23,7 +24,7 @@ def unused_over_time(network, names, count=1000):
                   for arrays in map(load_arrays, files)]
         return [step_of(file) for file in files], np.array(unused)
     images = network.data.train_images
-    sample = images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)]
+    sample = images[utils.evenly(len(images), count)]
     values = [output(network.model, name, network.inputs(sample)) for name in names]
     return [0], np.array([[(x.max(0) <= 0).sum() for x in values]])
 

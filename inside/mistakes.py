@@ -156,8 +156,8 @@ def draw_reliability(axis, numbers):
     axis.scatter(numbers["bin_confidence"][there], numbers["bin_accuracy"][there],
                  s=10 + 300 * count[there] / count.max(), label="images of a bin of confidence")
     axis.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy",
-             xlabel="confidence: probability of the predicted class", title="expected calibration error "
-             f"{numbers['calibration_error']:.3f}")
+             xlabel="confidence: probability of the predicted class",
+             title=f"expected calibration error {numbers['calibration_error']:.3f}")
     axis.legend(loc="upper left")
 
 

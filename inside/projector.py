@@ -3,6 +3,7 @@ import matplotlib.image
 import numpy as np
 from tensorboard.plugins import projector
 
+import utils
 from inside.pictures import mosaic
 from inside.trained import outputs
 from system.files import atomic_file
@@ -15,7 +16,7 @@ def draw(record, count=1000):
     """Write features, labels and thumbnails of test images into a run, where TensorBoard looks."""
     network = record.network
     data, total = network.data, len(network.data.test_labels)
-    chosen = np.linspace(0, total - 1, min(count, total)).astype(int)  # they may lie class by class
+    chosen = utils.evenly(total, count)  # they may lie class by class
     images = data.test_images[chosen]
     last = graph.node_of(network.model, network.model.output)
     features, = outputs(network.model, last.input_tensors[:1], network.inputs(images))

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
+import utils
 from inside.pictures import show
 from inside.trained import outputs, recognised_of_each_class
 from system.command_line import NotDrawn
@@ -140,8 +141,8 @@ def measure(network, most=2000):
     h, *_ = reader.states(data.test_images)
     right = np.concatenate([reader.believed(h[i:i + 1000]).argmax(2) == data.test_labels[
         i:i + 1000, None] for i in range(0, len(h), 1000)])
-    few = np.linspace(0, len(h) - 1, min(500, len(h))).astype(int)
-    some, there = (images[np.linspace(0, len(images) - 1, min(most, len(images))).astype(int)]
+    few = utils.evenly(len(h), 500)
+    some, there = (images[utils.evenly(len(images), most)]
                    for images in (data.train_images, data.test_images))
     numbers = {"accuracy": right.mean(0),
                "hidden": hide_rows(reader, data.test_images[few], data.test_labels[few])}

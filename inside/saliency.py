@@ -152,9 +152,9 @@ def _grad_cam(model):
 def hide_squares(network, inputs, classes):
     """How much probability the class loses as a grey square hides each part (Zeiler & Fergus);
     every fourth position, enlarged bilinearly; one channel."""
-    short = min(inputs.shape[1:3])
-    found = occlusion(network.model, network.layers[-1], inputs, classes, max(1, round(short * 2 / 7)),
-                      max(1, round(short / 7)), network.grey)["probability"]
+    part = min(inputs.shape[1:3]) / 7
+    found = occlusion(network.model, network.layers[-1], inputs, classes, max(1, round(2 * part)),
+                      max(1, round(part)), network.grey)["probability"]
     logits = network.model(inputs, training=False)
     whole = tf.gather(tf.nn.softmax(logits), classes, batch_dims=1).numpy()
     lost = whole[:, None, None, None] - found[..., None]

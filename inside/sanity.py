@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 from tqdm import tqdm
 
+import utils
 from inside.pictures import as_signed, show
 from inside.saliency import METHODS, importance
 from inside.trained import maps_of, outputs
@@ -63,7 +64,7 @@ def draw(record, images=64, permuted=""):
     network = record.network
     maps_of(network)
     data = network.data
-    chosen = np.linspace(0, len(data.test_labels) - 1, min(images, len(data.test_labels))).astype(int)
+    chosen = utils.evenly(len(data.test_labels), images)
     inputs = network.inputs(data.test_images[chosen])
     classes = outputs(network.model, [network.model.output], inputs)[0].argmax(1)
     stages = list(forgetting(network))
@@ -73,7 +74,7 @@ def draw(record, images=64, permuted=""):
     names, found, shown = [name for name, _ in stages], {}, {}
     bar = tqdm(total=len(stages) * len(METHODS), desc="sanity check", unit="map", disable=None,
                leave=False)
-    for name, own in stages:
+    for _, own in stages:
         for method, function in METHODS.items():
             maps = function(own, inputs, classes)
             shown.setdefault(method, []).append(maps[0])
@@ -97,12 +98,13 @@ def draw(record, images=64, permuted=""):
         axis.errorbar(np.arange(len(names)) + 0.04 * (i - 3.5), r.mean(1), r.std(1, ddof=1),
                       marker="os^vD<>P"[i], ms=5, capsize=2, lw=1, label=method,
                       color=plt.cm.tab10(i))
-    axis.set(xticks=range(len(names)), ylim=(-0.4, 1.05), ylabel="rank correlation with the trained "
-             "network's map", title=f"mean and standard deviation over {len(inputs)} test images")
+    axis.set(xticks=range(len(names)), ylim=(-0.4, 1.05), ylabel="rank correlation with the "
+             "trained network's map",
+             title=f"mean and standard deviation over {len(inputs)} test images")
     axis.set_xticklabels(names, rotation=45, ha="right")
     axis.legend(fontsize=8)
-    figure.suptitle(f"{record.name}: maps as its layers forget what they learnt, one more from left "
-                    f"to right, from the logits down\n{data.title}")
+    figure.suptitle(f"{record.name}: maps as its layers forget what they learnt, one more from "
+                    f"left to right, from the logits down\n{data.title}")
     return figure, numbers
 
 

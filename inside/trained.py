@@ -241,7 +241,7 @@ def maps_of(network):
 def some_classes(labels, most):
     """Return at most `most` of the classes that occur, evenly chosen."""
     found = np.unique(labels)
-    return found[np.linspace(0, len(found) - 1, min(most, len(found))).astype(int)]
+    return found[utils.evenly(len(found), most)]
 
 
 def first_of_each_class(labels, count, most=20):

@@ -100,7 +100,7 @@ def load_training_data(config):
     if config.permute_labels:
         labels = np.random.default_rng(stream_seed(config.seed, "labels")).permutation(labels)
         data = data.noting("training labels are permuted: there is nothing to learn but them")
-    sample = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
+    sample = utils.evenly(len(images), 1000)
     observed = {"train": (images[sample], labels[sample])}
     if data.validation:
         observed["validation"] = data.validation
@@ -253,7 +253,7 @@ class Training:
         self.predict = make_predict(model, data.mean, data.std, config.threads)
         images, labels = data.observed["train"]
         few = images_at_a_time(model, 1000, 4 * CHUNK_BYTES)
-        spaced = np.linspace(0, len(images) - 1, min(few, len(images))).astype(int)
+        spaced = utils.evenly(len(images), few)
         self.sample = prepare(images[spaced], data.mean, data.std)
         self.probe = self.sample[:100], labels[spaced[:100]]
         spaced = np.linspace(0, self.total, config.evaluations + 1)
