@@ -126,7 +126,7 @@ def _warn_of_stand_in(error, name, stand_in):
 
 
 def evenly(count, most):
-    """Return at most `most` of the indices 0 .. count - 1, evenly spaced from the first to the last."""
+    """Return at most `most` of the indices 0 .. count - 1, evenly spaced, first and last too."""
     return np.linspace(0, count - 1, min(most, count)).astype(int)
 
 

@@ -173,13 +173,14 @@ def draw_reading(network, images, titles):
     columns = [("hidden state h", states[0], 1)] + [("cell state c", c, None) for c in states[1:]]
     columns += [(f"{name} gate", x, 0) for name, x in gates.items()]
     figure, axes = plt.subplots(len(images), 2 + len(columns), layout="constrained", squeeze=False,
-                                figsize=(3 + 2.6 * (1 + len(columns)), 2.3 * len(images) + 1.2),
-                                width_ratios=[1, 1.2, *[2] * len(columns)])
+                                figsize=(3.4 + 2.6 * (1 + len(columns)), 2.3 * len(images) + 1.2),
+                                width_ratios=[1.4, 1.2, *[2] * len(columns)])
     by_column = getattr(network.config, "order", "") == "columns"
     what = "column" if by_column else "row"
     for i, row in enumerate(axes):
         picture = images[i].swapaxes(0, 1) if by_column else images[i]
-        show(row[0], np.broadcast_to(picture / 255, (*picture.shape[:2], 3)), titles[i])
+        show(row[0], np.broadcast_to(picture / 255, (*picture.shape[:2], 3)), titles[i],
+             aspect="auto")
         row[0].set_ylabel(f"{what}, read from the top", fontsize=8)
         heat = [show(row[1], believed[i], "probability of each class" * (i == 0), aspect="auto",
                      cmap="Blues", vmin=0, vmax=1)]

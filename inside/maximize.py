@@ -1,0 +1,169 @@
+"""Make the image that excites each feature map, and each class, most, beside what does so really.
+
+Gradient ascent with jitter, blur and decay of the norm (Yosinski et al., Understanding neural
+networks through deep visualization, arXiv 1506.06579; Olah et al., Feature visualization, 2017).
+"""
+import functools
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+import utils
+from inside.deconvnet import receptive_field
+from inside.pictures import as_grey, mosaic, show
+from inside.strongest import strongest_of_layer
+from inside.trained import maps_of
+from training import graph
+from training.needs import images_at_a_time
+
+SLOW = True  # left out of `all`
+OPTIONS = {"maps": "feature maps of each layer to show at most", "seeds": "images made of each",
+           "steps": "steps of gradient ascent"}
+
+
+@functools.lru_cache(maxsize=32)
+def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
+    """Return the graph of one step: (images, which map or class, step size, seed) -> images.
+
+    What is raised is the map's activation at the layer's middle, or the class's logit. jitter: the
+    image is moved by at most so many pixels while the gradient is taken; blur: share of a 3x3
+    binomial blur; decay: share of the distance from the middle grey that a step takes away.
+    """
+    tensor = graph.named_nodes(model)[layer].outputs[0]
+    below = keras.Model(model.input, tensor)
+    kernel = tf.constant(np.outer([1, 2, 1], [1, 2, 1])[..., None, None] / 16, tf.float32)
+    middle = (low + high) / 2
+
+    def step(images, which, size, seed):
+        move = tf.random.stateless_uniform((2,), seed, -jitter, jitter + 1, tf.int32)
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            values = below(tf.roll(images, move, [1, 2]), training=False)
+            if values.shape.rank == 4:
+                values = values[:, values.shape[1] // 2, values.shape[2] // 2]
+            score = tf.reduce_sum(tf.gather(values, which, batch_dims=1))
+        g = tape.gradient(score, images)
+        g /= tf.sqrt(tf.reduce_mean(tf.square(g), [1, 2, 3], keepdims=True)) + 1e-8
+        images += size * (high - low) * g
+        padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+        soft = tf.nn.depthwise_conv2d(padded, tf.tile(kernel, [1, 1, images.shape[3], 1]),
+                                      [1, 1, 1, 1], "VALID")
+        images = (1 - blur) * images + blur * soft
+        return tf.clip_by_value(images + decay * (middle - images), low, high)
+    return tf.function(step, autograph=False).get_concrete_function(
+        tf.TensorSpec((None, *model.input.shape[1:])), tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec(()), tf.TensorSpec((2,), tf.int32))
+
+
+def maximize(network, layer, which, steps=200, seed=0):
+    """Return images, network input (n, height, width, channels), that excite a layer's maps or
+    units `which` (n,) most, each begun from noise about grey, within black and white."""
+    low, high = (float(x) for x in network.inputs(np.uint8([[[[0]], [[255]]]])).ravel())
+    step = _ascend(network.model, layer, low, high)
+    shape, made = network.model.input.shape[1:], []
+    size = images_at_a_time(network.model, 256)
+    for first in range(0, len(which), size):
+        part = np.asarray(which[first:first + size], np.int32)
+        noise = np.random.default_rng([seed, first]).normal(0, 0.1, (len(part), *shape))
+        images = tf.constant(network.grey + noise * (high - low), tf.float32)
+        for k in range(steps):
+            images = step(images, tf.constant(part), tf.constant(0.03 * (1 - k / steps) + 0.002),
+                          tf.constant([seed, k]))
+        made.append(images.numpy())
+    return np.concatenate(made)
+
+
+def excitation(network, layer, images, which):
+    """Return the largest activation of each image's map of a layer: (n,)."""
+    tensor = graph.named_nodes(network.model)[layer].outputs[0]
+    values = keras.Model(network.model.input, tensor)(images, training=False).numpy()
+    return values.max((1, 2))[np.arange(len(which)), which]
+
+
+def draw(record, maps=16, seeds=3, steps=200):
+    """Draw, of each layer, the made images of some maps beside the nine patches that excite them
+    most; and the made images of the classes beside the mean of their test images."""
+    network, data = record.network, record.network.data
+    maps_of(network)
+    logits = graph.node_of(network.model, network.model.output).operation.name
+    drawn = []
+    places = [*network.layers, logits]
+    bar = tqdm(total=len(places) * seeds, desc="made images", unit="seed", disable=None,
+               leave=False)
+    for layer in places:
+        count = graph.named_nodes(network.model)[layer].outputs[0].shape[-1]
+        chosen = utils.evenly(count, maps)
+        made = []
+        for seed in range(seeds):
+            made.append(maximize(network, layer, chosen, steps, seed))
+            bar.update()
+        if layer == logits:
+            drawn.append(("maximize_classes", *draw_classes(network, chosen, np.stack(made, 1))))
+        else:
+            drawn.append((f"maximize_{layer}", *draw_maps(network, layer, chosen,
+                                                          np.stack(made, 1))))
+    bar.close()
+    for name, figure, _ in drawn:
+        of = "the class's logit" if name == "maximize_classes" else "the map"
+        beside = "" if name == "maximize_classes" else ", beside the nine test patches that do"
+        figure.suptitle(f"{record.name}: images made to excite {of} most, from {seeds} random "
+                        f"beginnings{beside}\n{data.title}", fontsize=9)
+    return drawn
+
+
+def draw_maps(network, layer, chosen, made):
+    """Draw made images (maps, seeds, height, width, channels), cut to the receptive field of the
+    middle unit, beside the nine strongest patches."""
+    data = network.data
+    image, row, column, value = strongest_of_layer(
+        network.model, layer, data.test_images, 9, network.inputs)
+    shape = network.stages[layer].shape
+    field = receptive_field(network.model, layer, shape[1] // 2, shape[2] // 2)
+    height, width = field[1] - field[0], field[3] - field[2]
+    tiles, real, own = [], [], []
+    for m, images in zip(chosen, made):
+        cut = [np.kron(as_grey(x[field[0]:field[1], field[2]:field[3]]), np.ones((3, 3, 1)))
+               for x in images]  # as large as the nine patches
+        patches = []
+        for i, r, c in zip(image[m], row[m], column[m]):
+            top, bottom, left, right = receptive_field(network.model, layer, int(r), int(c))
+            patches.append(as_grey(network.inputs(data.test_images[i:i + 1])[
+                0, top:bottom, left:right]))
+        tiles.append(mosaic([*cut, mosaic(patches, 3, size=(height, width))], 1 + len(cut), gap=2))
+        real.append(value[m, 0])
+        own.append(excitation(network, layer, images, [m] * len(images)).mean())
+    columns = 4
+    rows = -(-len(tiles) // columns)
+    tall, wide = tiles[0].shape[:2]
+    figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False,
+                                figsize=(14, 14 / columns * rows * (tall / wide + 0.14) + 0.6))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, tile, m, made_value, real_value in zip(axes.flat, tiles, chosen, own, real):
+        show(axis, tile, f"{layer}, map {m}: {made_value:.1f} made, {real_value:.1f} at most real")
+    return figure, {"maps": chosen, "images": made, "made": np.array(own), "real": np.array(real)}
+
+
+def draw_classes(network, chosen, made):
+    """Draw made images (classes, seeds, ...) beside the mean of the class's test images."""
+    data = network.data
+    figure, axes = plt.subplots(2, -(-len(chosen) // 2), layout="constrained", squeeze=False,
+                                figsize=(14, 6.5))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, c, images in zip(axes.flat, chosen, made):
+        own = data.test_images[data.test_labels == c]
+        mean = as_grey(network.inputs(own).mean(0)) if len(own) else np.ones((1, 1, 3))
+        show(axis, mosaic([*map(as_grey, images), mean], 2, gap=1),
+             f"{data.classes[c]} (last: mean of test images)")
+    return figure, {"classes": np.array(data.classes)[chosen], "images": made}
+
+
+def table(numbers):
+    """Yield how strongly made images excite each map, "made" (maps,), and test images, "real"."""
+    yield "map", "made image, mean over seeds", "strongest test image"
+    for m, made, real in zip(numbers["maps"], numbers["made"], numbers["real"]):
+        yield m, f"{made:.1f}", f"{real:.1f}"
