@@ -13,11 +13,30 @@ import pytest
 
 if "DATA_DIR" in os.environ:  # tests run scripts in other folders
     os.environ["DATA_DIR"] = os.path.abspath(os.environ["DATA_DIR"])
+from sources import images, synthetic
 from system import machine  # first, so that TensorFlow is imported late and quietly
 from system.command_line import import_script, main, parse
 
 ROOT = pathlib.Path(__file__).parent.parent
 machine.use_threads(2)
+
+
+def drawn_once(draw):
+    """Return a function that draws stand-ins, but each only once: to be read, not written into."""
+    @functools.cache
+    @functools.wraps(draw)
+    def cached(*arguments, **options):
+        data = draw(*arguments, **options)
+        for array in data.arrays:
+            array.setflags(write=False)
+        return data
+    for name, own in images.DATA_SETS.items():
+        if own.stand_in is draw:
+            images.DATA_SETS[name] = own._replace(stand_in=cached)
+    return cached
+
+
+synthetic.patterns, synthetic.digits = map(drawn_once, (synthetic.patterns, synthetic.digits))
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +47,16 @@ def real_data():
         reason = f"no CIFAR10.zip in {folder}; set DATA_DIR to the folder that holds it"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def poison(tmp_path_factory):
+    """A folder that, on the import path, makes `import tensorflow` and `import keras` fail."""
+    folder = tmp_path_factory.mktemp("poison")
+    for name in ("tensorflow", "keras"):
+        (folder / f"{name}.py").write_text(
+            f'raise ImportError("{name} was imported before the options were checked")\n')
+    return str(folder)
 
 
 def start(script, *words, cwd=ROOT, **environment):

@@ -23,18 +23,17 @@ SMALL = {"cifar_lenet5": ("--data", "synthetic", "--filters", 4, 8, "--units", 1
          "mnist_rnn": ("--data", "synthetic", "--units", 16, "--layers", 1, "--batch-size", 32,
                        "--dropout", 0.1)}
 CONFIGS = {"cifar_lenet5": cifar_lenet5.Config, "mnist_rnn": mnist_rnn.Config}
-POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
 every_script = pytest.mark.parametrize("script", SMALL)
 
 
 @every_script
-def test_help_and_bad_options_answer_at_once(script):
+def test_help_and_bad_options_answer_at_once(script, poison):
     """Before anything heavy is imported: the poisoned tensorflow is never reached."""
-    status, out, err = run(f"{script}.py", "--help", PYTHONPATH=POISON)
+    status, out, err = run(f"{script}.py", "--help", PYTHONPATH=poison)
     assert status == 0 and not err
     for field in dataclasses.fields(CONFIGS[script]):
         assert f"--{field.name.replace('_', '-')}" in out
-    assert_one_line(run(f"{script}.py", "--bogus", 1, PYTHONPATH=POISON), "--bogus")
+    assert_one_line(run(f"{script}.py", "--bogus", 1, PYTHONPATH=poison), "--bogus")
 
 
 @every_script

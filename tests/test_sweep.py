@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, assert_one_line, run, start
+from conftest import assert_one_line, run, start
 
 import sweep
 from comparisons import stored
@@ -18,7 +18,6 @@ from system.command_line import InputError
 from system.files import read_json
 from training.events import read_events
 
-POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
 SCRIPT = '''"""Learn nothing, quickly."""
 import dataclasses
 import pathlib
@@ -242,7 +241,7 @@ def test_verify(study, capsys, monkeypatch):
         assert make("s", "--verify", 1) == status and said in capsys.readouterr().out
 
 
-def test_bad_input_is_one_line(study):
+def test_bad_input_is_one_line(study, poison):
     for bad, said in ((("tiny.py", "--grid", "kernel=3"), "--kernel"),
                       (("none",), "studies are s"), (("other.py",), "no such script"),
                       (("tiny.py", "--grid", "name=it's"), "quotation"),
@@ -258,7 +257,7 @@ def test_bad_input_is_one_line(study):
             assert error.code == 2
         else:
             pytest.fail(f"{bad} was accepted")
-    assert_one_line(run("sweep.py", "tiny.py", "--jobs", 0, cwd=study, PYTHONPATH=POISON), "--jobs")
+    assert_one_line(run("sweep.py", "tiny.py", "--jobs", 0, cwd=study, PYTHONPATH=poison), "--jobs")
     assert not list(study.rglob("*.json"))
 
 

@@ -28,7 +28,6 @@ from transfer import (
     train_from_scratch,
 )
 
-POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
 SOURCE = ("cifar_lenet5.py", "--data", "synthetic", "--classes", "0-4", "--filters", 4, 8,
           "--units", 16, "--batch-size", 32, "--steps", 40, "--evaluations", 1, "--snapshots", 0,
           "--name", "source")
@@ -185,10 +184,10 @@ def test_stopped_run_goes_on(finished, tmp_path, number, status):
 
 
 @pytest.mark.slow
-def test_bad_input_is_one_line(finished, tmp_path):
+def test_bad_input_is_one_line(finished, tmp_path, poison):
     logs, folder, words, _ = finished
     source = words[1]
-    assert run("transfer.py", "--help", PYTHONPATH=POISON)[0] == 0
+    assert run("transfer.py", "--help", PYTHONPATH=poison)[0] == 0
     for bad, said in (((), "source"), ((source, "--per-class", -1), "at least 0"),
                       ((source, "--bogus"), "--bogus")):
         assert_one_line(run_script("transfer.py", *bad), said)
