@@ -18,10 +18,10 @@ README = (ROOT / "README.md").read_text()
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
          for line in block.splitlines()]
 COMMANDS = [command.strip() for line in LINES for command in re.findall(r"python [^#;&\n]*", line)]
-SMALL = "--steps 3 --evaluations 1 --snapshots 2 --batch-size 8 --threads 2".split()
-LESS = {"cifar_lenet5.py": [*SMALL, *"--filters 4 8 --units 16 --precision float32".split()],
-        "mnist_rnn.py": [*SMALL, *"--units 8 --layers 1".split()],
-        "transfer.py": "--per-class 2 --scratch-steps 2 --strengths 1 --threads 2".split()}
+SMALL = "--steps 3 --evaluations 1 --snapshots 0 --batch-size 8 --threads 1".split()
+LESS = {"cifar_lenet5.py": [*SMALL, *"--filters 4 --units 4 --precision float32".split()],
+        "mnist_rnn.py": [*SMALL, *"--units 4 --layers 1".split()],
+        "transfer.py": "--per-class 2 --scratch-steps 2 --strengths 1 --threads 1".split()}
 
 
 def small(script, words):
@@ -59,11 +59,11 @@ def test_there_are_commands():
 
 
 def write_images(folder):
-    """Three images of 8x8 pixels a class and part, in the form that --data takes a folder."""
+    """Three images of 4x4 pixels a class and part, in the form that --data takes a folder."""
     for place in [folder / part / name for part in ("train", "test") for name in "ab"]:
         place.mkdir(parents=True)
         for i in range(3):
-            Image.new("L", (8, 8), 80 * i).save(place / f"{i}.png")
+            Image.new("L", (4, 4), 80 * i).save(place / f"{i}.png")
 
 
 @pytest.mark.slow
