@@ -130,11 +130,13 @@ def short_runs(folder, steps):
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """The folder of a LeNet-5 of few feature maps, trained a little; not to be written into."""
+    """The folder of a LeNet-5 of few feature maps, trained a little to tell four classes apart; not
+    to be written into."""
     folder = tmp_path_factory.mktemp("small")
     status, _, err = run_script(
-        "cifar_lenet5", "--data", "synthetic", "--filters", 4, 8, "--units", 16, "--batch-size", 32,
-        "--steps", 40, "--evaluations", 2, "--snapshots", 3, "--name", "small", cwd=folder)
+        "cifar_lenet5", "--data", "synthetic", "--classes", "0-3", "--filters", 3, 4, "--units", 16,
+        "--batch-size", 32, "--steps", 40, "--evaluations", 2, "--snapshots", 3, "--name", "small",
+        cwd=folder)
     assert status == 0, err
     return folder / "logs" / "cifar_lenet5" / "small-seed0"
 

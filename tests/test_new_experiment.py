@@ -13,7 +13,7 @@ from training.events import read_events
 
 TEXT = re.search(r'```python\n("""Train a multi-layer perceptron.*?)```',
                  (ROOT / "README.md").read_text(), re.DOTALL)[1]
-WORDS = ["--data", "synthetic", "--steps", "150", "--evaluations", "3", "--snapshots", "3",
+WORDS = ["--data", "synthetic", "--classes", "0-3", "--steps", "150", "--evaluations", "3", "--snapshots", "3",
          "--threads", "2"]
 
 
@@ -38,7 +38,7 @@ def test_it_trains_resumes_sweeps_and_draws(here, quick_figures):
     whole, stopped = (here / "logs" / "mnist_mlp" / f"{name}-seed0" for name in ("whole", "x"))
     status, out, err = run_script("mnist_mlp.py", *WORDS, "--name", "whole")
     assert (status, err) == (0, "") and "SYNTHETIC stand-in, drawn digits" in out
-    assert read_json(whole / "result.json")["test_accuracy"] > 0.3
+    assert read_json(whole / "result.json")["test_accuracy"] > 0.5
 
     words = ("mnist_mlp.py", *WORDS, "--name", "x")
     with interrupted_at(50):

@@ -204,7 +204,7 @@ def test_the_smallest_images_with_the_oddest_names(quick_figures, tmp_path):
             for i in range(count):
                 Image.new("L", (1, 1), 80 * i).save(data / part / name / f"{i}.png")
     assert run_script("cifar_lenet5", "--data", data, "--steps", 3, "--batch-size", 2, "--filters",
-                      4, 8, "--units", 9, "--evaluations", 1, "--logdir", logs, "--name", "é x")[
+                      2, 3, "--units", 9, "--evaluations", 1, "--logdir", logs, "--name", "é x")[
                           0] == 0
     result = run_script("visualize", "all", logs / "cifar_lenet5" / "é x-seed0", "--out", tmp_path)
     assert result[::2] == (0, "")
@@ -230,9 +230,9 @@ def test_all_figures_of_a_run(small_run, quick_figures, tmp_path):
     assert shown == {f"figures/{name}" for name in names}
     assert weights_of(folder) == before
     with np.load(out / "x-seed0" / "strongest_relu2.npz") as numbers:
-        assert numbers["image"].shape == (8, 9) and (np.diff(numbers["activation"]) <= 0).all()
+        assert numbers["image"].shape == (4, 9) and (np.diff(numbers["activation"]) <= 0).all()
     rows = (out / "x-seed0" / "statistics.csv").read_text().splitlines()
-    assert rows[0].startswith("layer,class,map,mean") and len(rows) == 1 + 11 * (4 + 8)
+    assert rows[0].startswith("layer,class,map,mean") and len(rows) == 1 + 5 * (3 + 4)
     with np.load(out / "x-seed0" / "occlusion.npz") as numbers:
-        assert numbers["probability"].shape == (10, 28, 28)
+        assert numbers["probability"].shape == (4, 28, 28)
         assert 0 <= numbers["probability"].min() and numbers["probability"].max() <= 1

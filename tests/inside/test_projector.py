@@ -15,7 +15,7 @@ def test_features_labels_and_thumbnails_lie_where_tensorboard_looks(small_run, t
     record = Record(run, import_script)
     assert projector.draw(record, count=10) == [] and "projector" in capsys.readouterr().out
     folder, network = run / "result" / "projector", record.network
-    chosen = np.linspace(0, 999, 10).astype(int)
+    chosen = np.linspace(0, 399, 10).astype(int)
     features = np.fromfile(folder / "features.bytes", np.float32).reshape(10, 16)
     images = network.data.test_images[chosen]
     np.testing.assert_allclose(

@@ -20,9 +20,9 @@ MLP = """    x = keras.layers.Flatten()(images)
     x = keras.layers.BatchNormalization()(x)
     logits = keras.layers.Dense(classes)(keras.layers.Dense(12, activation="relu")(x))
 """
-RESIDUAL = """    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(images)
+RESIDUAL = """    x = keras.layers.Conv2D(3, 3, padding="same", activation="relu")(images)
     x = keras.layers.MaxPooling2D(4)(x)
-    y = keras.layers.Conv2D(6, 3, padding="same")(keras.activations.gelu(x))
+    y = keras.layers.Conv2D(3, 3, padding="same")(keras.activations.gelu(x))
     x = keras.layers.SpatialDropout2D(0.2)(x + y)
     logits = keras.layers.Dense(classes)(keras.layers.Flatten()(keras.activations.relu(x)))
 """
