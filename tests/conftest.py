@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 if "DATA_DIR" in os.environ:  # tests run scripts in other folders
     os.environ["DATA_DIR"] = os.path.abspath(os.environ["DATA_DIR"])
@@ -118,14 +120,14 @@ def interrupted_at(step):
         yield
 
 
-def short_runs(folder, steps):
-    """A run named "a" of each network on the synthetic data, in `folder`/logs: their folders."""
-    for script in ("cifar_lenet5.py", "mnist_rnn.py"):
-        status, _, err = run_script(script, "--data", "synthetic", "--steps", steps,
-                                    "--evaluations", 2, "--batch-size", 8, "--name", "a",
-                                    cwd=folder)
-        assert status == 0, err
-    return [folder / "logs" / script / "a-seed0" for script in ("cifar_lenet5", "mnist_rnn")]
+def write_images(folder, classes=2, count=3, side=4):
+    """Write so many images of noise a class and part, in the form that --data takes a folder."""
+    rng = np.random.default_rng(0)
+    for place in [folder / part / str(c) for part in ("train", "test") for c in range(classes)]:
+        place.mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(place / f"{i}.png")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -143,10 +145,12 @@ def small_run(tmp_path_factory):
 
 @pytest.fixture
 def quick_figures(monkeypatch):
-    """Figures in coarse pixels, and few shuffled kernels to compare edges with."""
-    from inside import gabor, pictures
+    """Figures in coarse pixels, and few shuffled kernels, images and places to compare with."""
+    from inside import correspondence, gabor, pictures
     monkeypatch.setitem(pictures.STYLE, "figure.dpi", 30)
     monkeypatch.setattr(gabor, "edge_likeness", functools.partial(gabor.edge_likeness, shuffles=8))
+    monkeypatch.setattr(correspondence, "draw", functools.partial(
+        correspondence.draw, count=4, trials=2))
 
 
 def tags_not_in_readme(events):

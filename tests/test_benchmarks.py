@@ -4,10 +4,8 @@ import re
 import sys
 import types
 
-import numpy as np
 import pytest
-from conftest import ROOT, run, run_script
-from PIL import Image
+from conftest import ROOT, run, run_script, write_images
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import cost
@@ -87,12 +85,7 @@ def test_waiting_at_a_small_budget(monkeypatch, capsys, tmp_path):
 
     All runs in this process, the scripts on ten classes of small images of noise.
     """
-    rng = np.random.default_rng(0)
-    for place in [tmp_path / "noise" / part / str(c) for part in ("train", "test")
-                  for c in range(10)]:
-        place.mkdir(parents=True)
-        for i in range(12):
-            Image.fromarray(rng.integers(0, 256, (4, 4), np.uint8)).save(place / f"{i}.png")
+    write_images(tmp_path / "noise", classes=10, count=12)
 
     def command(words, **_):
         _, script, *words = words

@@ -13,8 +13,8 @@ from training.events import read_events
 
 TEXT = re.search(r'```python\n("""Train a multi-layer perceptron.*?)```',
                  (ROOT / "README.md").read_text(), re.DOTALL)[1]
-WORDS = ["--data", "synthetic", "--classes", "0-3", "--steps", "150", "--evaluations", "3", "--snapshots", "3",
-         "--threads", "2"]
+WORDS = ["--data", "synthetic", "--classes", "0-3", "--steps", "150", "--evaluations", "3",
+         "--snapshots", "3", "--threads", "2"]
 
 
 @pytest.fixture

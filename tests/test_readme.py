@@ -6,8 +6,7 @@ import shlex
 import shutil
 
 import pytest
-from conftest import ROOT, run_script
-from PIL import Image
+from conftest import ROOT, run_script, write_images
 
 import sweep
 import visualize
@@ -56,14 +55,6 @@ def test_there_are_commands():
     for line in LINES:
         for command in filter(None, re.split("&&|;", line.partition("#")[0])):
             assert command.split()[0] in ("python", "pip", "pytest", "tensorboard"), line
-
-
-def write_images(folder):
-    """Three images of 4x4 pixels a class and part, in the form that --data takes a folder."""
-    for place in [folder / part / name for part in ("train", "test") for name in "ab"]:
-        place.mkdir(parents=True)
-        for i in range(3):
-            Image.new("L", (4, 4), 80 * i).save(place / f"{i}.png")
 
 
 @pytest.mark.slow

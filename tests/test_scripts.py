@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run, run_script, start, tags_not_in_readme
+from conftest import ROOT, assert_one_line, run, run_script, start, tags_not_in_readme, write_images
 from PIL import Image
 
 import cifar_lenet5
@@ -116,51 +116,34 @@ def test_every_tag_stands_in_the_readme(whole_run):
 
 
 @pytest.mark.slow
-def test_killed_runs_resume_bit_identically(whole_run, tmp_path):
-    """kill -9 twice at random moments, then to the end: same weights, same event values."""
+def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
+    """kill -9 at a random moment; resumed and asked to stop, by Ctrl-C in one script and SIGTERM in
+    the other (what they do is one piece of code); then to the end: same weights, same events."""
     folder, script, words, _, _ = whole_run
-    words = (*words, "--logdir", tmp_path, "--name", "x", "--resume")
+    words = (*words, "--logdir", tmp_path, "--name", "x")
     copy = tmp_path / script / "x-seed0"
     seed = random.randrange(10 ** 6)
     print(f"random seed {seed}")
-    moments, unfinished = random.Random(seed), 0
-    for _ in range(2):
-        before = checkpoints(copy)[-1:]
-        process = start(*words)
-        while process.poll() is None and checkpoints(copy)[-1:] == before:
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.2))
-        process.kill()
-        process.communicate()
-        unfinished += not (copy / "result.json").exists()
-    assert unfinished, "killed too late: nothing was left to resume"
-    status, out, err = run(*words)
-    assert status == 0 and err == "", err
-    assert weights_of(copy) == weights_of(folder)
-    assert events_of(copy) == events_of(folder)
-    assert (copy / "snapshots/step-00000026.npz").read_bytes() == \
-        (folder / "snapshots/step-00000026.npz").read_bytes()
-
-
-@pytest.mark.slow
-def test_signals_save_and_leave(whole_run, tmp_path):
-    """Ctrl-C in one script, SIGTERM in the other: what they do is one piece of code."""
-    folder, script, words, _, _ = whole_run
     number, status = {"cifar_lenet5": (signal.SIGINT, 130),
                       "mnist_rnn": (signal.SIGTERM, 143)}[script]
-    words = (*words, "--logdir", tmp_path, "--name", "x")
-    copy = tmp_path / script / "x-seed0"
-    process = start(*words)
-    while process.poll() is None and not checkpoints(copy):
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    for signal_sent, wait in ((signal.SIGKILL, random.Random(seed).uniform(0, 0.2)), (number, 0)):
+        before = checkpoints(copy)[-1:]
+        process = start(*words, "--resume")
+        while process.poll() is None and checkpoints(copy)[-1:] == before:
+            time.sleep(0.01)
+        time.sleep(wait)
+        process.send_signal(signal_sent)
+        _, err = process.communicate(timeout=60)
+        assert not (copy / "result.json").exists(), "too late: nothing was left to resume"
     assert process.returncode == status and "--resume" in err and err.count("\n") == 1, err
     assert_one_line(run_script(*words), "interrupted", "--resume")
     assert_one_line(run_script(*words, "--resume", "--learning-rate", 0.5), "learning_rate=", "0.5")
     status, _, err = run_script(*words, "--resume")
-    assert status == 0, err
-    assert weights_of(copy) == weights_of(folder) and events_of(copy) == events_of(folder)
+    assert (status, err) == (0, "")
+    assert weights_of(copy) == weights_of(folder)
+    assert events_of(copy) == events_of(folder)
+    assert (copy / "snapshots/step-00000026.npz").read_bytes() == \
+        (folder / "snapshots/step-00000026.npz").read_bytes()
 
 
 def test_finished_run_is_kept(whole_run):
@@ -176,8 +159,9 @@ def test_finished_run_is_kept(whole_run):
 @pytest.mark.slow
 def test_overwrite_starts_again(tmp_path):
     script = "cifar_lenet5"
-    words = (script, *SMALL[script], "--steps", 2, "--logdir", tmp_path, "--name", "x",
-             "--snapshots", 0, "--evaluations", 1)
+    words = (script, "--data", write_images(tmp_path / "images"), "--steps", 2, "--filters", 4,
+             "--units", 4, "--logdir", tmp_path, "--name", "x", "--snapshots", 0, "--evaluations",
+             1)
     assert run_script(*words)[0] == 0 and run_script(*words, "--overwrite", "--steps", 3)[0] == 0
     events = read_events(tmp_path / script / "x-seed0")
     assert events["train", "batch/loss"][0].tolist() == [0, 1, 2]

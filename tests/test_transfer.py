@@ -7,8 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run, run_script, start, tags_not_in_readme
-from PIL import Image
+from conftest import ROOT, assert_one_line, run, run_script, start, tags_not_in_readme, write_images
 from sklearn.svm import LinearSVC
 
 import cifar_lenet5
@@ -200,11 +199,6 @@ def test_bad_input_is_one_line(finished, tmp_path, poison):
 
 @pytest.mark.slow
 def test_images_must_fit_the_network(finished, tmp_path):
-    for part in ("train", "test"):
-        for name in "ab":
-            (tmp_path / "d" / part / name).mkdir(parents=True)
-            for i in range(5):
-                Image.new("L", (20, 20), i).save(tmp_path / "d" / part / name / f"{i}.png")
-    assert_one_line(run_script("transfer.py", finished[2][1], "--data", tmp_path / "d", "--logdir",
-                               tmp_path / "l"), "(20, 20, 1)", "(28, 28, 1)")
+    assert_one_line(run_script("transfer.py", finished[2][1], "--logdir", tmp_path / "l", "--data",
+                               write_images(tmp_path / "d", side=20)), "(20, 20, 1)", "(28, 28, 1)")
     assert not (tmp_path / "l").exists()
