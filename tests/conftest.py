@@ -97,6 +97,14 @@ def run_script(script, *words, cwd=None):
     return status, out.getvalue(), err.getvalue()
 
 
+def attempt_here(run, words, output, folder, environment, stop):
+    """What sweep.attempt does in a process of the run's own: (run, exit status)."""
+    assert "--steps" in words, f"{run} would be trained in full"
+    status, out, err = run_script(*words, cwd=folder)
+    pathlib.Path(output).write_text(out + err)
+    return run, status
+
+
 def _function_and_arguments(module, words):
     """What a script calls main() with."""
     if module.__name__ == "visualize":

@@ -6,7 +6,7 @@ import shlex
 import shutil
 
 import pytest
-from conftest import ROOT, run_script, write_images
+from conftest import ROOT, attempt_here, run_script, write_images
 
 import sweep
 import visualize
@@ -39,14 +39,6 @@ def small(script, words):
     return [*words, *LESS[script], *tiny, "--name", config.name]
 
 
-def in_this_process(run, words, output, folder, environment, stop):
-    """What sweep.attempt does in a process of the run's own: (run, exit status)."""
-    assert "--steps" in words, f"a sweep of README would train {run} in full"
-    status, out, err = run_script(*words, cwd=folder)
-    pathlib.Path(output).write_text(out + err)
-    return run, status
-
-
 def test_there_are_commands():
     """Every line of README's sh blocks is one that is tried below, or one of these."""
     assert len(COMMANDS) >= 6
@@ -64,7 +56,7 @@ def test_every_command_works(tmp_path, monkeypatch, real_data, quick_figures):
     `visualize.py all` draws two figures here, and all in test_scripts.py.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sweep, "attempt", in_this_process)
+    monkeypatch.setattr(sweep, "attempt", attempt_here)
     rooms = visualize.commands()
     few = {"inside": dict.fromkeys(("filters", "diagnosis"), ""), "comparisons": {}}
     write_images(tmp_path / "tiny")

@@ -126,7 +126,7 @@ def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
     print(f"random seed {seed}")
     number, status = {"cifar_lenet5": (signal.SIGINT, 130),
                       "mnist_rnn": (signal.SIGTERM, 143)}[script]
-    for signal_sent, wait in ((signal.SIGKILL, random.Random(seed).uniform(0, 0.2)), (number, 0)):
+    for signal_sent, wait in ((signal.SIGKILL, random.Random(seed).uniform(0, 0.4)), (number, 0)):
         before = checkpoints(copy)[-1:]
         process = start(*words, "--resume")
         while process.poll() is None and checkpoints(copy)[-1:] == before:

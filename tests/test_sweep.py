@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import assert_one_line, run, start
+from conftest import assert_one_line, attempt_here, run, start
 
 import sweep
 from comparisons import stored
@@ -335,6 +335,7 @@ def test_cluster(here):
 def test_a_study_of_the_project_can_be_made(tmp_path, monkeypatch):
     """A real network, small: its curves and kernels are kept, and a second training is equal."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep, "attempt", attempt_here)
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies/s.toml").write_text(
         'question = "?"\nscript = "cifar_lenet5.py"\nfixed = {data = "synthetic", filters = [4], '
