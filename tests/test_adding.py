@@ -45,6 +45,7 @@ def trained(tmp_path, monkeypatch):
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_a_schedule(trained):
     @schedule
     def by_thirds(step, learning_rate, decay_rate, total_steps):
@@ -55,6 +56,7 @@ def test_a_schedule(trained):
     np.testing.assert_allclose(rates, rate * factor ** np.array([0, 0, 1, 2]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_optimizer(trained):
     seen = []
 

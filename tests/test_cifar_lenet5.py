@@ -127,6 +127,7 @@ def test_batch_norm_of_what_is_pooled_is_batch_norm_pooled():
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_change_rounding_only(threads):
     """Same images, augmentation, dropout and batch statistics, however a batch is shared out."""

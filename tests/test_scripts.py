@@ -69,6 +69,7 @@ def whole_run(request, tmp_path_factory):
     return logs / script / "x-seed0", script, words, out, err
 
 
+@pytest.mark.slow
 def test_run_leaves_what_it_promises(whole_run):
     folder, script, _, out, err = whole_run
     assert err == ""  # no warnings, no chatter
@@ -111,6 +112,7 @@ def test_run_leaves_what_it_promises(whole_run):
                                    1e-6)
 
 
+@pytest.mark.slow
 def test_every_tag_stands_in_the_readme(whole_run):
     assert tags_not_in_readme(read_events(whole_run[0])) == []
 
@@ -146,6 +148,7 @@ def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
         (folder / "snapshots/step-00000026.npz").read_bytes()
 
 
+@pytest.mark.slow
 def test_finished_run_is_kept(whole_run):
     folder, _, words, _, _ = whole_run
     words = (*words, "--logdir", folder.parent.parent, "--name", "x")

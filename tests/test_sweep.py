@@ -112,6 +112,7 @@ def test_combinations():
         sweep.combinations(["flip"], [])
 
 
+@pytest.mark.slow
 def test_grid_list_and_failures(here, capsys):
     """Two good configurations and one that diverges; then everything that worked is skipped."""
     (here / "list").write_text("--rate 0.25  # the good ones\n\n--rate 99 --filters 3\n")
@@ -207,6 +208,7 @@ def test_a_study_is_made_collected_and_skipped(study, capsys):
     assert (folder / "begun").read_text() == "x"
 
 
+@pytest.mark.slow
 def test_rows_of_runs_elsewhere_stay(study, capsys):
     make("s")
     before = (study / "studies/s.csv").read_text()
@@ -220,6 +222,7 @@ def test_rows_of_runs_elsewhere_stay(study, capsys):
     assert "6 runs, 1 of them finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_verify(study, capsys, monkeypatch):
     """Equal to the last digit on the same processor; on another within three deviations."""
     make("s", "--cores", 1)
@@ -278,6 +281,7 @@ def wait_for_run(process, folder):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_runs_are_tried_again(here):
     process = start("sweep.py", "tiny.py", "--retries", 1, "--name", "k", "--", "s", "--seconds",
                     60, cwd=here)
@@ -289,6 +293,7 @@ def test_killed_runs_are_tried_again(here):
     assert results("k")[0]["test_accuracy"] == "0.25"
 
 
+@pytest.mark.slow
 def test_stopping_a_sweep_stops_its_runs(here):
     words = ("sweep.py", "tiny.py", "--name", "s", "--", "s", "--seconds", 60)
     process = start(*words, cwd=here)
@@ -317,9 +322,11 @@ def test_a_lost_worker_counts_as_a_try(here, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_cluster(here):
+def test_cluster(here, monkeypatch):
     """Two runs on two worker processes; a cluster that is not there is one line."""
     distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout, client=distributed.Client:
+                        client(address, timeout=min(timeout, 1)))
     with pytest.raises(InputError, match="no dask cluster"):
         sweep.connect(sweep.command_line(["tiny.py", "--backend", "dask", "--address",
                                           "127.0.0.1:9"]))

@@ -83,6 +83,7 @@ def test_strength_is_chosen_on_validation_alone(head):
         assert accuracy == 1 - fitted[chosen]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_it():
     options = cifar_lenet5.Config(filters=(4,), units=4, steps=60, optimizer="sgd",
                                   learning_rate=1e4,

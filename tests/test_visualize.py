@@ -39,6 +39,7 @@ def write_events(folder, **series):
                 tf.summary.scalar(tag.replace("__", "/"), value, step=step)
 
 
+@pytest.mark.slow
 def test_a_new_file_of_inside_is_a_command(small_run, tmp_path, monkeypatch):
     """Its docstring is its help, draw's keywords its options; nothing else is to be told of it."""
     for room in visualize.ROOMS:

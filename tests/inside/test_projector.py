@@ -2,6 +2,7 @@
 import shutil
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from inside import projector
@@ -9,6 +10,7 @@ from inside.trained import Record, output
 from system.command_line import import_script
 
 
+@pytest.mark.slow
 def test_features_labels_and_thumbnails_lie_where_tensorboard_looks(small_run, tmp_path, capsys):
     """The same test images in all three, in one order."""
     run = shutil.copytree(small_run, tmp_path / "run")

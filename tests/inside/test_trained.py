@@ -44,6 +44,7 @@ def test_recognised_images_by_hand():
     assert recognised_of_each_class(network, 2).tolist() == [0, 2]
 
 
+@pytest.mark.slow
 def test_the_network_is_that_of_the_run(small_run):
     """From weights.npz, and it is as good as result.json says; there are no checkpoints."""
     assert (small_run / "weights.npz").exists() and not (small_run / "checkpoints").exists()
@@ -56,6 +57,7 @@ def test_the_network_is_that_of_the_run(small_run):
     assert network.layers == ["relu1", "relu2"] and network.name == "small-seed0"
 
 
+@pytest.mark.slow
 def test_figures_load_the_final_weights_and_no_others(small_run, tmp_path):
     """Without a finished run's weights.npz, or with another network's, nothing is drawn."""
     run = shutil.copytree(small_run, tmp_path / "run")
@@ -72,6 +74,7 @@ def test_figures_load_the_final_weights_and_no_others(small_run, tmp_path):
         load_weights(run)
 
 
+@pytest.mark.slow
 def test_snapshots_are_slim_and_leave_the_network_as_it_was(small_run):
     """They hold what lies below the last feature maps, and counts of unused dense units."""
     files = snapshots(small_run)

@@ -43,6 +43,7 @@ def test_bias_and_batch_norm_of_pooled_maps_by_hand():
     np.testing.assert_allclose(norm(pooled).numpy().ravel(), [8, 9], rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras's save
 def test_layers_are_saved_and_loaded(tmp_path):
     x = keras.Input((4, 4, 1))
     pooled = keras.layers.MaxPooling2D()(x)
