@@ -1,4 +1,4 @@
-"""One's own folders and zips of images."""
+"""One's own folders and zips of images, and what was decoded of them once."""
 import zipfile
 
 import numpy as np
@@ -7,6 +7,7 @@ import written
 from PIL import Image
 from written import grey, png
 
+from sources import folders
 from system.command_line import InputError
 from utils import load_images
 
@@ -115,3 +116,21 @@ def test_jpeg_is_labelled_lossy(tmp_path):
         Image.new("RGB", (4, 5)).save(tmp_path / "j" / split / "cat" / "0.jpg")
     data = load_images(str(tmp_path / "j"), tmp_path)
     assert "lossy JPEG" in data.title and data.train_images.shape == (1, 5, 4, 3)
+
+
+def test_cache_is_used_renewed_and_rebuilt(tree, cache, monkeypatch):
+    first = load_images(str(tree))
+    file, = cache.glob("set-v*.npz")
+    with monkeypatch.context() as context:
+        context.setattr(folders, "_decode", None)  # would fail if it were called
+        assert load_images(str(tree)).checksum == first.checksum
+    file.write_bytes(file.read_bytes()[:100])  # half a cache is no cache
+    assert load_images(str(tree)).checksum == first.checksum
+    (tree / "Train" / "2" / "0.png").write_bytes(grey(99))  # other content, other key
+    assert load_images(str(tree)).train_images[0, 0, 0, 0] == 99
+    assert not list(cache.glob("*.tmp"))
+
+
+def test_unwritable_cache_is_no_error(tree, cache):
+    cache.write_text("a file where the folder should be")
+    assert len(load_images(str(tree)).train_images) == 4
