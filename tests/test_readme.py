@@ -25,8 +25,7 @@ LESS = {"cifar_lenet5.py": [*SMALL, *"--filters 4 --units 4 --precision float32"
 
 def small(script, words):
     """A training command with its budget and its network cut, but the name it has in full, and
-    recurrent nets of one's own choice with small images; a sweep with one seed and the last value
-    of each option."""
+    recurrent nets with small images; a sweep with one seed and the last value of each option."""
     if script == "sweep.py" and words[0] in LESS:
         words = shlex.split(re.sub(r"--seeds 0( \d)+", "--seeds 0", shlex.join(words)))
         words = [re.sub(r"=.*,", "=", word) for word in words]
@@ -35,7 +34,7 @@ def small(script, words):
         return words
     experiment = import_script(script)
     config = parse(experiment.Config, getattr(experiment, "RECIPES", {}), words)
-    tiny = ["--data", "tiny"] if words and script == "mnist_rnn.py" else []
+    tiny = ["--data", "tiny"] if script == "mnist_rnn.py" else []
     return [*words, *LESS[script], *tiny, "--name", config.name]
 
 

@@ -191,7 +191,7 @@ def test_the_smallest_images_with_the_oddest_names(quick_figures, tmp_path):
             for i in range(count):
                 Image.new("L", (1, 1), 80 * i).save(data / part / name / f"{i}.png")
     assert run_script("cifar_lenet5", "--data", data, "--steps", 3, "--batch-size", 2, "--filters",
-                      2, 3, "--units", 9, "--evaluations", 1, "--logdir", logs, "--name", "é x")[
+                      3, "--units", 9, "--evaluations", 1, "--logdir", logs, "--name", "é x")[
                           0] == 0
     result = run_script("visualize", "all", logs / "cifar_lenet5" / "é x-seed0", "--out", tmp_path)
     assert result[::2] == (0, "")
