@@ -9,15 +9,36 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 if "DATA_DIR" in os.environ:  # tests run scripts in other folders
     os.environ["DATA_DIR"] = os.path.abspath(os.environ["DATA_DIR"])
+from sources import images, synthetic
 from system import machine  # first, so that TensorFlow is imported late and quietly
 from system.command_line import import_script, main, parse
 
 ROOT = pathlib.Path(__file__).parent.parent
 machine.use_threads(2)
+
+
+def drawn_once(draw):
+    """Return a function that draws stand-ins, but each only once: to be read, not written into."""
+    @functools.cache
+    @functools.wraps(draw)
+    def cached(*arguments, **options):
+        data = draw(*arguments, **options)
+        for array in data.arrays:
+            array.setflags(write=False)
+        return data
+    for name, own in images.DATA_SETS.items():
+        if own.stand_in is draw:
+            images.DATA_SETS[name] = own._replace(stand_in=cached)
+    return cached
+
+
+synthetic.patterns, synthetic.digits = map(drawn_once, (synthetic.patterns, synthetic.digits))
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +49,16 @@ def real_data():
         reason = f"no CIFAR10.zip in {folder}; set DATA_DIR to the folder that holds it"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def poison(tmp_path_factory):
+    """A folder that, on the import path, makes `import tensorflow` and `import keras` fail."""
+    folder = tmp_path_factory.mktemp("poison")
+    for name in ("tensorflow", "keras"):
+        (folder / f"{name}.py").write_text(
+            f'raise ImportError("{name} was imported before the options were checked")\n')
+    return str(folder)
 
 
 def start(script, *words, cwd=ROOT, **environment):
@@ -66,6 +97,14 @@ def run_script(script, *words, cwd=None):
     return status, out.getvalue(), err.getvalue()
 
 
+def attempt_here(run, words, output, folder, environment, stop):
+    """What sweep.attempt does in a process of the run's own: (run, exit status)."""
+    assert "--steps" in words, f"{run} would be trained in full"
+    status, out, err = run_script(*words, cwd=folder)
+    pathlib.Path(output).write_text(out + err)
+    return run, status
+
+
 def _function_and_arguments(module, words):
     """What a script calls main() with."""
     if module.__name__ == "visualize":
@@ -89,33 +128,37 @@ def interrupted_at(step):
         yield
 
 
-def short_runs(folder, steps):
-    """A run named "a" of each network on the synthetic data, in `folder`/logs: their folders."""
-    for script in ("cifar_lenet5.py", "mnist_rnn.py"):
-        status, _, err = run_script(script, "--data", "synthetic", "--steps", steps,
-                                    "--evaluations", 2, "--batch-size", 8, "--name", "a",
-                                    cwd=folder)
-        assert status == 0, err
-    return [folder / "logs" / script / "a-seed0" for script in ("cifar_lenet5", "mnist_rnn")]
+def write_images(folder, classes=2, count=3, side=4):
+    """Write so many images of noise a class and part, in the form that --data takes a folder."""
+    rng = np.random.default_rng(0)
+    for place in [folder / part / str(c) for part in ("train", "test") for c in range(classes)]:
+        place.mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(place / f"{i}.png")
+    return folder
 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """The folder of a LeNet-5 of few feature maps, trained a little; not to be written into."""
+    """The folder of a LeNet-5 of few feature maps, trained a little to tell four classes apart; not
+    to be written into."""
     folder = tmp_path_factory.mktemp("small")
     status, _, err = run_script(
-        "cifar_lenet5", "--data", "synthetic", "--filters", 4, 8, "--units", 16, "--batch-size", 32,
-        "--steps", 40, "--evaluations", 2, "--snapshots", 3, "--name", "small", cwd=folder)
+        "cifar_lenet5", "--data", "synthetic", "--classes", "0-3", "--filters", 3, 4, "--units", 16,
+        "--batch-size", 32, "--steps", 40, "--evaluations", 2, "--snapshots", 3, "--name", "small",
+        cwd=folder)
     assert status == 0, err
     return folder / "logs" / "cifar_lenet5" / "small-seed0"
 
 
 @pytest.fixture
 def quick_figures(monkeypatch):
-    """Figures in coarse pixels, and few shuffled kernels to compare edges with."""
-    from inside import gabor, pictures
+    """Figures in coarse pixels, and few shuffled kernels, images and places to compare with."""
+    from inside import correspondence, gabor, pictures
     monkeypatch.setitem(pictures.STYLE, "figure.dpi", 30)
     monkeypatch.setattr(gabor, "edge_likeness", functools.partial(gabor.edge_likeness, shuffles=8))
+    monkeypatch.setattr(correspondence, "draw", functools.partial(
+        correspondence.draw, count=4, trials=2))
 
 
 def tags_not_in_readme(events):

@@ -127,6 +127,7 @@ def test_batch_norm_of_what_is_pooled_is_batch_norm_pooled():
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_change_rounding_only(threads):
     """Same images, augmentation, dropout and batch statistics, however a batch is shared out."""
@@ -191,18 +192,18 @@ def test_synthetic_is_learnable(tmp_path):
         "cifar_lenet5", "--data", "synthetic", "--filters", 8, 16, "--units", 64, "--steps", 100,
         "--evaluations", 1, "--snapshots", 0, "--shift", 0, "--precision", "float32", cwd=tmp_path)
     result = read_json(next(tmp_path.rglob("result.json")))
-    assert result["test_accuracy"] > 0.6, out + err
+    assert result["test_accuracy"] > 0.7, out + err
 
 
 @pytest.mark.slow
 def test_real_subset_trains(real_data, tmp_path):
-    """Half an epoch on the real images is far above chance."""
+    """An epoch on the real images is far above chance."""
     status, out, err = run_script(
-        "cifar_lenet5", "--epochs", 0.5, "--data-dir", real_data, "--evaluations", 1,
-        "--snapshots", 0, "--validation-split", 0, cwd=tmp_path)
+        "cifar_lenet5", "--filters", 8, 16, "--units", 64, "--epochs", 1, "--data-dir",
+        real_data, "--evaluations", 1, "--snapshots", 0, "--validation-split", 0, cwd=tmp_path)
     assert status == 0 and "ELEC 677 subset" in out, err
     result = read_json(next(tmp_path.rglob("result.json")))
-    assert result["test_accuracy"] > 0.2 and "validation_accuracy" not in result
+    assert result["test_accuracy"] > 0.25 and "validation_accuracy" not in result
     config = read_json(next(tmp_path.rglob("config.json")))
     assert config["data"]["train"] == 10000 and config["data"]["checksum"] == utils.load_images(
         "elec677", real_data).checksum

@@ -1,5 +1,6 @@
 """The recurrent experiment: its networks, what it shows of them, and what they learn."""
 import dataclasses
+import gzip
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import tensorflow as tf
 from conftest import run_script
 
 from mnist_rnn import RECIPES, Config, build_model
+from sources import mnist, synthetic
 from system.command_line import InputError, parse
 from system.files import read_json
 from training.augmentation import prepare
@@ -116,11 +118,10 @@ def test_gradients_of_parts_add_up(options):
         np.testing.assert_allclose(loss, whole, rtol=1e-5)
         for a, b in zip(gradients, tape.gradient(whole, model.trainable_variables), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    for sizes in ([4, 3], [3, 3, 1]):
-        other, theirs = of_parts(sizes)
-        np.testing.assert_allclose(loss, other, rtol=1e-5)
-        for a, b in zip(gradients, theirs, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    other, theirs = of_parts([3, 3, 1])
+    np.testing.assert_allclose(loss, other, rtol=1e-5)
+    for a, b in zip(gradients, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_gates_rebuild_the_states():
@@ -155,24 +156,36 @@ def test_recipes_per_cell():
     assert config.name == "lstm-256-best-shift=2"
 
 
+@pytest.fixture(scope="module")
+def half_digits(tmp_path_factory):
+    """A folder of the drawn digits, every second row and column of them left out, as IDX files."""
+    folder, data = tmp_path_factory.mktemp("digits"), synthetic.digits()
+    for name, array in zip(mnist.MD5, data.arrays, strict=True):
+        array = np.uint8(array[:, ::2, ::2, 0] if array.ndim == 4 else array)
+        sizes = b"".join(n.to_bytes(4) for n in array.shape)
+        (folder / name).write_bytes(gzip.compress(
+            bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes(), 1))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cell, order, steps", [
     ("rnn", "rows", 200), ("lstm", "columns", 120), ("gru-reset-before", "rows", 120),
     ("gru", "sweeps", 60)])
-def test_every_cell_learns_from_drawn_digits(cell, order, steps, tmp_path):
-    """At least twice chance after so many updates; a plain RNN is slow to start."""
+def test_every_cell_learns_from_drawn_digits(cell, order, steps, half_digits, tmp_path):
+    """At least four times chance after so many updates."""
     status, out, err = run_script(
-        "mnist_rnn", "--data", "synthetic", "--cell", cell, "--units", 24, "--order", order,
+        "mnist_rnn", "--data", half_digits, "--cell", cell, "--units", 24, "--order", order,
         "--layers", 1, "--steps", steps, "--batch-size", 32, "--learning-rate", 1e-2,
-        "--evaluations", 1, cwd=tmp_path)
+        "--evaluations", 1, "--shift", 0, cwd=tmp_path)
     assert status == 0 and err == "", out + err
-    assert read_json(next(tmp_path.rglob("result.json")))["test_accuracy"] > 0.2
+    assert read_json(next(tmp_path.rglob("result.json")))["test_accuracy"] > 0.4
 
 
 @pytest.mark.slow
 def test_real_digits(real_data, tmp_path):
     status, out, err = run_script(
-        "mnist_rnn", "--steps", 200, "--units", 32, "--layers", 1, "--learning-rate", 1e-2,
+        "mnist_rnn", "--steps", 100, "--units", 32, "--layers", 1, "--learning-rate", 1e-2,
         "--data-dir", real_data, "--evaluations", 1, cwd=tmp_path)
     assert status == 0 and err == "" and "MNIST" in out, err
     config, result = (read_json(next(tmp_path.rglob(f"{name}.json")))

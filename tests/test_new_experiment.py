@@ -2,23 +2,19 @@
 of the project is touched."""
 import csv
 import re
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run_script
+from conftest import ROOT, assert_one_line, interrupted_at, run_script
 
 from system.files import load_arrays, read_json
-from training.checkpoints import checkpoints
 from training.events import read_events
 
 TEXT = re.search(r'```python\n("""Train a multi-layer perceptron.*?)```',
                  (ROOT / "README.md").read_text(), re.DOTALL)[1]
-WORDS = ["--data", "synthetic", "--steps", "150", "--evaluations", "3", "--snapshots", "3",
-         "--threads", "2"]
+WORDS = ["--data", "synthetic", "--classes", "0-3", "--steps", "150", "--evaluations", "3",
+         "--snapshots", "3", "--threads", "2"]
 
 
 @pytest.fixture
@@ -38,22 +34,18 @@ def test_it_is_short():
 
 @pytest.mark.slow
 def test_it_trains_resumes_sweeps_and_draws(here, quick_figures):
-    """Stopped and resumed as processes of its own, it ends as it does without a stop."""
+    """Stopped and resumed, it ends as it does without a stop; a sweep runs it as a process."""
     whole, stopped = (here / "logs" / "mnist_mlp" / f"{name}-seed0" for name in ("whole", "x"))
     status, out, err = run_script("mnist_mlp.py", *WORDS, "--name", "whole")
     assert (status, err) == (0, "") and "SYNTHETIC stand-in, drawn digits" in out
-    assert read_json(whole / "result.json")["test_accuracy"] > 0.3
+    assert read_json(whole / "result.json")["test_accuracy"] > 0.5
 
-    command = [sys.executable, "mnist_mlp.py", *WORDS, "--name", "x"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not checkpoints(stopped):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 143 and "--resume" in err
-    assert_one_line(run_script("mnist_mlp.py", *WORDS, "--name", "x"), "interrupted")
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    words = ("mnist_mlp.py", *WORDS, "--name", "x")
+    with interrupted_at(50):
+        status, _, err = run_script(*words)
+    assert status == 143 and "step 50, saved" in err and "--resume" in err
+    assert_one_line(run_script(*words), "interrupted")
+    assert run_script(*words, "--resume")[::2] == (0, "")
     one, other = load_arrays(whole / "weights.npz"), load_arrays(stopped / "weights.npz")
     assert one.keys() == other.keys()
     for name, values in one.items():
@@ -64,12 +56,12 @@ def test_it_trains_resumes_sweeps_and_draws(here, quick_figures):
         np.testing.assert_array_equal(one[2], other[2])
 
     status, out, err = run_script(
-        ROOT / "sweep.py", "mnist_mlp.py", "--grid", "units=20,30", "--", "--data", "synthetic",
+        ROOT / "sweep.py", "mnist_mlp.py", "--grid", "units=20", "--", "--data", "synthetic",
         "--steps", 2, "--evaluations", 1)
-    assert (status, err) == (0, "") and "2 of 2 runs finished" in out
+    assert (status, err) == (0, "") and "1 of 1 runs finished" in out
     with open("logs/sweeps/mnist_mlp-units/results.csv", newline="") as file:
         assert [(row["units"], row["status"]) for row in csv.DictReader(file)] == [
-            ("20", "finished"), ("30", "finished")]
+            ("20", "finished")]
 
     status, out, err = run_script("visualize.py", "all", whole, "--data-dir", "nowhere")
     assert (status, err) == (0, "")

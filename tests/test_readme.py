@@ -6,8 +6,7 @@ import shlex
 import shutil
 
 import pytest
-from conftest import ROOT, run_script
-from PIL import Image
+from conftest import ROOT, attempt_here, run_script, write_images
 
 import sweep
 import visualize
@@ -18,16 +17,15 @@ README = (ROOT / "README.md").read_text()
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
          for line in block.splitlines()]
 COMMANDS = [command.strip() for line in LINES for command in re.findall(r"python [^#;&\n]*", line)]
-SMALL = "--steps 3 --evaluations 1 --snapshots 2 --batch-size 8 --threads 2".split()
-LESS = {"cifar_lenet5.py": [*SMALL, *"--filters 4 8 --units 16 --precision float32".split()],
-        "mnist_rnn.py": [*SMALL, *"--units 8 --layers 1".split()],
-        "transfer.py": "--per-class 2 --scratch-steps 2 --strengths 1 --threads 2".split()}
+SMALL = "--steps 3 --evaluations 1 --snapshots 0 --batch-size 8 --threads 1".split()
+LESS = {"cifar_lenet5.py": [*SMALL, *"--filters 4 --units 4 --precision float32".split()],
+        "mnist_rnn.py": [*SMALL, *"--units 4 --layers 1".split()],
+        "transfer.py": "--per-class 2 --scratch-steps 2 --strengths 1 --threads 1".split()}
 
 
 def small(script, words):
     """A training command with its budget and its network cut, but the name it has in full, and
-    recurrent nets of one's own choice with small images; a sweep with one seed and the last value
-    of each option."""
+    recurrent nets with small images; a sweep with one seed and the last value of each option."""
     if script == "sweep.py" and words[0] in LESS:
         words = shlex.split(re.sub(r"--seeds 0( \d)+", "--seeds 0", shlex.join(words)))
         words = [re.sub(r"=.*,", "=", word) for word in words]
@@ -36,16 +34,8 @@ def small(script, words):
         return words
     experiment = import_script(script)
     config = parse(experiment.Config, getattr(experiment, "RECIPES", {}), words)
-    tiny = ["--data", "tiny"] if words and script == "mnist_rnn.py" else []
+    tiny = ["--data", "tiny"] if script == "mnist_rnn.py" else []
     return [*words, *LESS[script], *tiny, "--name", config.name]
-
-
-def in_this_process(run, words, output, folder, environment, stop):
-    """What sweep.attempt does in a process of the run's own: (run, exit status)."""
-    assert "--steps" in words, f"a sweep of README would train {run} in full"
-    status, out, err = run_script(*words, cwd=folder)
-    pathlib.Path(output).write_text(out + err)
-    return run, status
 
 
 def test_there_are_commands():
@@ -58,14 +48,6 @@ def test_there_are_commands():
             assert command.split()[0] in ("python", "pip", "pytest", "tensorboard"), line
 
 
-def write_images(folder):
-    """Three images of 8x8 pixels a class and part, in the form that --data takes a folder."""
-    for place in [folder / part / name for part in ("train", "test") for name in "ab"]:
-        place.mkdir(parents=True)
-        for i in range(3):
-            Image.new("L", (8, 8), 80 * i).save(place / f"{i}.png")
-
-
 @pytest.mark.slow
 def test_every_command_works(tmp_path, monkeypatch, real_data, quick_figures):
     """In their order, in an empty folder: later commands use what the earlier ones wrote.
@@ -73,7 +55,7 @@ def test_every_command_works(tmp_path, monkeypatch, real_data, quick_figures):
     `visualize.py all` draws two figures here, and all in test_scripts.py.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sweep, "attempt", in_this_process)
+    monkeypatch.setattr(sweep, "attempt", attempt_here)
     rooms = visualize.commands()
     few = {"inside": dict.fromkeys(("filters", "diagnosis"), ""), "comparisons": {}}
     write_images(tmp_path / "tiny")

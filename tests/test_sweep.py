@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, assert_one_line, run, start
+from conftest import assert_one_line, attempt_here, run, start
 
 import sweep
 from comparisons import stored
@@ -18,7 +18,6 @@ from system.command_line import InputError
 from system.files import read_json
 from training.events import read_events
 
-POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
 SCRIPT = '''"""Learn nothing, quickly."""
 import dataclasses
 import pathlib
@@ -113,6 +112,7 @@ def test_combinations():
         sweep.combinations(["flip"], [])
 
 
+@pytest.mark.slow
 def test_grid_list_and_failures(here, capsys):
     """Two good configurations and one that diverges; then everything that worked is skipped."""
     (here / "list").write_text("--rate 0.25  # the good ones\n\n--rate 99 --filters 3\n")
@@ -208,6 +208,7 @@ def test_a_study_is_made_collected_and_skipped(study, capsys):
     assert (folder / "begun").read_text() == "x"
 
 
+@pytest.mark.slow
 def test_rows_of_runs_elsewhere_stay(study, capsys):
     make("s")
     before = (study / "studies/s.csv").read_text()
@@ -221,6 +222,7 @@ def test_rows_of_runs_elsewhere_stay(study, capsys):
     assert "6 runs, 1 of them finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_verify(study, capsys, monkeypatch):
     """Equal to the last digit on the same processor; on another within three deviations."""
     make("s", "--cores", 1)
@@ -242,7 +244,7 @@ def test_verify(study, capsys, monkeypatch):
         assert make("s", "--verify", 1) == status and said in capsys.readouterr().out
 
 
-def test_bad_input_is_one_line(study):
+def test_bad_input_is_one_line(study, poison):
     for bad, said in ((("tiny.py", "--grid", "kernel=3"), "--kernel"),
                       (("none",), "studies are s"), (("other.py",), "no such script"),
                       (("tiny.py", "--grid", "name=it's"), "quotation"),
@@ -258,7 +260,7 @@ def test_bad_input_is_one_line(study):
             assert error.code == 2
         else:
             pytest.fail(f"{bad} was accepted")
-    assert_one_line(run("sweep.py", "tiny.py", "--jobs", 0, cwd=study, PYTHONPATH=POISON), "--jobs")
+    assert_one_line(run("sweep.py", "tiny.py", "--jobs", 0, cwd=study, PYTHONPATH=poison), "--jobs")
     assert not list(study.rglob("*.json"))
 
 
@@ -279,6 +281,7 @@ def wait_for_run(process, folder):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_runs_are_tried_again(here):
     process = start("sweep.py", "tiny.py", "--retries", 1, "--name", "k", "--", "s", "--seconds",
                     60, cwd=here)
@@ -290,6 +293,7 @@ def test_killed_runs_are_tried_again(here):
     assert results("k")[0]["test_accuracy"] == "0.25"
 
 
+@pytest.mark.slow
 def test_stopping_a_sweep_stops_its_runs(here):
     words = ("sweep.py", "tiny.py", "--name", "s", "--", "s", "--seconds", 60)
     process = start(*words, cwd=here)
@@ -318,9 +322,11 @@ def test_a_lost_worker_counts_as_a_try(here, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_cluster(here):
+def test_cluster(here, monkeypatch):
     """Two runs on two worker processes; a cluster that is not there is one line."""
     distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout, client=distributed.Client:
+                        client(address, timeout=min(timeout, 1)))
     with pytest.raises(InputError, match="no dask cluster"):
         sweep.connect(sweep.command_line(["tiny.py", "--backend", "dask", "--address",
                                           "127.0.0.1:9"]))
@@ -336,6 +342,7 @@ def test_cluster(here):
 def test_a_study_of_the_project_can_be_made(tmp_path, monkeypatch):
     """A real network, small: its curves and kernels are kept, and a second training is equal."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep, "attempt", attempt_here)
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies/s.toml").write_text(
         'question = "?"\nscript = "cifar_lenet5.py"\nfixed = {data = "synthetic", filters = [4], '

@@ -7,8 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run, run_script, start, tags_not_in_readme
-from PIL import Image
+from conftest import ROOT, assert_one_line, run, run_script, start, tags_not_in_readme, write_images
 from sklearn.svm import LinearSVC
 
 import cifar_lenet5
@@ -28,12 +27,11 @@ from transfer import (
     train_from_scratch,
 )
 
-POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
 SOURCE = ("cifar_lenet5.py", "--data", "synthetic", "--classes", "0-4", "--filters", 4, 8,
           "--units", 16, "--batch-size", 32, "--steps", 40, "--evaluations", 1, "--snapshots", 0,
           "--name", "source")
 TARGET = ("--data", "synthetic", "--classes", "5-9", "--per-class", 2, 20,
-          "--scratch-steps", 30)
+          "--scratch-steps", 30, "--strengths", 0.01, 1)
 
 
 def test_scale_by_hand():
@@ -85,6 +83,7 @@ def test_strength_is_chosen_on_validation_alone(head):
         assert accuracy == 1 - fitted[chosen]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_it():
     options = cifar_lenet5.Config(filters=(4,), units=4, steps=60, optimizer="sgd",
                                   learning_rate=1e4,
@@ -110,15 +109,15 @@ def test_the_network_from_scratch_has_the_sources_options():
 def test_many_networks_from_scratch_warn_of_nothing():
     """TensorFlow warns of the sixth function of one kind that is traced for a single call."""
     done = subprocess.run([sys.executable, "-c", """if True:
-        import dataclasses, cifar_lenet5, transfer, utils
-        data = utils.load_images("synthetic")
-        data = dataclasses.replace(data, test_images=data.test_images[:9],
-                                   test_labels=data.test_labels[:9])
-        options = cifar_lenet5.Config(filters=(2,), units=2, steps=1, batch_size=8)
+        import cifar_lenet5, transfer, numpy as np
+        from sources.images import Images
+        arrays = np.zeros((4, 4, 4, 1), np.uint8), np.int32([0, 1, 0, 1])
+        options = cifar_lenet5.Config(filters=(2,), units=0, steps=1, batch_size=4, threads=1,
+                                      batch_norm="after")
         for _ in range(7):
-            transfer.train_from_scratch(
-                cifar_lenet5.build_model, options, data.train_images[:8], data.train_labels[:8],
-                data, lambda: False)"""],
+            transfer.train_from_scratch(cifar_lenet5.build_model, options, *arrays,
+                                        Images("x", "x", "ab", *arrays, *arrays), lambda: False)"""
+        ],
         cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
     assert "retracing" not in done.stderr
@@ -165,17 +164,21 @@ def values_of(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-def test_stopped_run_goes_on(finished, tmp_path, number, status):
-    logs, folder, words, _ = finished
+def test_stopped_run_goes_on(finished, tmp_path):
+    """Killed, resumed and stopped by Ctrl-C, resumed: the events of a run without a stop."""
+    _, folder, words, _ = finished
     words = (*words, "--logdir", tmp_path, "--name", "x")
     copy = tmp_path / "transfer" / "x-seed0"
-    process = start(*words)
-    while process.poll() is None and len(checkpoints(copy)) < 2:
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == status and "Traceback" not in err, err
+    for number, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        before = [file.stem for file in checkpoints(copy)]
+        process = start(*words, "--resume")
+        while process.poll() is None and (len(checkpoints(copy)) < 2 or before == [
+                file.stem for file in checkpoints(copy)]):
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == status and "Traceback" not in err, err
+    assert err.count("\n") == 1, err
     assert_one_line(run_script(*words), "interrupted", "--resume")
     status, _, err = run_script(*words, "--resume")
     assert status == 0, err
@@ -185,10 +188,10 @@ def test_stopped_run_goes_on(finished, tmp_path, number, status):
 
 
 @pytest.mark.slow
-def test_bad_input_is_one_line(finished, tmp_path):
+def test_bad_input_is_one_line(finished, tmp_path, poison):
     logs, folder, words, _ = finished
     source = words[1]
-    assert run("transfer.py", "--help", PYTHONPATH=POISON)[0] == 0
+    assert run("transfer.py", "--help", PYTHONPATH=poison)[0] == 0
     for bad, said in (((), "source"), ((source, "--per-class", -1), "at least 0"),
                       ((source, "--bogus"), "--bogus")):
         assert_one_line(run_script("transfer.py", *bad), said)
@@ -201,11 +204,6 @@ def test_bad_input_is_one_line(finished, tmp_path):
 
 @pytest.mark.slow
 def test_images_must_fit_the_network(finished, tmp_path):
-    for part in ("train", "test"):
-        for name in "ab":
-            (tmp_path / "d" / part / name).mkdir(parents=True)
-            for i in range(5):
-                Image.new("L", (20, 20), i).save(tmp_path / "d" / part / name / f"{i}.png")
-    assert_one_line(run_script("transfer.py", finished[2][1], "--data", tmp_path / "d", "--logdir",
-                               tmp_path / "l"), "(20, 20, 1)", "(28, 28, 1)")
+    assert_one_line(run_script("transfer.py", finished[2][1], "--logdir", tmp_path / "l", "--data",
+                               write_images(tmp_path / "d", side=20)), "(20, 20, 1)", "(28, 28, 1)")
     assert not (tmp_path / "l").exists()

@@ -15,7 +15,6 @@ import visualize
 from system.files import load_arrays
 from training.events import read_events
 
-POISON = str(ROOT / "tests" / "poison")  # on the import path it makes `import tensorflow` fail
 COMMANDS = [name for own in visualize.commands().values() for name in own]
 PIXELS = '''"""Count bright pixels of the test images."""
 import matplotlib.pyplot as plt
@@ -40,6 +39,7 @@ def write_events(folder, **series):
                 tf.summary.scalar(tag.replace("__", "/"), value, step=step)
 
 
+@pytest.mark.slow
 def test_a_new_file_of_inside_is_a_command(small_run, tmp_path, monkeypatch):
     """Its docstring is its help, draw's keywords its options; nothing else is to be told of it."""
     for room in visualize.ROOMS:
@@ -74,9 +74,9 @@ def test_every_command_has_help(command):
     assert status == 0 and not err and f"visualize.py {command}" in out
 
 
-def test_help_answers_at_once():
+def test_help_answers_at_once(poison):
     done = subprocess.run([sys.executable, ROOT / "visualize.py", "--help"], text=True,
-                          capture_output=True, env={"PYTHONPATH": POISON})
+                          capture_output=True, env={"PYTHONPATH": poison})
     assert done.returncode == 0 and not done.stderr
     assert all(f"    {name} " in done.stdout for name in COMMANDS)
 

@@ -31,7 +31,7 @@ ROW = {"data": "D", "steps": 10, "steps_per_epoch": 5.0, "train_seconds": 2.0,
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, quick_figures):
     """A folder with one study and a document of it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "studies").mkdir()
@@ -175,6 +175,7 @@ def test_a_grid_multiplies_and_rows_are_taken_from_another_study(folder):
 
 # ------------------------------------------------------------------- the project's own documents
 
+@pytest.mark.slow
 def test_the_documents_say_what_the_studies_say(monkeypatch, capsys):
     """python visualize.py report --check, here without starting Python."""
     monkeypatch.chdir(ROOT)
@@ -186,6 +187,7 @@ def test_the_documents_say_what_the_studies_say(monkeypatch, capsys):
         assert found and all(block[4].count("\n") > 1 for block in found), "an empty block"
 
 
+@pytest.mark.slow
 def test_the_studies_are_of_the_runs_in_their_files(monkeypatch):
     """Every configuration's options are ones of its script; rows have them, and every seed."""
     monkeypatch.chdir(ROOT)
@@ -201,6 +203,7 @@ def test_the_studies_are_of_the_runs_in_their_files(monkeypatch):
         assert [*study.figures_of(one)] or one.columns, f"{one.name} shows nothing"
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     assert_one_line(run("visualize.py", "report", "missing.md", "--check", cwd=tmp_path),
                     "missing.md")

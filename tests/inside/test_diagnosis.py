@@ -3,6 +3,7 @@ import shutil
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 
 from inside import diagnosis
 from inside.trained import Record
@@ -11,6 +12,7 @@ from system.files import load_arrays
 from training.checkpoints import snapshots
 
 
+@pytest.mark.slow
 def test_unused_units_stand_in_the_snapshots(small_run, tmp_path):
     """As counted in training; without snapshots they are counted in the finished network."""
     run = shutil.copytree(small_run, tmp_path / "run")

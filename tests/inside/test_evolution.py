@@ -26,12 +26,14 @@ def test_evolution_is_drawn_from_snapshots(small_run):
     assert [*evolution.table(numbers)][0][1:] == ("step 0", "step 1", "step 6", "step 40")
 
 
+@pytest.mark.slow
 def test_without_snapshots_nothing_is_drawn(small_run, tmp_path):
     run = shutil.copytree(small_run, tmp_path / "run", ignore=lambda *_: ["snapshots"])
     with pytest.raises(NotDrawn, match="no snapshots; train with --snapshots 8"):
         evolution.draw(Record(run, import_script))
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_another_network_is_refused(small_run, tmp_path):
     """Its weights are not left out in silence, which would draw the final ones in their place."""
     run = shutil.copytree(small_run, tmp_path / "run")

@@ -32,6 +32,7 @@ def test_derivatives_are_those_of_the_function():
     np.testing.assert_allclose(derivatives(5, 6, *p), np.transpose(central), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_edge_likeness_tells_edges_from_noise():
     rng = np.random.default_rng(1)
     edges = np.stack([gabor(7, 7, 1, 0, 0, a, 0.15, p, 3, 2) for a, p in

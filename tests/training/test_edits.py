@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, interrupted_at, run_script
+from conftest import ROOT, assert_one_line, interrupted_at, run_script, write_images
 from PIL import Image
 
 from training.checkpoints import load_weights
@@ -20,9 +20,9 @@ MLP = """    x = keras.layers.Flatten()(images)
     x = keras.layers.BatchNormalization()(x)
     logits = keras.layers.Dense(classes)(keras.layers.Dense(12, activation="relu")(x))
 """
-RESIDUAL = """    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(images)
+RESIDUAL = """    x = keras.layers.Conv2D(3, 3, padding="same", activation="relu")(images)
     x = keras.layers.MaxPooling2D(4)(x)
-    y = keras.layers.Conv2D(6, 3, padding="same")(keras.activations.gelu(x))
+    y = keras.layers.Conv2D(3, 3, padding="same")(keras.activations.gelu(x))
     x = keras.layers.SpatialDropout2D(0.2)(x + y)
     logits = keras.layers.Dense(classes)(keras.layers.Flatten()(keras.activations.relu(x)))
 """
@@ -60,7 +60,7 @@ def edited(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_network_without_convolution_trains_records_and_draws_what_there_is(edited):
+def test_a_network_without_convolution_is_drawn_as_far_as_it_goes(edited, quick_figures):
     edit, go, here = edited
     edit(MLP)
     status, out, err = go("cifar_lenet5.py", *SMALL, "--steps", 300)
@@ -79,7 +79,7 @@ def test_a_network_without_convolution_trains_records_and_draws_what_there_is(ed
 
 
 @pytest.mark.slow
-def test_a_residual_network_is_drawn_as_far_as_it_goes(edited):
+def test_a_residual_network_is_drawn_as_far_as_it_goes(edited, quick_figures):
     edit, go, here = edited
     edit(RESIDUAL)
     assert go("cifar_lenet5.py", *SMALL)[::2] == (0, "")
@@ -142,8 +142,9 @@ def test_transfer_trains_the_edited_network_from_scratch(edited):
 
 @pytest.mark.slow
 def test_a_finished_run_is_resumed_with_its_own_options_only(tmp_path):
-    words = ("cifar_lenet5.py", "--data", "synthetic", "--steps", 2, "--batch-size", 4,
-             "--filters", 2, "--units", 2, "--evaluations", 1, "--logdir", tmp_path, "--name", "x")
+    words = ("cifar_lenet5.py", "--data", write_images(tmp_path / "images"), "--steps", 2,
+             "--batch-size", 4, "--filters", 2, "--units", 2, "--evaluations", 1, "--logdir",
+             tmp_path, "--name", "x")
     assert run_script(*words)[0] == 0
     status, out, err = run_script(*words, "--resume")
     assert status == 0 and "is finished" in out

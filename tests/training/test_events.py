@@ -11,7 +11,7 @@ import urllib.request
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import run_script, short_runs
+from conftest import run_script
 
 from training.events import COLUMNS
 
@@ -22,7 +22,14 @@ pytestmark = pytest.mark.slow  # TensorBoard takes seconds to start
 def board(tmp_path_factory):
     """A function of path and query: the answer of a server, at .url, that shows two short runs."""
     folder = tmp_path_factory.mktemp("board")
-    status, _, err = run_script("visualize.py", "projector", *short_runs(folder, 6), cwd=folder)
+    for script, words in (("cifar_lenet5", ("--filters", 32, 4, "--units", 24)),
+                          ("mnist_rnn", ("--units", 12))):
+        status, _, err = run_script(script, *words, "--data", "synthetic", "--steps", 6,
+                                    "--evaluations", 2, "--batch-size", 8, "--threads", 1,
+                                    "--name", "a", cwd=folder)
+        assert status == 0, err
+    status, _, err = run_script("visualize.py", "projector", "logs/cifar_lenet5/a-seed0",
+                                "logs/mnist_rnn/a-seed0", cwd=folder)
     assert (status, err) == (0, "")
     said = folder / "said.txt"
     with open(said, "w") as stream:
@@ -87,7 +94,7 @@ def test_images_and_histograms(board):
 
 def test_projector(board):
     """Features, a label each and a sheet of thumbnails."""
-    for name, width in (("cifar_lenet5/a-seed0", 1024), ("mnist_rnn/a-seed0", 128)):
+    for name, width in (("cifar_lenet5/a-seed0", 24), ("mnist_rnn/a-seed0", 12)):
         name += "/result"
         shown, = json.loads(board("data/plugin/projector/info", run=name))["embeddings"]
         count, dimensions = shown["tensorShape"]

@@ -1,6 +1,6 @@
 """A run's folder: options, seeds, locking, checkpoints and event files."""
 import dataclasses
-import os
+import json
 import subprocess
 import sys
 
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from system.command_line import InputError, main, option
-from system.files import read_json
+from system.files import ROOT, read_json
 from training import checkpoints
 from training.checkpoints import load_weights, snapshots
 from training.events import read_events
@@ -187,17 +187,17 @@ def test_a_run_that_never_began_leaves_nothing(config, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_cannot_write_one_run(config):
-    code = ("import sys, test_run\n"
+    code = ("import json, sys, types\n"
             "from training.run import InputError, Run\n"
-            "try: Run('s', test_run.Config(logdir=sys.argv[1], overwrite=True))\n"
+            "try: Run('s', types.SimpleNamespace(**json.loads(sys.argv[1])))\n"
             "except InputError as error: print(error)")
     with Run("s", config) as run:
         run.describe(data={})
         with pytest.raises(InputError, match="another process"):  # nor one process twice
             Run("s", dataclasses.replace(config, overwrite=True))
-        other = subprocess.run([sys.executable, "-c", code, config.logdir],
-                               capture_output=True, text=True,
-                               env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        options = {**dataclasses.asdict(config), "overwrite": True}
+        other = subprocess.run([sys.executable, "-c", code, json.dumps(options)], cwd=ROOT,
+                               capture_output=True, text=True)
         assert "another process" in other.stdout, other.stderr
         assert (run.path / "config.json").exists()
 

@@ -1,1 +1,0 @@
-raise ImportError("tensorflow was imported before the options were checked")
