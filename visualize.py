@@ -109,8 +109,13 @@ from training.events import log_picture
 
 
 def write(figure, numbers, path, run=None):
-    """Save a figure and, beside it, its numbers; show it among the run's images in TensorBoard."""
+    """Save a figure and, beside it, its numbers; show it among the run's images in TensorBoard. A
+    page comes as text in place of the figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(figure, str):
+        write_text(path, figure)
+        print(f"wrote {path} ({len(figure.encode()) / 1e6:.1f} MB): open it in a browser")
+        return
     picture = path.with_name(path.name + ".png")
     set_no_mathematics(figure)
     figure.savefig(picture)

@@ -1,0 +1,148 @@
+"""Write one HTML page to explore a network with: images, maps, patches, a grey square, rows read.
+
+The page needs no server and no network: all it shows is in it, as base64 of bytes.
+"""
+import base64
+import html
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+import utils
+from inside.deconvnet import receptive_field
+from inside.maximize import maximize
+from inside.mistakes import probabilities
+from inside.occlusion import occlude
+from inside.pictures import largest
+from inside.reading import Reader, order_of_onset
+from inside.statistics import summarize
+from inside.strongest import project_strongest
+from inside.trained import in_parts, outputs
+from system.command_line import NotDrawn
+from training import graph
+
+OPTIONS = {"count": "test images in the page, half of them mistakes as far as there are any"}
+PAGE = pathlib.Path(__file__).with_suffix(".html")
+LARGEST = 6_000_000  # bytes of a page
+
+
+def draw(record, count=100):
+    """Write the page into the run's folder of figures; returns it as a file, not a figure."""
+    network = record.network
+    model, arrays = describe(network, count)
+    model["arrays"] = {name: base64.b64encode(np.ascontiguousarray(x, np.uint8)).decode()
+                       for name, x in arrays.items()}
+    text = json.dumps(model, separators=(",", ":"))
+    for sign in "<>&":  # no end of the script, whatever a class is called
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    page = PAGE.read_text().replace("<title>Explore a network</title>",
+                                    f"<title>{html.escape(record.name)}</title>")
+    page = page.replace("{{model}}", text)
+    if len(page.encode()) > LARGEST and count > 4:
+        return draw(record, count // 2)
+    return [("explore.html", page, {})]
+
+
+def describe(network, count):
+    """Return (facts for JSON, {name: uint8 array}) of a network and some test images."""
+    data, p = network.data, probabilities(network)
+    chosen = choose(p.argmax(1) == data.test_labels, count)
+    images, shape = data.test_images[chosen], data.test_images.shape[1:]
+    facts = dict(
+        title=f"{network.name}: {network.model.name}", data=data.title, classes=data.classes,
+        height=shape[0], width=shape[1], channels=shape[2],
+        labels=data.test_labels[chosen].tolist(), predicted=p[chosen].argmax(1).tolist())
+    arrays = {"images": images, "probability": share(p[chosen])}
+    if network.layers:
+        facts["layers"] = []
+        for layer in network.layers:
+            own, of_layer = describe_layer(network, layer, images)
+            facts["layers"].append(own)
+            arrays |= of_layer
+        facts["grid"], facts["side"], arrays["occluded"] = hide(network, images)
+        facts["grey"] = round(float(data.train_images.mean()))
+    else:
+        reader = Reader(network)
+        states = reader.states(images)[0]
+        order = order_of_onset(reader.states(data.test_images[:1000])[0])
+        facts |= dict(steps=states.shape[1], units=states.shape[2])
+        arrays |= {"believed": share(reader.believed(states)),
+                   "states": signed(states[..., order], 1.0)}
+    return facts, arrays
+
+
+def choose(right, count):
+    """Return indices of `count` images, half of them wrong as far as there are so many."""
+    wrong, right = np.flatnonzero(~right), np.flatnonzero(right)
+    few = min(len(wrong), count // 2)
+    return np.sort(np.r_[wrong[utils.evenly(len(wrong), few)] if few else wrong[:0],
+                         right[utils.evenly(len(right), count - few)] if len(right) else right])
+
+
+def share(values):
+    """Return 0 .. 1 as bytes."""
+    return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+
+
+def signed(values, limit):
+    """Return -limit .. limit as bytes, 128 for 0; limit: a number or an array."""
+    return np.rint(128 + 127 * np.clip(values / np.maximum(limit, 1e-12), -1, 1)).astype(np.uint8)
+
+
+def as_pixels(network, values):
+    """Return network input as bytes, pixels again."""
+    return share(np.asarray(values) * network.std + network.mean)
+
+
+def describe_layer(network, layer, images):
+    """Return facts and arrays of one layer: the maps of `images`, and what excites each map."""
+    values = outputs(network.model, [network.stages[layer]], images, network.inputs)[0]
+    limit = max(float(np.percentile(values, 99.5)), 1e-12)
+    _, height, width, maps = values.shape
+    summary = summarize(network, layer)
+    whole = {name: x[-1] for name, x in summary.statistics(network.data.test_labels).items()}
+    facts = dict(name=layer, maps=maps, height=height, width=width, limit=limit, said=[
+        f"active at {100 * whole['active'][m]:.0f} % of positions, mean {whole['mean'][m]:.2f}, at "
+        f"most {whole['max'][m]:.1f}, on all test images" for m in range(maps)])
+    arrays = {layer: share(np.moveaxis(values, 3, 1) / limit)}
+    try:
+        _, patches, projections = project_strongest(
+            network.model, layer, network.data.test_images, 9, network.inputs)
+        field = receptive_field(network.model, layer, height // 2, width // 2)
+    except NotDrawn:
+        return facts | dict(patches=[0, 0, 0, 1], made=[0, 0, 0, 1]), arrays | {
+            f"{layer}/patches": [], f"{layer}/made": []}
+    size = largest([p for own in patches for p in own])
+    stacked = {"patches": (patches, lambda x: as_pixels(network, x), 255),
+               "projections": (projections, lambda x: signed(x, np.abs(x).max()), 128)}
+    for name, (nested, as_bytes, empty) in stacked.items():
+        canvas = np.full((maps, 9, *size, images.shape[3]), empty, np.uint8)
+        for m, own in enumerate(nested):
+            for k, x in enumerate(own):
+                canvas[m, k, :x.shape[0], :x.shape[1]] = as_bytes(x)
+        arrays[f"{layer}/{name}"], facts[name] = canvas, list(canvas.shape[1:])
+    made = maximize(network, layer, np.arange(maps), steps=100)
+    made = as_pixels(network, made[:, field[0]:field[1], field[2]:field[3]])
+    arrays[f"{layer}/made"], facts["made"] = made, [1, *made.shape[1:]]
+    first = graph.first_convolution(network.model)
+    if layer == network.layers[0] and first is not None and first.filters == maps:
+        kernel = np.moveaxis(first.kernel.numpy(), 3, 0)
+        arrays[f"{layer}/kernel"] = signed(kernel, np.abs(kernel).max((1, 2, 3), keepdims=True))
+        facts["kernel"] = [1, *kernel.shape[1:]]
+    return facts, arrays
+
+
+def hide(network, images):
+    """Return (rows, columns) where a grey square is centred, its side, and the probabilities of the
+    classes then, as bytes (images, rows, columns, classes)."""
+    part = min(images.shape[1:3]) / 7
+    side, stride = max(1, round(2 * part)), max(1, round(part / 2))
+    inputs = network.inputs(images)
+    rows, columns, positions = occlude(inputs, side, stride, network.grey)
+    hidden = np.stack([image for *_, image in positions])
+    p = np.concatenate([tf.nn.softmax(logits) for logits, in in_parts(
+        network.model, [network.model.output], hidden)])
+    return ([rows.tolist(), columns.tolist()], side,
+            share(p).reshape(len(images), len(rows), len(columns), -1))
