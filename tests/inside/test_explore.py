@@ -1,0 +1,134 @@
+"""The page to explore a network with, in a real browser."""
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from conftest import run_script
+from PIL import Image
+
+from inside.explore import choose, share, signed
+
+CLASSES = "<script>", "a & b", "猫"
+
+
+def test_bytes_of_values():
+    assert share(np.array([-1, 0, 0.5, 1, 2])).tolist() == [0, 0, 128, 255, 255]
+    assert signed(np.array([-2.0, -1, 0, 1]), 1.0).tolist() == [1, 1, 128, 255]
+
+
+def test_half_of_the_images_are_mistakes_as_far_as_there_are_any():
+    right = np.array([True] * 6 + [False] * 2)
+    assert choose(right, 4).tolist() == [0, 5, 6, 7]
+    assert choose(right, 6).tolist() == [0, 1, 3, 5, 6, 7]
+    assert choose(np.ones(4, bool), 2).tolist() == [0, 3]
+    assert choose(np.zeros(4, bool), 2).tolist() == [0]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Two networks' pages, of three classes whose names must be escaped: {script: path}."""
+    folder = tmp_path_factory.mktemp("explore")
+    for split, count in (("train", 6), ("test", 4)):
+        for c, name in enumerate(CLASSES):
+            (folder / "own" / split / name).mkdir(parents=True)
+            for i in range(count):
+                noise = np.random.default_rng([c, i, count]).integers(0, 90, (12, 12))
+                Image.fromarray((80 * c + noise).astype(np.uint8)).save(
+                    folder / "own" / split / name / f"{i}.png")
+    found = {}
+    for script, options in (("cifar_lenet5", ("--filters", 2, 3)), ("mnist_rnn", ())):
+        status, _, err = run_script(script, "--data", folder / "own", "--steps", 30, "--units", 8,
+                                    "--batch-size", 6, "--evaluations", 1, "--name", "a", *options,
+                                    cwd=folder)
+        assert status == 0, err
+        status, out, err = run_script("visualize", "explore", f"logs/{script}/a-seed0", "--count",
+                                      8, "--out", script, cwd=folder)
+        assert status == 0 and "open it in a browser" in out, err
+        found[script] = folder / script / "a-seed0" / "explore.html"
+    return found
+
+
+@pytest.mark.slow
+def test_the_page_holds_everything_and_names_are_escaped(pages):
+    for script, page in pages.items():
+        text = page.read_text()
+        assert len(text) < 6_000_000 and not re.search(r"(?:src|href)=|https?://", text)
+        assert text.count("<script") == 2  # its own, and none of the classes
+        model = json.loads(re.search(r'id="model">(.*?)</script>', text, re.S)[1])
+        assert tuple(model["classes"]) == CLASSES and len(model["labels"]) == 8
+        assert ("steps" in model) == (script == "mnist_rnn")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    driver = pytest.importorskip("selenium.webdriver")
+    chromium, service = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and service):
+        pytest.skip("needs chromium and chromedriver")
+    options = driver.ChromeOptions()
+    for word in ("--headless=new", "--no-sandbox", "--window-size=1280,1000"):
+        options.add_argument(word)
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    window = driver.Chrome(options=options, service=driver.ChromeService(service))
+    yield window
+    window.quit()
+
+
+def texts(browser, selector):
+    return [element.text for element in browser.find_elements("css selector", selector)]
+
+
+@pytest.mark.slow
+def test_clicks_keys_and_the_grey_square(pages, browser):
+    browser.get(pages["cifar_lenet5"].as_uri())
+    assert texts(browser, "#count") == ["8 images"]
+    assert {*texts(browser, "#class option")} == {"any", *CLASSES}
+    before = texts(browser, "#bars")
+    assert "<script>" in before[0]
+    image = browser.find_element("id", "image")
+    image.send_keys("\ue013")  # arrow up: the square appears
+    assert "a grey square" in image.get_attribute("aria-label")
+    assert texts(browser, "#bars") != before
+    image.send_keys("\ue00c")  # Escape
+    assert "a grey square" not in image.get_attribute("aria-label")
+    assert texts(browser, "#bars") == before
+    maps = browser.find_elements("css selector", ".maps button")
+    assert len(maps) == 2 + 3
+    maps[1].click()
+    assert texts(browser, "#detail h2") == ["relu1, map 1"]
+    assert texts(browser, "#detail figcaption")[0].startswith("kernel")
+    assert len(browser.find_elements("css selector", "#detail canvas")) == 1 + 9 + 9 + 1
+    browser.find_elements("css selector", "#thumbs button")[3].click()
+    assert texts(browser, "#bars") != before
+    browser.execute_script("document.getElementById('kind').value = 'right';"
+                           "document.getElementById('kind').onchange()")
+    assert all("taken for" not in button.get_attribute("aria-label")
+               for button in browser.find_elements("css selector", "#thumbs button"))
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+def test_rows_are_read_by_the_slider(pages, browser):
+    browser.get(pages["mnist_rnn"].as_uri())
+    slider, last = browser.find_element("id", "rows"), texts(browser, "#bars")
+    assert texts(browser, "#read") == ["12 of 12"]
+    for _ in range(11):
+        slider.send_keys("\ue012")  # arrow left
+    assert texts(browser, "#read") == ["1 of 12"] and texts(browser, "#bars") != last
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(pages, browser, width):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(
+        width=width, height=900, deviceScaleFactor=1, mobile=width < 700))
+    for page in pages.values():
+        browser.get(page.as_uri())
+        inside, wide = browser.execute_script(
+            "return [innerWidth, document.documentElement.scrollWidth]")
+        assert wide <= inside == width
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
