@@ -380,10 +380,10 @@ class Training:
             name: v.numpy() for name, v in graph.name_weights(self.model.weights).items()})
         also = "" if "test_accuracy_flipped" not in result else (
             f", {100 * result['test_accuracy_flipped']:.1f} % averaged with horizontal flips")
-        best, worst = (choose(self.of_class, key=self.of_class.get) for choose in (max, min))
+        worst, *_, best = sorted(self.of_class, key=self.of_class.get)
         print(f"test     {100 * result['test_accuracy']:.2f} % of "
               f"{len(self.data.source.test_labels):,} images{also}; {title}\n"
-              f"class    best {best} {100 * self.of_class[best]:.1f} %, worst {worst} "
+              f"class    best {best}, {100 * self.of_class[best]:.1f} %; worst {worst}, "
               f"{100 * self.of_class[worst]:.1f} %\n"
               f"time     {seconds:.0f} s for {self.total:,} steps, {speed:,.0f} images/s\n"
               f"curves   tensorboard --logdir {run.config.logdir}\n"
