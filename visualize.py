@@ -73,6 +73,10 @@ def parse(words=None):
         out = "figures" if own else "figures/compared"  # a study's figures are in the repository
         parser.add_argument("--out", default=out, type=pathlib.Path,
                             help=f"folder of the figures (default: {out})")
+        parser.add_argument("--format", default="png", choices=("png", "svg", "pdf"),
+                            help="of the figures (default: png)")
+        parser.add_argument("--dpi", type=converter(0, 10, 2400), default=0,
+                            help="pixels an inch (default: 110)")
     if names.get(command, "inside") == "inside":
         parser.add_argument("--data-dir", default=DATA_DIR, help="folder of data sets, also set by "
                             "the environment variable DATA_DIR")
@@ -103,27 +107,29 @@ if __name__ == "__main__":  # --help answers before the slow imports below
 import matplotlib.pyplot as plt
 import numpy as np
 
-from inside.pictures import STYLE, set_no_mathematics
+from inside.pictures import STYLE, draw_names_as_they_are
 from inside.trained import Record
 from training.events import log_picture
 
 
-def write(figure, numbers, path, run=None):
+def write(figure, numbers, path, run=None, form="png", dpi=0):
     """Save a figure and, beside it, its numbers; show it among the run's images in TensorBoard. A
-    page comes as text in place of the figure."""
+    page comes as text in place of the figure. form: png, svg or pdf; dpi: of pixels in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(figure, str):
         write_text(path, figure)
         print(f"wrote {path} ({len(figure.encode()) / 1e6:.1f} MB): open it in a browser")
         return
-    picture = path.with_name(path.name + ".png")
-    set_no_mathematics(figure)
-    figure.savefig(picture)
+    picture, seen = path.with_name(f"{path.name}.{form}"), io.BytesIO()
+    draw_names_as_they_are(figure)
+    figure.savefig(picture, dpi=dpi or "figure")
+    if run is not None and (form, dpi) != ("png", 0):
+        figure.savefig(seen, format="png")
     plt.close(figure)
     with atomic_file(path.with_name(path.name + ".npz")) as stream:
         np.savez_compressed(stream, **numbers)
     if run is not None:
-        log_picture(run, path.name, picture.read_bytes())
+        log_picture(run, path.name, seen.getvalue() or picture.read_bytes())
     print(f"wrote {picture} and {path.name}.npz")
 
 
@@ -137,17 +143,17 @@ def own_folder(out, run):
     return folder
 
 
-def write_own(figures, run, out):
+def write_own(figures, run, options):
     """Write figures [(name, figure, numbers)] of one run into its folder, which says whose they
     are."""
     if not figures:  # what TensorBoard's projector shows
         return
-    folder = own_folder(out, run)
+    folder = own_folder(options.out, run)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.txt").write_text(f"{run}\n")
     ours = (run / "config.json").exists()  # into others' folders nothing is written
     for name, figure, numbers in figures:
-        write(figure, numbers, folder / name, run if ours else None)
+        write(figure, numbers, folder / name, run if ours else None, options.format, options.dpi)
 
 
 def named(name, drawn):
@@ -177,7 +183,7 @@ def draw_inside(names, run, options, own):
         except InputError as error:
             failed.setdefault(str(error), []).append(name)
             continue
-        write_own(figures, run, options.out)
+        write_own(figures, run, options)
         done += 1
         if hasattr(module, "sheet"):
             for figure, _, numbers in figures:
@@ -212,7 +218,8 @@ def visualize(command, module, options):
         elif hasattr(module, "draw_together") and len(options.paths) > 1:
             records = [record_of(run, options) for run in options.paths]
             for name, figure, numbers in named(command, module.draw_together(records)):
-                write(figure, numbers, options.out / "compared" / name)
+                write(figure, numbers, options.out / "compared" / name, None, options.format,
+                      options.dpi)
         elif module.__name__.startswith("inside.") or len(options.paths) == 1 and (
                 command == "curves" and options.paths[0].is_dir()):
             for run in options.paths:
@@ -225,7 +232,7 @@ def visualize(command, module, options):
             drawn = module.draw(options.paths, **own) if hasattr(module, "draw") else (None, {})
             for name, figure, numbers in named(command, drawn):
                 if figure is not None:
-                    write(figure, numbers, options.out / name)
+                    write(figure, numbers, options.out / name, None, options.format, options.dpi)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,61 @@
 """One style for all figures, and pictures made of small pictures."""
+import functools
+
 import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib import font_manager
+from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter
 
-STYLE = {"figure.dpi": 110, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+SAID = set()  # letters whose lack was said already
+CJK = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei",
+       "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic")
+STYLE = {"font.family": ["DejaVu Sans", *(name for name in CJK if name in {
+             font.name for font in font_manager.fontManager.ttflist})],
+         "figure.dpi": 110, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
          "axes.grid": True, "grid.alpha": 0.3, "savefig.bbox": "tight", "legend.frameon": False,
          "axes.formatter.min_exponent": 3,  # a logarithmic axis says 0.01, not a power of ten
          "axes.prop_cycle": plt.cycler(color=[  # Okabe & Ito, colour-blind safe
              "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"])}
 
 
-def set_no_mathematics(figure):
-    """Draw names as they are: no text of a figure is mathematics, "$1 to $5" neither, but what
-    Matplotlib itself writes at the ticks of logarithmic axes."""
+@functools.cache
+def letters():
+    """Return the numbers of all letters that the fonts of STYLE have."""
+    return {number for family in STYLE["font.family"]
+            for number in FT2Font(font_manager.findfont(family)).get_charmap()}
+
+
+def draw_names_as_they_are(figure):
+    """Let no text of a figure be mathematics, "$1 to $5" neither, but what Matplotlib itself writes
+    at the ticks of logarithmic axes; "?" stands for a letter that no font here has, and a line says
+    so once."""
+    missing = set()
+
+    def known(text):
+        unknown = {c for c in text if ord(c) not in letters() and c != "\n"}
+        missing.update(unknown)
+        return "".join("?" if c in unknown else c for c in text)
     for text in figure.findobj(Text):
         text.set_parse_math(False)
+        text.set_text(known(text.get_text()))
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            if isinstance(axis.get_major_formatter(), LogFormatter):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, LogFormatter):
                 for label in axis.get_ticklabels(which="both"):
                     label.set_parse_math(True)
+            elif isinstance(formatter, FuncFormatter):  # of labels that were set
+                axis.set_major_formatter(lambda x, i, old=formatter: known(old(x, i)))
+                axis.get_ticklabels()
+    if missing - SAID:
+        SAID.update(missing)
+        print(f"note     no font here has {' '.join(sorted(missing)[:9])}: figures show ? instead; "
+              "install one, like fonts-noto-cjk")
 
 
 def as_grey(image):

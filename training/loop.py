@@ -380,7 +380,8 @@ class Training:
             name: v.numpy() for name, v in graph.name_weights(self.model.weights).items()})
         also = "" if "test_accuracy_flipped" not in result else (
             f", {100 * result['test_accuracy_flipped']:.1f} % averaged with horizontal flips")
-        worst, *_, best = sorted(self.of_class, key=self.of_class.get)
+        order = sorted(self.of_class, key=self.of_class.get)
+        worst, best = order[0], order[-1]
         print(f"test     {100 * result['test_accuracy']:.2f} % of "
               f"{len(self.data.source.test_labels):,} images{also}; {title}\n"
               f"class    best {best}, {100 * self.of_class[best]:.1f} %; worst {worst}, "
