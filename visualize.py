@@ -114,11 +114,13 @@ from training.events import log_picture
 
 def write(figure, numbers, path, run=None, form="png", dpi=0):
     """Save a figure and, beside it, its numbers; show it among the run's images in TensorBoard. A
-    page comes as text in place of the figure. form: png, svg or pdf; dpi: of pixels in it."""
+    page or table comes as text, an animation as bytes, in place of the figure. form: png, svg or
+    pdf; dpi: of pixels in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(figure, str):
-        write_text(path, figure)
-        print(f"wrote {path} ({len(figure.encode()) / 1e6:.1f} MB): open it in a browser")
+    if isinstance(figure, (str, bytes)):
+        with atomic_file(path) as stream:
+            stream.write(figure if isinstance(figure, bytes) else figure.encode())
+        print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         return
     picture, seen = path.with_name(f"{path.name}.{form}"), io.BytesIO()
     draw_names_as_they_are(figure)

@@ -1,5 +1,7 @@
 """Draw losses and accuracies of one or many runs, seeds as mean and band; of others' logs all."""
+import csv as csv_module
 import fnmatch
+import io
 import pathlib
 import re
 
@@ -14,7 +16,8 @@ from training.events import read_events
 
 OPTIONS = {"by": "horizontal axis: step, epoch or time",
            "tags": "draw the scalars whose tags match this pattern, like 'evaluation/*', as they "
-                   "are (default: of our own runs the loss, as a running mean, and accuracies)"}
+                   "are (default: of our own runs the loss, as a running mean, and accuracies)",
+           "csv": "write what is drawn as a table, too"}
 OWN = {("train", "batch/loss"): "loss", **{(part, "evaluation/accuracy"): "accuracy"
                                           for part in ("train", "validation", "test")}}
 PARTS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
@@ -209,7 +212,17 @@ def of_folder(folder, by):
         raise InputError(f"{folder}/config.json has no {error}, which --by epoch needs") from error
 
 
-def draw(paths, by="step", tags=None):
+def as_csv(numbers, by):
+    """Return curves {name: (points, 3)} as the text of a CSV, a row a point."""
+    text = io.StringIO(newline="")
+    writer = csv_module.writer(text, lineterminator="\n")
+    writer.writerow(["curve", by, "mean", "standard deviation"])
+    for name, points in numbers.items():
+        writer.writerows([name, *(f"{x:.9g}" for x in point)] for point in points)
+    return text.getvalue()
+
+
+def draw(paths, by="step", tags=None, csv=False):
     """Return the figure of run folders, whoever wrote them, and of studies, and its numbers."""
     if by not in ("step", "epoch", "time"):
         raise InputError(f"--by {by} is none of step, epoch, time")
@@ -223,4 +236,7 @@ def draw(paths, by="step", tags=None):
         seen.add(path.name)
         group = re.sub(r"-seed\d+$", "", path.name)
         groups.setdefault(group, []).append(of_folder(path, by))
-    return make(groups, by, tags)
+    figure, numbers = make(groups, by, tags)
+    if not csv:
+        return figure, numbers
+    return [("curves", figure, numbers), ("curves.csv", as_csv(numbers, by), {})]

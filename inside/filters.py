@@ -1,6 +1,9 @@
 """Show the first layer's kernels, and how edge-like they are."""
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 from inside import gabor
 from inside.pictures import as_signed, mosaic, show
@@ -11,7 +14,24 @@ def moments(count):
     return np.unique(np.geomspace(1, count, min(6, count)).round().astype(int)) - 1
 
 
-def draw(record):
+OPTIONS = {"animate": "write the kernels forming as a GIF, too"}
+
+
+def animation(steps, kernels, order, zoom=10):
+    """Return the bytes of a GIF: the kernels in turn, all on the scale of the last, two frames a
+    second; the last one stays."""
+    limit = np.abs(kernels[-1]).max()
+    frames = [Image.fromarray(np.uint8(255 * mosaic(
+        [as_signed(kernel[..., i], limit) for i in order], 8, gap=1))) for kernel in kernels]
+    frames = [frame.resize((zoom * frame.width, zoom * frame.height), Image.Resampling.NEAREST)
+              for frame in frames]
+    stream = io.BytesIO()
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], loop=0,
+                   duration=[500] * (len(frames) - 1) + [3000], comment=f"steps {steps}".encode())
+    return stream.getvalue()
+
+
+def draw(record, animate=False):
     """Draw the last first-layer kernels, best Gabor fit first, each on its own scale and all on
     one, and how they changed over training."""
     steps, _, kernels = record.series("filters/kernel")
@@ -43,7 +63,10 @@ def draw(record):
         "r2 and stripe angle of the best Gabor fit\n"
         f"mean r2 {r2.mean():.2f} (shuffled pixels {chance.mean():.2f}); {100 * share:.0f} % fit "
         "better than 95 % of shuffled kernels (chance 5 %)", fontsize=10)
-    return figure, {"kernel": kernels[-1], "order": order, "step": steps[-1], "r2": r2,
+    numbers = {"kernel": kernels[-1], "order": order, "step": steps[-1], "r2": r2,
                     "chance_r2": chance, "edge_likeness": share,
                     "angle": np.array([f["angle"] for f in fits]),
                     "frequency": np.array([f["frequency"] for f in fits])}
+    if not animate:
+        return figure, numbers
+    return [("filters", figure, numbers), ("filters.gif", animation(steps, kernels, order), {})]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from inside.deconvnet import one_unit, project
 from inside.pictures import as_grey, as_signed, show
-from inside.trained import maps_of, outputs, recognised_of_each_class
+from inside.trained import maps_of, outputs, read_pictures, recognised_of_each_class
 from training import graph
 from training.needs import images_at_a_time
 
@@ -72,29 +72,34 @@ def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=Non
 
 
 OPTIONS = {"side": "side of the grey square, pixels; 0: 8, of larger images a quarter",
-           "count": "classes to show at most"}
+           "count": "classes to show at most",
+           "pictures": "your own picture files, to show in place of test images"}
 
 
-def draw(record, side=0, count=10):
+def draw(record, side=0, count=10, pictures=()):
     """Draw what happens to one recognised test image a class as a grey square hides each part."""
     network = record.network
     maps_of(network)
     layer, classes = network.layers[-1], network.data.classes
-    chosen = recognised_of_each_class(network, count)
-    labels, images = (network.data.test_labels[chosen],
-                      network.inputs(network.data.test_images[chosen]))
+    if pictures:
+        images = network.inputs(read_pictures(network, pictures))
+        labels = outputs(network.model, [network.model.output], images)[0].argmax(1)
+    else:
+        chosen = recognised_of_each_class(network, count)
+        labels, images = (network.data.test_labels[chosen],
+                          network.inputs(network.data.test_images[chosen]))
     short = min(images.shape[1:3])
     side, stride = side or (8 if short <= 32 else short // 4), -(-short // 32)
     result = occlusion(network.model, layer, images, labels, side, stride, network.grey)
     activations, logits = outputs(
         network.model, [network.stages[layer], network.model.output], images)
-    whole = tf.nn.softmax(logits).numpy()[np.arange(len(chosen)), labels]
+    whole = tf.nn.softmax(logits).numpy()[np.arange(len(images)), labels]
     place = [np.unravel_index(a[..., m].argmax(), a.shape[:2])
              for a, m in zip(activations, result["map"])]
     rows, columns = np.transpose(place)
     pixels = project(network.model, layer, images, one_unit(
         activations, rows, columns, result["map"]))
-    figure, axes = plt.subplots(len(chosen), 5, figsize=(12, 2.1 * len(chosen)),
+    figure, axes = plt.subplots(len(images), 5, figsize=(12, 2.1 * len(images)),
                                 layout="constrained", squeeze=False)
     named = np.unique(result["predicted"])  # one colour a class, the same in every row
     colour_of = dict(zip(named, plt.cm.tab20(np.arange(len(named))) if len(named) <= 20 else
@@ -115,7 +120,7 @@ def draw(record, side=0, count=10):
         bar.ax.set_yticklabels([classes[c] for c in seen], fontsize=7)
     every = "each pixel" if stride == 1 else f"every {stride} pixels"
     figure.suptitle(f"{network.name}: a {side}x{side} grey square centred at {every}, layer "
-                    f"{layer}{network.of_all(chosen)}\n{network.data.title}")
+                    f"{layer}{network.of_all(np.unique(labels)) if not pictures else ''}\n{network.data.title}")
     return figure, result | {"labels": labels, "untouched": whole, "classes": np.array(classes)}
 
 
