@@ -119,8 +119,9 @@ def draw(record, side=0, count=10, pictures=()):
         bar = figure.colorbar(heat, ax=row[4], shrink=0.8, ticks=range(len(seen)))
         bar.ax.set_yticklabels([classes[c] for c in seen], fontsize=7)
     every = "each pixel" if stride == 1 else f"every {stride} pixels"
+    of = "" if pictures else network.of_all(np.unique(labels))
     figure.suptitle(f"{network.name}: a {side}x{side} grey square centred at {every}, layer "
-                    f"{layer}{network.of_all(np.unique(labels)) if not pictures else ''}\n{network.data.title}")
+                    f"{layer}{of}\n{network.data.title}")
     return figure, result | {"labels": labels, "untouched": whole, "classes": np.array(classes)}
 
 
