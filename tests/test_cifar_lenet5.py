@@ -196,6 +196,18 @@ def test_synthetic_is_learnable(tmp_path):
 
 
 @pytest.mark.slow
+def test_real_digits(tmp_path):
+    """Those that scikit-learn brings: they are there without a network, and never mirrored."""
+    status, out, err = run_script(
+        "cifar_lenet5", "--data", "digits", "--filters", 8, 16, "--units", 64, "--steps", 200,
+        "--batch-size", 32, "--evaluations", 1, "--snapshots", 0, "--shift", 0, cwd=tmp_path)
+    assert status == 0 and err == "" and "8x8 grey, 1,437 train, 360 test" in out, err
+    result = read_json(next(tmp_path.rglob("result.json")))
+    assert result["test_accuracy"] > 0.85
+    assert read_json(next(tmp_path.rglob("config.json")))["options"]["horizontal_flip"] is False
+
+
+@pytest.mark.slow
 def test_real_subset_trains(real_data, tmp_path):
     """An epoch on the real images is far above chance."""
     status, out, err = run_script(
