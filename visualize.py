@@ -81,7 +81,9 @@ def parse(words=None):
         parser.add_argument("--data-dir", default=DATA_DIR, help="folder of data sets, also set by "
                             "the environment variable DATA_DIR")
         parser.add_argument("--data", default="", help="where the run's images are now, if they "
-                            "moved: name or path")
+                            "moved: name or path; of a .keras file, what images it is to see")
+        parser.add_argument("--pixels", type=int, default=255, choices=(255, 1), help="of a .keras "
+                            "file: whether it takes pixels as 0 .. 255 or as 0 .. 1")
     options = parser.parse_args(words[1:])
     return command, module, options
 
@@ -166,7 +168,7 @@ def named(name, drawn):
 def record_of(run, options):
     """Return the Record of a run's folder."""
     return Record(run, import_script, getattr(options, "data_dir", ""),
-                  getattr(options, "data", ""))
+                  getattr(options, "data", ""), getattr(options, "pixels", 255))
 
 
 def draw_inside(names, run, options, own):
@@ -176,7 +178,8 @@ def draw_inside(names, run, options, own):
     """
     own_folder(options.out, run)
     record, failed, done = record_of(run, options), {}, 0
-    record.events  # noqa: B018  a folder without events is refused here
+    if not record.is_keras:
+        record.events  # noqa: B018  a folder without events is refused here
     for name in names:
         module = importlib.import_module(name)
         room, _, name = name.partition(".")

@@ -6,6 +6,7 @@ from tensorboard.plugins import projector
 import utils
 from inside.pictures import mosaic
 from inside.trained import outputs
+from system.command_line import NotDrawn
 from system.files import atomic_file
 from training import graph
 
@@ -15,6 +16,8 @@ OPTIONS = {"count": "how many test images"}
 def draw(record, count=1000):
     """Write features, labels and thumbnails of test images into a run, where TensorBoard looks."""
     network = record.network
+    if record.is_keras:
+        raise NotDrawn("TensorBoard's projector shows runs only")
     data, total = network.data, len(network.data.test_labels)
     chosen = utils.evenly(total, count)  # they may lie class by class
     images = data.test_images[chosen]

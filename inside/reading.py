@@ -14,7 +14,6 @@ from inside.trained import outputs, recognised_of_each_class
 from system.command_line import NotDrawn
 from training import graph
 from training.cells import gate_activations
-from training.loop import make_model
 from training.recurrent import Recurrent
 from training.summaries import step_by_step
 
@@ -146,8 +145,7 @@ def measure(network, most=2000):
                    for images in (data.train_images, data.test_images))
     numbers = {"accuracy": right.mean(0),
                "hidden": hide_rows(reader, data.test_images[few], data.test_labels[few])}
-    untrained = Reader(network, make_model(network.build_model, data.train_images.shape[1:],
-                                           len(data.classes), network.config))
+    untrained = Reader(network, keras.models.clone_model(network.model))  # its weights are new
     rows = reader.rows(some), reader.rows(there)
     for name, own in (("memory", reader), ("memory_untrained", untrained)):
         numbers[name] = memory(own.states(some)[0], rows[0], own.states(there)[0], rows[1])

@@ -15,6 +15,7 @@ import utils
 from inside.pictures import as_signed, show
 from inside.saliency import METHODS, importance
 from inside.trained import maps_of, outputs
+from system.command_line import NotDrawn
 from system.markdown import mean_and_deviation
 from training import graph
 from training.loop import make_model
@@ -63,6 +64,8 @@ def draw(record, images=64, permuted=""):
     correlate with those of the trained network."""
     network = record.network
     maps_of(network)
+    if network.build_model is None:
+        raise NotDrawn("only of a run is it known how its weights began")
     data = network.data
     chosen = utils.evenly(len(data.test_labels), images)
     inputs = network.inputs(data.test_images[chosen])

@@ -12,7 +12,7 @@ from tqdm import tqdm
 import utils
 from sources.images import LUMA, Images, Reading, is_path
 from sources.pictures import decode_all
-from system.command_line import InputError, NotDrawn
+from system.command_line import InputError, NotDrawn, first_line
 from system.files import compare, load_arrays, read_json
 from training import graph
 from training.augmentation import prepare
@@ -69,13 +69,21 @@ class Record:
     function that returns it, given the script's name.
     """
 
-    def __init__(self, folder, find_experiment, data_dir="data", data=""):
+    def __init__(self, folder, find_experiment, data_dir="data", data="", pixels=255):
         self.folder, self.data_dir, self.data = pathlib.Path(folder), data_dir, data
+        self.pixels = pixels
         self.name, self.find_experiment = self.folder.name, find_experiment
+
+    @property
+    def is_keras(self):
+        """Return whether it is a model that Keras saved, in place of a run's folder."""
+        return self.folder.suffix == ".keras"
 
     @functools.cached_property
     def events(self):
         """{(part, tag): series}; InputError if there are none."""
+        if self.is_keras:
+            raise NotDrawn(f"{self.folder} is a model, not a run, and has no events")
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: no such folder")
         events = read_events(self.folder)
@@ -97,6 +105,8 @@ class Record:
     @functools.cached_property
     def network(self):
         """The run's Network; InputError if it has none, or its data is not there."""
+        if self.is_keras:
+            return load_keras(self.folder, self.data, self.data_dir, self.pixels)
         if not isinstance(self.config.get("script"), str):
             raise InputError(f"{self.folder}/config.json does not say which script made it")
         experiment = self.find_experiment(self.config["script"])
@@ -145,6 +155,58 @@ def load_network(folder, config, experiment, data_dir, data=""):
     graph.assign(variables, {name: array for name, array in load_weights(folder).items()
                              if name in variables}, f"the checkpoint of {folder}")
     return Network(folder, options, experiment.build_model, model, images, mean, std)
+
+
+def load_keras(file, data, data_dir, pixels):
+    """Return the Network of a .keras file, whoever trained it, and of the images at `data`.
+
+    The images are fitted to its input; `pixels`: 255 if it takes them as 0 .. 255, 1 if as 0 .. 1.
+    A softmax at its end is taken off, so that it gives logits. Raises InputError if the file cannot
+    be read without running what is in it, or does not fit the images.
+    """
+    if not data:
+        raise InputError(f"{file}: say by --data what images it is to see")
+    try:
+        model = keras.models.load_model(file, compile=False)
+        fits = graph.functional(model) is not None and len(model.inputs) == 1 and (
+            len(model.inputs[0].shape), len(model.outputs[0].shape)) == (4, 2)
+        if fits:  # a sequential one as a functional one
+            model = without_softmax(keras.Model(model.inputs[0], model.outputs[0],
+                                                name=model.name))
+    except Exception as error:  # Keras has no common type for what may be wrong
+        raise InputError(f"{file}: no Keras model that can be loaded ({first_line(error)})"
+                         ) from error
+    if not fits or None in model.input.shape[1:]:
+        raise InputError(f"{file}: wanted is a functional or sequential model, images of one size "
+                         "in, a value for each class out")
+    height, width, channels = model.input.shape[1:]
+    how = Reading(image_size=f"{height}x{width}", grey=channels == 1)
+    images = utils.load_images(data, data_dir, how=how)
+    if images.train_images.shape[3] < channels:
+        images = images.changed(lambda x, labels: (np.repeat(x, channels, 3), labels),
+                                f"{images.description}, grey as colour")
+    if images.train_images.shape[3] != channels or len(images.classes) != model.output.shape[1]:
+        raise InputError(f"{file} takes {channels} channels and tells {model.output.shape[1]} "
+                         f"classes apart; {images.title} has {len(images.classes)} classes")
+    return Network(file, how, None, model, images, 0.0, 1.0 if pixels == 1 else 1 / 255)
+
+
+def without_softmax(model):
+    """Return a model whose output is what its last softmax is of."""
+    node = graph.node_of(model, graph.functional(model).outputs[0])
+    layer = node.operation
+    if isinstance(layer, keras.layers.Softmax) or (
+            graph.activation_of(layer) == "softmax" and not hasattr(layer, "kernel")):
+        return keras.Model(model.input, node.input_tensors[0], name=model.name)
+    if graph.activation_of(layer) != "softmax":
+        return model
+
+    def clone(one):
+        own = one.get_config() | ({"activation": "linear"} if one is layer else {})
+        return type(one).from_config(own)
+    copy = keras.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def read_snapshots(files, model):
