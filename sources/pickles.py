@@ -48,6 +48,8 @@ STAND_INS = {("numpy", "ndarray"): None, ("numpy", "dtype"): _Type, ("_codecs", 
 
 
 class _Unpickler(pickle._Unpickler):  # the one in C takes whatever memory it is told to
+    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items()
+                if code != pickle.BYTEARRAY8[0]}  # so does this one for a bytearray
 
     def find_class(self, module, name):
         try:
@@ -66,6 +68,6 @@ def loads(content):
 def _plain(value):
     """Return dicts with text keys, and arrays in place of what stood for them."""
     if isinstance(value, dict):
-        return {k.decode(errors="replace") if isinstance(k, bytes) else str(k): _plain(v)
+        return {k.decode(errors="replace") if isinstance(k, bytes) else k: getattr(v, "array", v)
                 for k, v in value.items()}
-    return value.array if isinstance(value, _Array) else value
+    return getattr(value, "array", value)
