@@ -12,6 +12,8 @@ from PIL import Image
 
 from sources import cache as cache_of_arrays
 from sources import cifar, mnist
+from sources.images import Reading
+from utils import load_images
 
 CIFAR10 = "cifar-10-batches-bin"
 
@@ -76,6 +78,25 @@ def values(**parts):
 TWO = dict(train=dict(cat=[10, 11], dog=[20, 21]), test=dict(cat=[12], dog=[22]))
 
 
+def below(prefix, files):
+    """Return files below another folder."""
+    return {prefix + name: content for name, content in files.items()}
+
+
+def read(path, **how):
+    """Return the Images of a path, read as options ask."""
+    return load_images(str(path), how=Reading(**how))
+
+
+def seen(data):
+    """Return Images as {part: {class: [first value of each image]}}, as values() takes it."""
+    parts = dict(train=data.arrays[:2], test=data.arrays[2:],
+                 validation=data.validation or ((), ()))
+    return {part: {name: [int(x[0, 0, 0]) for x, y in zip(images, labels) if y == c]
+                   for c, name in enumerate(data.classes)}
+            for part, (images, labels) in parts.items() if len(labels)}
+
+
 def folder(path, files):
     """Write {name: content}; return the path."""
     for name, content in files.items():
@@ -92,7 +113,8 @@ def packed(path, files, method=zipfile.ZIP_STORED):
             for name, content in files.items():
                 archive.writestr(zipfile.ZipInfo(name), content, method)
     else:
-        with tarfile.open(path, f"w:{path.suffix[1:].replace('tar', '').replace('tgz', 'gz')}") as archive:
+        kind = {".tar": "", ".tgz": "gz"}.get(path.suffix, path.suffix[1:])
+        with tarfile.open(path, f"w:{kind}") as archive:
             for name, content in files.items():
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
