@@ -27,12 +27,19 @@ class _Type:
     order = "="
 
     def __init__(self, code, *_):
+        code = _text(code)
         if not isinstance(code, str) or not re.fullmatch("b1|[iu][1248]|f[248]", code):
             raise pickle.UnpicklingError(f"an array of {code!r}")
         self.code = code
 
     def __setstate__(self, state):
-        self.order = state[1] if state[1] in ("<", ">", "|", "=") else "="
+        order = _text(state[1])
+        self.order = order if order in ("<", ">", "|", "=") else "="
+
+
+def _text(value):
+    """Return the text that Python 2, in which bytes were text, pickled as bytes."""
+    return value.decode("latin1") if isinstance(value, bytes) else value
 
 
 def _encode(text, encoding):
