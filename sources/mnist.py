@@ -48,7 +48,7 @@ def mnist(data_dir, how):
     for folder in (data_dir, data_dir / "mnist", data_dir / "MNIST" / "raw"):
         names = [path.name for path in folder.glob("*")] if folder.is_dir() else []
         found = {(m["role"].lower(), m["what"].lower()): m[0] for m in map(
-            IDX.fullmatch, sorted(names)) if m and not m["prefix"]}
+            IDX.fullmatch, sorted(names, reverse=True)) if m and not m["prefix"]}
         if found:
             break
     else:
