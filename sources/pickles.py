@@ -49,14 +49,26 @@ def _encode(text, encoding):
     return text.encode("latin1")
 
 
+def _frombuffer(content, kind, shape, order):
+    """Return an array as protocol 5 pickles it."""
+    array = _Array()
+    array.__setstate__((1, shape, kind, order == "F", content))
+    return array
+
+
 STAND_INS = {("numpy", "ndarray"): None, ("numpy", "dtype"): _Type, ("_codecs", "encode"): _encode,
-             ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
-             ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array()}
+             ("__builtin__", "bytes"): lambda: b"", ("builtins", "bytes"): lambda: b""}
+for _core in ("numpy.core", "numpy._core"):  # versions 1 and 2
+    STAND_INS |= {(f"{_core}.multiarray", "_reconstruct"): lambda *_: _Array(),
+                  (f"{_core}.numeric", "_frombuffer"): _frombuffer}
 
 
 class _Unpickler(pickle._Unpickler):  # the one in C takes whatever memory it is told to
-    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items()
-                if code != pickle.BYTEARRAY8[0]}  # so does this one for a bytearray
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def load_bytearray8(self):  # the original one makes room before it reads
+        self.append(self.read(int.from_bytes(self.read(8), "little")))
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     def find_class(self, module, name):
         try:
