@@ -7,9 +7,7 @@ import written
 from PIL import Image
 from written import TWO, below, folder, grey, packed, png, read, seen, values
 
-from cifar_lenet5 import Config
 from system.command_line import InputError
-from training.loop import load_training_data
 from utils import load_images
 
 cache, tree = written.cache, written.tree
@@ -192,27 +190,11 @@ def test_class_folders_without_train_and_a_test_set_held_out(tmp_path, prefix):
     assert sorted(found["train"]["dog"] + found["test"]["dog"]) == [*range(100, 120)]
     assert "test images drawn from all" in data.title
     assert read(tmp_path / "set", test_split=0.2).checksum == data.checksum
-    seeds = [load_training_data(Config(data=str(tmp_path / "set"), test_split=0.2, seed=seed))
-             for seed in (0, 1)]
-    assert {run.source.checksum for run in seeds} == {data.checksum}
 
 
 def test_a_test_set_is_not_drawn_where_there_is_one(tmp_path):
     with pytest.raises(InputError, match="has a test set of its own"):
         read(folder(tmp_path / "set", values(**TWO)), test_split=0.2)
-
-
-def test_validation_pictures_are_what_training_observes(tmp_path):
-    """None of the training pictures is held out then, whatever --validation-split says."""
-    path = folder(tmp_path / "set", values(**TWO, val=dict(cat=[13])))
-    data = load_training_data(Config(data=str(path), validation_split=0.5))
-    assert data.images[:, 0, 0, 0].tolist() == [10, 11, 20, 21]
-    images, labels = data.observed["validation"]
-    assert images[:, 0, 0, 0].tolist() == [13] and labels.tolist() == [0]
-    assert data.source.notes == ("no validation image of dog",)
-    held_out = load_training_data(Config(data=str(folder(tmp_path / "b", values(**TWO))),
-                                         validation_split=0.5))
-    assert len(held_out.images) == len(held_out.observed["validation"][0]) == 2
 
 
 def test_test_pictures_that_are_training_pictures_are_counted(tmp_path):

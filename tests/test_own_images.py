@@ -80,7 +80,7 @@ def test_figures_find_the_images_from_elsewhere_and_after_a_move(own_run, tmp_pa
             _ = Record(run, import_script, data=str(given)).network
     (place / "mine").rename(place / "gone")
     try:
-        with pytest.raises(InputError, match=f"images at {place / 'mine'}, where none are now; giv"):
+        with pytest.raises(InputError, match=f"at {place / 'mine'}, where none are now; give"):
             _ = Record(run, import_script).network
         assert_one_line(run_script("visualize", "activations", run, "--out", tmp_path / "out"),
                         "where none are now", "--data")
@@ -128,6 +128,27 @@ def test_too_large_a_network_is_refused(tmp_path, monkeypatch):
     assert_one_line(run_script("cifar_lenet5", "--data", "set", *LENET, cwd=tmp_path),
                     "training this network would take 0.5 GB of memory", "--force tries it")
     assert not (tmp_path / "logs").exists()
+
+
+def test_validation_pictures_are_what_training_observes(tmp_path):
+    """None of the training pictures is held out then, whatever --validation-split says."""
+    path = folder(tmp_path / "set", values(**TWO, val=dict(cat=[13])))
+    data = load_training_data(Config(data=str(path), validation_split=0.5))
+    assert data.images[:, 0, 0, 0].tolist() == [10, 11, 20, 21]
+    images, labels = data.observed["validation"]
+    assert images[:, 0, 0, 0].tolist() == [13] and labels.tolist() == [0]
+    assert data.source.notes == ("no validation image of dog",)
+    held_out = load_training_data(Config(data=str(folder(tmp_path / "b", values(**TWO))),
+                                         validation_split=0.5))
+    assert len(held_out.images) == len(held_out.observed["validation"][0]) == 2
+
+
+def test_the_test_set_that_is_held_out_is_the_same_for_every_seed(tmp_path):
+    path = folder(tmp_path / "set", values(cats=dict(cat=[*range(9)], dog=[*range(20, 29)])))
+    runs = [load_training_data(Config(data=str(path), test_split=0.2, seed=seed))
+            for seed in (0, 1)]
+    assert len({run.source.checksum for run in runs}) == 1
+    assert len(runs[0].source.test_labels) == 4
 
 
 # -------------------------------------------------------------------------------------- mirrors
