@@ -11,9 +11,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import zipfile
-
-import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "sources"))
@@ -26,7 +23,7 @@ from utils import load_images
 
 HOWS = Reading(), Reading(skip_unreadable=True), Reading(image_size="5x7", test_split=0.3)
 PACKS = *[""] * 4, "file", ".zip", ".zip", ".npz", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"
-METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA
+METHODS = 0, 8, 12, 14  # of a zip: stored, deflated, bzip2, LZMA
 
 
 def damaged(content, other, rng):
@@ -50,9 +47,8 @@ def make(found, path, rng):
     """Write one damaged input; return what it is, its path and how to read it."""
     form, pack = rng.choice(list(found)), rng.choice(PACKS)
     files, other = dict(found[form]), rng.choice([*found[rng.choice(list(found))].values()])
-    whole = pack.startswith(".") and rng.random() < 0.6
+    name, whole = rng.choice(list(files)), pack.startswith(".") and rng.random() < 0.6
     if not whole:
-        name = rng.choice(list(files))
         files[name] = damaged(files[name], other, rng)
     if pack.startswith("."):
         path = packed(path.with_name(f"set{pack}"), files, rng.choice(METHODS))
@@ -66,20 +62,17 @@ class Slow(BaseException):
     """Ten seconds have passed; no reader catches this."""
 
 
-def alarm(*_):
-    raise Slow
-
-
 def outcome(path, how):
     """Return "read", "refused", or what is wrong with how load_images takes a path."""
+    def alarm(*_):
+        raise Slow
     before = signal.signal(signal.SIGALRM, alarm)
     signal.alarm(10)
     try:
         data = load_images(str(path), how=how)
-        parts = data.arrays[:2], data.arrays[2:], *([data.validation] if data.validation else [])
-        for images, labels in parts:
-            assert images.dtype == np.uint8 and images.shape[3] in (1, 3), images.shape
-            assert len(images) == len(labels) and set(labels) <= set(range(len(data.classes)))
+        for x, y in (data.arrays[:2], data.arrays[2:], *filter(None, [data.validation])):
+            assert x.dtype == "uint8" and x.shape[3] in (1, 3) and len(x) == len(y), x.shape
+            assert set(y) <= set(range(len(data.classes))), y
         assert all(len(x.encode().splitlines()) == 1 for x in (data.title, *data.notes))
     except InputError as error:
         return "refused" if len(str(error).splitlines()) == 1 else f"not one line: {error}"
@@ -92,12 +85,12 @@ def outcome(path, how):
 
 
 def fuzz(seed, count, kept):
-    """Return {(what, outcome): how many} of `count` inputs; faults are printed, and stay in the
-    folder `kept`."""
+    """Return {(what, outcome): how many} of `count` inputs; what is wrong is printed, and its files
+    stay in the folder `kept`, as do those of what ends the process."""
     found, counts = forms(), collections.Counter()
     for number in range(count):
         rng, own = random.Random(f"{seed} {number}"), kept / f"{seed}-{number}"
-        own.mkdir(parents=True)  # what ends the process is there too
+        own.mkdir(parents=True)
         what, path, how = make(found, own / "set", rng)
         result = outcome(path, how)
         counts[what, result if result in ("read", "refused") else "fault"] += 1
@@ -115,6 +108,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     cache.CACHE = pathlib.Path("/dev/null/none")  # nothing is kept
     counted = fuzz(options.seed, options.count, pathlib.Path(tempfile.mkdtemp("-fuzz")))
-    for (kind, result), n in sorted(counted.items()):
-        print(f"{n:8,} {result:8}{kind}")
+    print("\n".join(f"{n:8,} {result:8}{what}" for (what, result), n in sorted(counted.items())))
     sys.exit(any(result == "fault" for _, result in counted))

@@ -189,6 +189,7 @@ def test_class_folders_without_train_and_a_test_set_held_out(tmp_path, prefix):
     assert sorted(found["train"]["cat"] + found["test"]["cat"]) == [*range(10)]
     assert sorted(found["train"]["dog"] + found["test"]["dog"]) == [*range(100, 120)]
     assert "test images drawn from all" in data.title
+    assert found["test"] == dict(cat=[5, 9], dog=[100, 106, 113, 103])  # as in recorded runs
     assert read(tmp_path / "set", test_split=0.2).checksum == data.checksum
 
 
