@@ -68,7 +68,8 @@ def test_figures_and_tables_of_strange_names(own_run, tmp_path, quick_figures):
     assert lines.count("naïve αβγ") == 2
 
 
-def test_figures_find_the_images_from_elsewhere_and_after_a_move(own_run, tmp_path, monkeypatch):
+def test_figures_find_images_from_elsewhere_and_after_a_move(own_run, tmp_path, monkeypatch,
+                                                             quick_figures):
     place, run, _ = own_run
     monkeypatch.chdir(tmp_path)  # "mine" is not here
     data = Record(run, import_script).network.data
@@ -87,6 +88,9 @@ def test_figures_find_the_images_from_elsewhere_and_after_a_move(own_run, tmp_pa
         for moved in ("moved", tmp_path / "moved"):
             network = Record(run, import_script, data=str(moved)).network
             assert network.data.checksum == data.checksum
+        status, out, err = run_script("visualize", "activations", run, "--data", "moved", "--out",
+                                      tmp_path / "out")
+        assert status == 0 and (tmp_path / "out" / "x-seed0" / "activations.png").exists(), err
     finally:
         (place / "gone").rename(place / "mine")
 

@@ -9,7 +9,6 @@ from written import encoded, folder, grey, parquet, png, read, seen
 
 from system.command_line import InputError
 
-pytest.importorskip("pyarrow")
 cache = written.cache
 
 
