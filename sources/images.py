@@ -14,12 +14,14 @@ A new form in which people bring images is one function too, of a sources.tree.T
 """
 import dataclasses
 import hashlib
+import math
 import re
 import typing
 
 import numpy as np
 
 from sources.pictures import resize
+from system import machine
 from system.command_line import InputError, in_one_line
 
 LUMA = np.float32([0.298936, 0.587043, 0.114021])  # weights of red, green and blue, the course's
@@ -236,6 +238,10 @@ def restrict(data, how):
     set has no such class or fewer than two are named.
     """
     if how.size and data.train_images.shape[1:3] != how.size:
+        count = sum(map(len, (data.train_labels, data.test_labels, *(data.validation or ())[1:])))
+        machine.check_memory(2 * count * math.prod(how.size) * data.train_images.shape[3],
+                             f"{count:,} images of {how.image_size} pixels", "a smaller "
+                             "--image-size needs less", how.force)
         data = data.changed(lambda pixels, labels: (resize(pixels, how.size), labels),
                             f"{data.description}, resized")
     if how.transpose:

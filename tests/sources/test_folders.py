@@ -193,6 +193,13 @@ def test_class_folders_without_train_and_a_test_set_held_out(tmp_path, prefix):
     assert read(tmp_path / "set", test_split=0.2).checksum == data.checksum
 
 
+def test_a_held_out_test_set_leaves_each_class_a_training_picture(tmp_path):
+    path = folder(tmp_path / "set", {"a/0.png": grey(1), "b/0.png": grey(2), "b/1.png": grey(3)})
+    with pytest.raises(InputError, match="--test-split 0.5: class 'a' would have no image left"):
+        read(path, test_split=0.5)
+    assert seen(read(path, test_split=0.1))["train"] == dict(a=[1], b=[3])
+
+
 def test_a_test_set_is_not_drawn_where_there_is_one(tmp_path):
     with pytest.raises(InputError, match="has a test set of its own"):
         read(folder(tmp_path / "set", values(**TWO)), test_split=0.2)
