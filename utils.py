@@ -114,6 +114,10 @@ def _with_test_set(data, given, how):
                          f"{len(data.train_labels):,} images for it")
     kept, test = split_validation(data.train_labels, how.test_split, seed=677)
     train, labels = data.train_images, data.train_labels
+    without = np.setdiff1d(labels, labels[kept])
+    if len(without):
+        raise InputError(f"--test-split {how.test_split:g}: class {data.classes[without[0]]!r} "
+                         "would have no image left to train on; hold out less, or leave it out")
     return Images.titled(data.name, f"{data.description}, test images drawn from all",
                          data.classes, (train[kept], labels[kept], train[test], labels[test]),
                          data.lossy, data.validation, data.mirrors, data.notes)

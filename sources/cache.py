@@ -21,7 +21,8 @@ def cached(name, key, decode):
     name: beginning of the cache file's name; key: text that says what is decoded, and how. A cache
     that cannot be read or written costs time, nothing else.
     """
-    file = CACHE / f"{name}-v{CACHE_VERSION}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+    file = CACHE / f"{name}-v{CACHE_VERSION}-{digest[:16]}.npz"
     try:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return tuple(stored[f"arr_{i}"] for i in range(len(stored.files)))

@@ -174,10 +174,10 @@ def _pickled(content, one_of_ten, coarse):
     """Return images and labels of a pickled batch."""
     batch = pickles.loads(content)
     labels = batch["labels" if one_of_ten else "coarse_labels" if coarse else "fine_labels"]
-    pixels = np.asarray(batch["data"])
-    if pixels.dtype != np.uint8:
-        raise ValueError(f"pixels are {pixels.dtype}")
-    return _planes(pixels), np.array(labels, np.int32)
+    pixels = batch["data"]
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        raise ValueError(f"pixels are {getattr(pixels, 'dtype', 'no array')}")
+    return _planes(pixels), np.array([int(label) for label in labels], np.int32)
 
 
 def _planes(pixels):
@@ -199,7 +199,7 @@ def _names(tree, test, coarse):
             return content.decode().split()
         names = pickles.loads(content)["label_names" if base == "test_batch"
                                        else f"{kind}_label_names"]
-        return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+        return [name.decode() if isinstance(name, bytes) else name.strip() for name in names]
     except Exception as error:  # a pickle can raise anything
         raise InputError(f"{tree.path}: {folder + slash + file} cannot be read "
                          f"({first_line(error)})") from error

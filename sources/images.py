@@ -14,13 +14,15 @@ A new form in which people bring images is one function too, of a sources.tree.T
 """
 import dataclasses
 import hashlib
+import math
 import re
 import typing
 
 import numpy as np
 
 from sources.pictures import resize
-from system.command_line import InputError
+from system import machine
+from system.command_line import InputError, in_one_line
 
 LUMA = np.float32([0.298936, 0.587043, 0.114021])  # weights of red, green and blue, the course's
 
@@ -136,9 +138,10 @@ class Images:
         kind = "grey" if channels == 1 else "colour"
         sizes = f"{height}x{width} {kind}, {len(train):,} train, {len(test):,} test"
         sizes += f", {len(validation[1]):,} validation" if validation else ""
-        title = f"{description} ({'lossy JPEG, ' if lossy else ''}{sizes})"
+        title = in_one_line(f"{description} ({'lossy JPEG, ' if lossy else ''}{sizes})")
+        classes = [str(c).encode(errors="backslashreplace").decode() for c in classes]  # as UTF-8
         return cls(name, title, tuple(classes), *arrays, validation, description, lossy, mirrors,
-                   tuple(notes))
+                   tuple(map(in_one_line, notes)))
 
     @property
     def arrays(self):
@@ -162,7 +165,7 @@ class Images:
 
     def noting(self, *notes):
         """Return Images with more notes."""
-        return dataclasses.replace(self, notes=(*self.notes, *notes))
+        return dataclasses.replace(self, notes=(*self.notes, *map(in_one_line, notes)))
 
 
 def from_arrays(path, parts, names=(), mirrors=False, name="", description="", notes=()):
@@ -235,6 +238,10 @@ def restrict(data, how):
     set has no such class or fewer than two are named.
     """
     if how.size and data.train_images.shape[1:3] != how.size:
+        count = sum(map(len, (data.train_labels, data.test_labels, *(data.validation or ())[1:])))
+        machine.check_memory(2 * count * math.prod(how.size) * data.train_images.shape[3],
+                             f"{count:,} images of {how.image_size} pixels", "a smaller "
+                             "--image-size needs less", how.force)
         data = data.changed(lambda pixels, labels: (resize(pixels, how.size), labels),
                             f"{data.description}, resized")
     if how.transpose:

@@ -13,7 +13,7 @@ from sources import synthetic
 from sources.cache import cached
 from sources.download import download
 from sources.images import data_set, form, from_arrays
-from sources.tree import DAMAGE, open_tree
+from sources.tree import open_tree
 from system.command_line import InputError, first_line
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -48,7 +48,7 @@ def mnist(data_dir, how):
     for folder in (data_dir, data_dir / "mnist", data_dir / "MNIST" / "raw"):
         names = [path.name for path in folder.glob("*")] if folder.is_dir() else []
         found = {(m["role"].lower(), m["what"].lower()): m[0] for m in map(
-            IDX.fullmatch, sorted(names)) if m and not m["prefix"]}
+            IDX.fullmatch, sorted(names, reverse=True)) if m and not m["prefix"]}
         if found:
             break
     else:
@@ -76,8 +76,8 @@ def _mnist(*arrays):
 
 def read_mnist_npz(path):
     """Return MNIST as Keras keeps it; InputError if it is not."""
-    tree = open_tree(path)
-    arrays = [_npz(tree)[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+    found = _npz(open_tree(path))
+    arrays = [found.get(name, np.zeros(0)) for name in ("x_train", "y_train", "x_test", "y_test")]
     for array, (_, md5) in zip(arrays, MD5.values()):
         header = b"\0\0\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4) for n in array.shape)
         if hashlib.md5(header + array.tobytes()).hexdigest() != md5:
@@ -185,7 +185,7 @@ def _load(tree, name, content):
     try:
         loaded = np.load(io.BytesIO(content), allow_pickle=False)
         return {key: loaded[key] for key in loaded.files} if hasattr(loaded, "files") else loaded
-    except (*DAMAGE, MemoryError) as error:
+    except Exception as error:  # a header is parsed as if it were Python
         raise InputError(f"{tree.path}: {name} cannot be read as NumPy's ({first_line(error)})"
                          ) from error
 
@@ -246,9 +246,12 @@ def read_tables(tree, how):
 def _table(tree, name, heading):
     """Return the images and labels of a table."""
     def parse():
+        rows = tree.read(name).partition(b"\n")[2] if heading else tree.read(name)
+        if not rows.strip():
+            raise InputError(f"{tree.path}: {name} has no rows below its heading")
         try:
-            values = np.loadtxt(io.BytesIO(tree.read(name)), np.int32, delimiter=",", ndmin=2,
-                                skiprows=int(heading), quotechar='"')
+            values = np.loadtxt(io.BytesIO(rows), np.int32, delimiter=",", ndmin=2, comments=None,
+                                quotechar='"')
         except (ValueError, OverflowError) as error:
             raise InputError(f"{tree.path}: {name} is no table of integers ({first_line(error)})"
                              ) from error

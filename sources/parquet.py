@@ -50,7 +50,7 @@ def read_parquet(tree, how):
             names = said.get("info", {}).get("features", {}).get(label, {}).get("names") or names
             for i, (picture, value) in enumerate(zip(table[image].to_pylist(),
                                                      table[label].to_pylist())):
-                contents[f"{file}/{i}"] = picture["bytes"]
+                contents[f"{file}/{i}"] = picture["bytes"] or b""
                 rows.append((role, int(value), f"{file}/{i}"))
         except StopIteration:
             raise InputError(f"{tree.path}: {file} has columns {', '.join(table.column_names)}; "

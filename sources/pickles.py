@@ -27,12 +27,19 @@ class _Type:
     order = "="
 
     def __init__(self, code, *_):
+        code = _text(code)
         if not isinstance(code, str) or not re.fullmatch("b1|[iu][1248]|f[248]", code):
             raise pickle.UnpicklingError(f"an array of {code!r}")
         self.code = code
 
     def __setstate__(self, state):
-        self.order = state[1] if state[1] in ("<", ">", "|", "=") else "="
+        order = _text(state[1])
+        self.order = order if order in ("<", ">", "|", "=") else "="
+
+
+def _text(value):
+    """Return the text that Python 2, in which bytes were text, pickled as bytes."""
+    return value.decode("latin1") if isinstance(value, bytes) else value
 
 
 def _encode(text, encoding):
@@ -42,12 +49,26 @@ def _encode(text, encoding):
     return text.encode("latin1")
 
 
+def _frombuffer(content, kind, shape, order):
+    """Return an array as protocol 5 pickles it."""
+    array = _Array()
+    array.__setstate__((1, shape, kind, order == "F", content))
+    return array
+
+
 STAND_INS = {("numpy", "ndarray"): None, ("numpy", "dtype"): _Type, ("_codecs", "encode"): _encode,
-             ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
-             ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array()}
+             ("__builtin__", "bytes"): lambda: b"", ("builtins", "bytes"): lambda: b""}
+for _core in ("numpy.core", "numpy._core"):  # versions 1 and 2
+    STAND_INS |= {(f"{_core}.multiarray", "_reconstruct"): lambda *_: _Array(),
+                  (f"{_core}.numeric", "_frombuffer"): _frombuffer}
 
 
 class _Unpickler(pickle._Unpickler):  # the one in C takes whatever memory it is told to
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def load_bytearray8(self):  # the original one makes room before it reads
+        self.append(self.read(int.from_bytes(self.read(8), "little")))
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     def find_class(self, module, name):
         try:
@@ -66,6 +87,6 @@ def loads(content):
 def _plain(value):
     """Return dicts with text keys, and arrays in place of what stood for them."""
     if isinstance(value, dict):
-        return {k.decode(errors="replace") if isinstance(k, bytes) else str(k): _plain(v)
+        return {k.decode(errors="replace") if isinstance(k, bytes) else k: getattr(v, "array", v)
                 for k, v in value.items()}
-    return value.array if isinstance(value, _Array) else value
+    return getattr(value, "array", value)

@@ -191,11 +191,16 @@ def _check(tree, bad, sizes, how):
 
 
 def _check_memory(tree, names, how):
-    """Refuse what would not fit, as far as the first picture that can be read shows."""
+    """Refuse what would not fit, as far as --image-size and the first picture that can be read
+    show."""
+    def check(height, width, channels):
+        machine.check_memory(3 * len(names) * height * width * channels, f"{tree.path}: "
+                             f"{len(names):,} pictures of {height}x{width} pixels",
+                             f"{'a smaller ' * bool(how.size)}--image-size makes them smaller",
+                             how.force)
+    if how.size:
+        check(*how.size, 1)  # one of them alone may be too large
     for name in names[:20]:
         (pixels, _), = decode_all([_read(tree, name)], how.size, how.background)
         if pixels is not None:
-            machine.check_memory(3 * len(names) * pixels.size, f"{tree.path}: {len(names):,} "
-                                 f"pictures of {'x'.join(map(str, pixels.shape[:2]))} pixels",
-                                 "--image-size makes them smaller", how.force)
-            return
+            return check(*pixels.shape)

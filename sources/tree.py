@@ -6,17 +6,13 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import struct
 import tarfile
 import zipfile
-import zlib
 
 from system.command_line import InputError, first_line
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 LARGEST_FILE = 1 << 31  # bytes of one file in an archive; a small archive can promise far more
-DAMAGE = (OSError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError,
-          RuntimeError, struct.error, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 
 
 def is_hidden(name):
@@ -54,7 +50,7 @@ class Tree:
                              f"an archive may have {LARGEST_FILE:,}")
         try:
             return self._read(name)
-        except (*DAMAGE, MemoryError) as error:
+        except Exception as error:  # whatever a decompressor says of damage
             raise InputError(f"{self.path}: {name} cannot be read ({first_line(error)})") from error
 
     def key(self, names):
@@ -188,6 +184,8 @@ def open_tree(path):
         if is_archive(path.name) or start[257:262] == b"ustar":
             return _Tar(path)
         return _File(path)
-    except (*DAMAGE, MemoryError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever a decompressor says of damage
         raise InputError(f"{path}: not a zip or tar archive, or a damaged one; copy it anew "
                          f"({first_line(error)})") from error

@@ -12,10 +12,21 @@ import pathlib
 import re
 import signal
 import sys
+import unicodedata
+
+
+def in_one_line(text):
+    """Return text with what would end its line, move the cursor or not be printed written out, as
+    names of files may have it: "a\\nb"."""
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c
+                   for c in text)
 
 
 class InputError(Exception):
     """Something the user gave cannot be used; the message says what and what to do, in one line."""
+
+    def __str__(self):
+        return in_one_line(super().__str__())
 
 
 class NotDrawn(InputError):

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import utils
 from sources.images import Images, Reading, is_path
-from system.command_line import InputError
+from system.command_line import InputError, in_one_line
 from training import graph
 from training.augmentation import augment, moments, prepare
 from training.checks import check
@@ -83,7 +83,7 @@ class TrainingData:
         said = f"{counts[few]:,}" if counts[few] == counts[many] else (
             f"{counts[few]:,} ({names[few]}) to {counts[many]:,} ({names[many]})")
         print(f"data     {self.source.title}\n"
-              f"classes  {len(names):,}, each of {said} training images")
+              f"classes  {len(names):,}, each of {in_one_line(said)} training images")
         for note in self.source.notes:
             print(f"note     {note}")
 

@@ -1,17 +1,23 @@
 """The official CIFAR-10 and the course's subset of it."""
+import contextlib
 import functools
+import hashlib
 import io
 import os
+import pickle
+import re
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 import written
 from PIL import Image
-from written import official_cifar10
+from written import below, cifar10_pickles, folder, official_cifar10, packed, read
 
-from sources import cifar
+from sources import cifar, pickles
+from sources.images import Reading
 from system.command_line import InputError
 from utils import load_images
 
@@ -108,3 +114,207 @@ def test_read_only_data_folder(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot write"):
         load_images("cifar10", tmp_path)
+
+
+# --------------------------------------------------------------- binary and Python version, by hand
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), np.uint8)  # red, green, blue
+FINE, COARSE = [3, 1, 0, 1], [1, 0, 1, 0]
+NAMES = {b"fine_label_names": [b"apple", b"baby", b"bear", b"bed"],
+         b"coarse_label_names": [b"people", b"fruit"]}
+BATCH = {b"data": PIXELS.reshape(4, 3072), b"labels": FINE, b"filenames": [b"x.png"] * 4}
+
+
+def cifar10(version):
+    """The files of a CIFAR-10 whose six batches are alike."""
+    if version == "py":
+        return below("cifar-10-batches-py/", cifar10_pickles(BATCH, (b"a", b"b", b"c", b"d")))
+    records = b"".join(bytes([label]) + x.tobytes() for label, x in zip(FINE, PIXELS))
+    return below("cifar-10-batches-bin/", dict.fromkeys(
+        [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"], records) | {
+            "batches.meta.txt": b"a\nb\nc\nd\n"})
+
+
+def cifar100(version):
+    """The files of a CIFAR-100."""
+    if version == "python":
+        batch = {b"data": PIXELS.reshape(4, 3072), b"fine_labels": FINE, b"coarse_labels": COARSE}
+        return below("cifar-100-python/", {name: pickle.dumps(value, 2) for name, value in (
+            ("train", batch), ("test", batch), ("meta", NAMES))})
+    records = b"".join(bytes([c, f]) + x.tobytes() for c, f, x in zip(COARSE, FINE, PIXELS))
+    return below("cifar-100-binary/", {"train.bin": records, "test.bin": records} | {
+        f"{kind}_label_names.txt": b"\n".join(NAMES[f"{kind}_label_names".encode()])
+        for kind in ("fine", "coarse")})
+
+
+def publish(monkeypatch, files, archive=None):
+    """Take these files, and this archive, for the official ones."""
+    hashes = {name.rpartition("/")[2]: hashlib.new(
+        "sha1" if name.endswith(".bin") else "md5", content).hexdigest()
+        for name, content in files.items()}
+    monkeypatch.setattr(cifar, "PUBLISHED", {
+        name: digest for name, digest in hashes.items() if name in cifar.PUBLISHED})
+    if archive:
+        monkeypatch.setitem(cifar.MD5, archive.name, hashlib.md5(archive.read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize("archive", [False, True])
+@pytest.mark.parametrize("version", ["bin", "py"])
+def test_cifar10_by_path_and_by_name(tmp_path, monkeypatch, version, archive):
+    files = cifar10(version)
+    path = tmp_path / f"cifar-10-batches-{version}"
+    if archive:
+        long = {"bin": "binary", "py": "python"}[version]
+        path = packed(tmp_path / f"cifar-10-{long}.tar.gz", files)
+    else:
+        folder(tmp_path, files)
+    publish(monkeypatch, files)
+    mine, named = read(path), load_images("cifar10", tmp_path)
+    for data in (mine, named, load_images("cifar10", tmp_path)):  # the last from the cache
+        np.testing.assert_array_equal(data.train_images[:4], PIXELS.transpose(0, 2, 3, 1))
+        np.testing.assert_array_equal(data.test_images, PIXELS.transpose(0, 2, 3, 1))
+        assert data.train_labels.tolist() == [2, 1, 0, 1] * 5 and data.mirrors
+        assert data.notes[0] == ("no training image of label 2: the classes are the 3 labels that "
+                                 "occur, 0 to 3")
+        assert data.notes[-1] == "4 of 4 test images are training images too"
+    assert mine.classes == ("a", "b", "d") and named.classes == ("airplane", "automobile", "cat")
+    assert named.title.startswith("CIFAR-10 (32x32 colour, 20 train") and path.name in mine.title
+    changed = [name for name in files if "data_batch_3" in name][0]
+    files[changed] = pickle.dumps(BATCH | {b"labels": [0] * 4}, 2) if version == "py" else (
+        b"\0" + files[changed][1:])
+    packed(path, files) if archive else folder(tmp_path, files)
+    with pytest.raises(InputError, match="data_batch_3.* is not the official file"):
+        load_images("cifar10", tmp_path)
+    read(path)  # nobody said that it is the official one
+
+
+@pytest.mark.parametrize("how, classes, labels", [
+    ({}, ("apple", "baby", "bed"), [2, 1, 0, 1]),
+    ({"coarse": True}, ("people", "fruit"), [1, 0, 1, 0])])
+@pytest.mark.parametrize("version", ["binary", "python"])
+def test_cifar100_fine_and_coarse(tmp_path, monkeypatch, version, how, classes, labels):
+    files = cifar100(version)
+    archive = packed(tmp_path / f"cifar-100-{version}.tar.gz", files)
+    publish(monkeypatch, files, archive)
+    named = load_images("cifar100", tmp_path, how=Reading(**how))
+    for data in (named, read(archive, **how), read(folder(tmp_path / "set", files), **how)):
+        assert data.classes == classes and data.train_labels.tolist() == labels
+        np.testing.assert_array_equal(data.train_images, PIXELS.transpose(0, 2, 3, 1))
+    assert named.title.startswith("CIFAR-100" + ", coarse labels" * bool(how))
+
+
+def test_without_meta_classes_are_numbers(tmp_path):
+    files = {n: x for n, x in cifar10("py").items() if "meta" not in n}
+    assert read(folder(tmp_path / "set", files)).classes == ("0", "1", "3")
+    short = files | below("cifar-10-batches-py/", {"batches.meta": pickle.dumps(
+        {"label_names": ["one"]})})
+    assert read(folder(tmp_path / "short", short)).classes == ("0", "1", "3")
+
+
+@pytest.mark.parametrize("changed, words", [
+    ({b"labels": [[3], [1], [0], [1]]}, "int"), ({b"labels": 3}, "not iterable"),
+    ({b"labels": [0, 1]}, r"images \(20, 32, 32, 3\)|images"), ({b"labels": ["a"] * 4}, "invalid"),
+    ({b"labels": None}, "not iterable"), ({b"data": [1, 2]}, "pixels are no array"),
+    ({b"data": PIXELS.reshape(4, 3072) / 255}, "pixels are float64"),
+    ({b"data": PIXELS[:, :2]}, "reshape"), ({b"data": np.array([None, {}])}, "an array of"),
+    ({"labels": {}, b"labels": {}}, "labels")])
+def test_batches_that_are_refused(tmp_path, changed, words):
+    files = cifar10("py")
+    files["cifar-10-batches-py/data_batch_2"] = pickle.dumps(BATCH | changed, 2)
+    with pytest.raises(InputError, match=words) as caught:
+        read(folder(tmp_path / "set", files))
+    assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
+
+
+# --------------------------------------------------------------------------------------- pickles
+
+PYTHON2 = (  # as Python 2 wrote the official batches: text and names of types are bytes
+    b"\x80\x02}q\x01(U\x0bbatch_labelq\x02U\x15training batch 1 of 5q\x03U\x06labelsq\x04]q\x05("
+    b"K\x03K\x01K\x00K\x01eU\x04dataq\x08cnumpy.core.multiarray\n_reconstruct\nq\tcnumpy\nndarray\n"
+    b"q\nK\x00\x85U\x01b\x87Rq\x0b(K\x01K\x04M\x00\x0c\x86cnumpy\ndtype\nq\x0cU\x02u1K\x00K\x01"
+    b"\x87Rq\r(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T\x00\x30\x00\x00"
+    + PIXELS.tobytes() + b"tbU\tfilenamesq\x0e]q\x0f(U\x05a.pngeu.")
+
+
+def test_batches_of_python_2(tmp_path):
+    assert pickle.loads(PYTHON2, encoding="bytes")[b"data"].shape == (4, 3072)
+    files = below("cifar-10-batches-py/", cifar10_pickles(BATCH))
+    files["cifar-10-batches-py/data_batch_1"] = PYTHON2
+    data = read(folder(tmp_path / "set", files))
+    np.testing.assert_array_equal(data.train_images[:4], PIXELS.transpose(0, 2, 3, 1))
+    assert data.train_labels[:4].tolist() == [2, 1, 0, 1]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("module", [b"numpy._core", b"numpy.core"])
+def test_plain_data_comes_back(protocol, module):
+    """Arrays of numbers in both orders, as old and as new versions of NumPy name them."""
+    value = {b"a": np.arange(6, dtype=">i4").reshape(2, 3), "b": [1, 2.5, None, True, "x", b"y"],
+             b"c": np.asfortranarray(np.arange(6, dtype="<f8").reshape(3, 2)), b"d": (1, {2: 3}),
+             b"e": np.zeros((0, 3), np.uint8), b"f": bytes(range(256)) * 3}
+    content = pickle.dumps(value, protocol)
+    if protocol < 4:
+        content = content.replace(b"cnumpy._core.", b"c" + module + b".")
+    elif module == b"numpy.core":  # the byte before a name says how long it is
+        content = re.sub(rb"(.)numpy\._core(\.\w+)", lambda m: bytes([m[1][0] - 1]) + module + m[2],
+                         content, flags=re.DOTALL)
+    found = pickles.loads(content)
+    assert list(found) == list("abcdef")
+    for name, wanted in zip("abcdef", value.values()):
+        np.testing.assert_array_equal(found[name], wanted)
+    assert found["b"] == value["b"] and found["d"] == value[b"d"]
+
+
+class Call:
+    """Pickled as a call of a function."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+def hostile(path):
+    """Return {what: pickle that would make a file}."""
+    touch = f"open({str(path)!r}, 'w')"
+    system = Call(os.system, f"touch {path}")
+    return {"system": pickle.dumps(system, 2), "eval": pickle.dumps(Call(eval, touch), 4),
+            "objects": pickle.dumps(BATCH | {b"data": np.array([system, None])}, 2),
+            "in a list": pickle.dumps(BATCH | {b"filenames": [Call(exec, touch)]}, 5),
+            "by instance": b"(V" + touch.encode() + b"\ni__builtin__\neval\n.",
+            "by name": b"cnumpy.core.multiarray\nos.system\n(S'touch " + str(path).encode()
+                       + b"'\ntR.",
+            "through a module": b"\x80\x04\x8c\x05numpy\x8c\x0bos.path.sep\x93.",
+            "builtin": b"cbuiltins\ngetattr\n(cnumpy\nndarray\nS'__class__'\ntR."}
+
+
+@pytest.mark.parametrize("file", ["data_batch_1", "test_batch", "batches.meta"])
+def test_pickles_run_nothing(tmp_path, file):
+    mark = tmp_path / "touched"
+    for what, content in hostile(mark).items():
+        if what == "system":
+            pickle.loads(content)
+            assert mark.exists()  # so it would
+            mark.unlink()
+        path = folder(tmp_path / what, cifar10("py") | {f"cifar-10-batches-py/{file}": content})
+        with pytest.raises(InputError, match=file) as caught:
+            read(path)
+        assert "\n" not in str(caught.value) and not mark.exists(), what
+    with pytest.raises(InputError, match="it names (posix|nt|os).system, which plain"):
+        read(tmp_path / "system")
+
+
+@pytest.mark.parametrize("content", [
+    b"\x80\x02Nr\xff\xff\xff\x7f.", b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b"x.",
+    b"\x80\x05\x96" + (1 << 33).to_bytes(8, "little") + b"x.", b"\x80\x02T\xff\xff\xff\x7fx.",
+    b"\x80\x04\x95" + (1 << 40).to_bytes(8, "little") + b"N.", b"\x80\x02\x8b\xff\xff\xff\x7f\1.",
+    b"\x80\x02}q\0" + b"".join(b"}q%c(U\1ah%cU\1bh%cu" % (i + 1, i, i) for i in range(90)) + b"."],
+    ids=["memo", "bytes", "bytearray", "string", "frame", "integer", "dicts of dicts"])
+def test_pickles_that_promise_much_take_neither_memory_nor_time(content):
+    tracemalloc.start()
+    with contextlib.suppress(Exception):
+        pickles.loads(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6

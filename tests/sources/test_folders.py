@@ -1,10 +1,11 @@
 """One's own folders and zips of images."""
 import zipfile
 
+import numpy as np
 import pytest
 import written
 from PIL import Image
-from written import grey
+from written import TWO, below, folder, grey, packed, png, read, seen, values
 
 from system.command_line import InputError
 from utils import load_images
@@ -110,3 +111,117 @@ def test_jpeg_is_labelled_lossy(tmp_path):
             Image.new("RGB", (4, 5), colour).save(tmp_path / "j" / split / name / "0.jpg")
     data = load_images(str(tmp_path / "j"), tmp_path)
     assert "lossy JPEG" in data.title and data.train_images.shape == (2, 5, 4, 3)
+
+
+# ---------------------------------------------------------------------------------------- layout
+
+FEW = dict(train=dict(cat=[10, 11], dog=[20, 21]))
+OTHER = below("backup/", values(train=TWO["train"]))
+THREE = dict(train=TWO["train"], test=TWO["test"], validation=dict(cat=[13], dog=[23]))
+PASSED = "passed over that are in no class's folder in test/ or train/, like"
+
+
+@pytest.mark.parametrize("packing", ["", ".zip", ".tar.gz"])
+@pytest.mark.parametrize("files, wanted, note", [
+    (values(**TWO), TWO, ""),
+    (below("a/b/", values(**TWO)), TWO, ""),
+    (values(**TWO) | OTHER, TWO, f"4 pictures {PASSED} backup/train/cat/0.png"),
+    (values(**TWO) | {"0.png": grey(1), "test/1.png": grey(1), "more/cat/2.png": grey(1)}, TWO,
+     f"3 pictures {PASSED} 0.png"),
+    (values(**TWO) | {"train/cat/notes.txt": b"", "LICENSE": b""}, TWO,
+     "2 files passed over that are no pictures (.txt, no ending)"),
+    # as Kaggle's zips unpack, train.zip into train/
+    (below("train/", values(train=TWO["train"])) | below("test/", values(test=TWO["test"])), TWO,
+     ""),
+    (below("x/Train/", values(Train=TWO["train"])) | below("x/", values(test=TWO["test"])), TWO,
+     ""),
+    (values(train=dict(train=[1], test=[2]), test=dict(train=[3], test=[4])),
+     dict(train=dict(test=[2], train=[1]), test=dict(test=[4], train=[3])), ""),
+    # a class's subfolders, whatever they are called
+    ({"train/cat/kitten/0.png": grey(1), "train/cat/train/wild/1.png": grey(2),
+      "train/dog/0.png": grey(3), "test/cat/test/0.png": grey(4), "test/dog/0.png": grey(5)},
+     dict(train=dict(cat=[1, 2], dog=[3]), test=dict(cat=[4], dog=[5])), ""),
+    *[(values(train=TWO["train"], **{name: TWO["test"]}), TWO,
+       f"{name}/ is the test set, as there is no test/")
+      for name in ("val", "valid", "validation", "VAL")],
+    *[(values(**TWO, **{name: THREE["validation"]}), THREE, "")
+      for name in ("val", "valid", "Validation")],
+    (values(training=TWO["train"], testing=TWO["test"]), TWO, ""),
+    (values(train=dict(Cat=[10, 11], dog=[20, 21]), test=dict(cat=[12], DOG=[22])),
+     dict(train=dict(Cat=[10, 11], dog=[20, 21]), test=dict(Cat=[12], dog=[22])), "")])
+def test_layouts(tmp_path, packing, files, wanted, note):
+    data = read((packed if packing else folder)(tmp_path / f"set{packing}", files))
+    assert seen(data) == wanted and data.notes == ((note,) if note else ())
+    assert f"{sum(map(len, wanted['train'].values()))} train" in data.title
+
+
+@pytest.mark.parametrize("files, words", [
+    (below("a/", values(**TWO)) | below("b/", values(**TWO)), ["a/, b/ each hold a train/"]),
+    (values(**TWO) | values(training=TWO["train"]), ["train/ and training/ are both there"]),
+    (values(**TWO, val=THREE["validation"], valid=THREE["validation"]), ["val/ and valid/"]),
+    (values(**FEW), ["no test set", "--test-split 0.2", "4 images"]),
+    (values(cat=dict(a=[1]), dog=dict(b=[2]), test=dict(c=[3])), ["test/ but no train/"]),
+    ({"0.png": grey(1), "1.png": grey(2)}, ["no images in a form that is known"]),
+    ({"a/0.png": grey(1), "a/1.png": grey(2)}, ["one class", "'a'"]),
+    (values(train=dict(cat=[1, 2]), test=dict(cat=[3])), ["only one class, 'cat'"]),
+    (values(train=dict(cat=[1], dog=[2]), test=dict(cat=[3])), ["'dog'", "for the test"]),
+    (values(train=dict(cat=[1]), test=dict(cat=[3], dog=[2])), ["'dog' has no picture for train"]),
+    (values(train=dict(Cat=[1], cat=[2]), test=dict(CAT=[3])), ["'CAT'"]),
+    (values(**TWO) | {"train.csv": b"label,a,b,c,d\n0,1,2,3,4\n"},
+     ["folders of pictures and tables of pixels", "give the one you mean"]),
+    ({"notes.txt": b"", "b.doc": b""}, ["it holds b.doc, notes.txt", "data/README.md"]), ({}, [])])
+def test_layouts_that_are_refused(tmp_path, files, words):
+    (tmp_path / "set").mkdir()
+    with pytest.raises(InputError) as caught:
+        read(folder(tmp_path / "set", files), test_split=0.5 if "one class" in words else 0.0)
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["", "photos/", "my data/photos/"])
+def test_class_folders_without_train_and_a_test_set_held_out(tmp_path, prefix):
+    """A fifth of each class, the same whatever else is asked; folders below a class are its own."""
+    files = {f"{prefix}{name}/{'deep/' * (i % 2)}{i}.png": grey(base + i)
+             for name, base, count in (("cat", 0, 10), ("dog", 100, 20)) for i in range(count)}
+    data = read(folder(tmp_path / "set", files), test_split=0.2)
+    found = seen(data)
+    assert [len(found["test"][name]) for name in data.classes] == [2, 4]
+    assert sorted(found["train"]["cat"] + found["test"]["cat"]) == [*range(10)]
+    assert sorted(found["train"]["dog"] + found["test"]["dog"]) == [*range(100, 120)]
+    assert "test images drawn from all" in data.title
+    assert found["test"] == dict(cat=[5, 9], dog=[100, 106, 113, 103])  # as in recorded runs
+    assert read(tmp_path / "set", test_split=0.2).checksum == data.checksum
+
+
+def test_a_held_out_test_set_leaves_each_class_a_training_picture(tmp_path):
+    path = folder(tmp_path / "set", {"a/0.png": grey(1), "b/0.png": grey(2), "b/1.png": grey(3)})
+    with pytest.raises(InputError, match="--test-split 0.5: class 'a' would have no image left"):
+        read(path, test_split=0.5)
+    assert seen(read(path, test_split=0.1))["train"] == dict(a=[1], b=[3])
+
+
+def test_a_test_set_is_not_drawn_where_there_is_one(tmp_path):
+    with pytest.raises(InputError, match="has a test set of its own"):
+        read(folder(tmp_path / "set", values(**TWO)), test_split=0.2)
+
+
+def test_test_pictures_that_are_training_pictures_are_counted(tmp_path):
+    files = values(train=dict(cat=[10, 11], dog=[20]), test=dict(cat=[11, 12], dog=[20, 23]))
+    assert read(folder(tmp_path / "set", files)).notes == (
+        "2 of 4 test images are training images too",)
+
+
+def test_one_picture_throughout_is_refused(tmp_path):
+    """Black drawings whose ground is transparent are all black on black."""
+    lines = np.zeros((4, 4, 4), np.uint8)
+    files = {}
+    for part, name, column in (("train", "a", 0), ("train", "b", 1), ("test", "a", 2),
+                               ("test", "b", 3)):
+        drawn = lines.copy()
+        drawn[:, column, 3] = 255
+        files[f"{part}/{name}/0.png"] = png(drawn)
+    path = folder(tmp_path / "set", files)
+    assert read(path).train_images[..., 0].tolist() == [[[0, 255, 255, 255]] * 4,
+                                                        [[255, 0, 255, 255]] * 4]
+    with pytest.raises(InputError, match="one and the same picture.*another --background"):
+        read(path, background="black")

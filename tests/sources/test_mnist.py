@@ -1,14 +1,18 @@
 """MNIST, and folders in its format."""
 import functools
 import gzip
+import hashlib
 
 import numpy as np
 import pytest
-from written import idx, idx_folder, zipped
+import written
+from written import folder, idx, idx_folder, npz, packed, read, zipped
 
 from sources import mnist
 from system.command_line import InputError
 from utils import load_images, split_validation
+
+cache = written.cache
 
 IMAGES, LABELS = list(mnist.MD5)[:2]
 
@@ -77,3 +81,233 @@ def test_files_that_are_not_the_official_ones_are_refused(tmp_path, monkeypatch,
     assert "SYNTHETIC stand-in, drawn digits" in capsys.readouterr().err
     with pytest.raises(InputError, match="cannot download"):
         load_images("mnist", tmp_path / "none")
+
+
+# --------------------------------------------------------------------- relatives, all in IDX files
+
+ROLES = [(role, what) for role in ("train", "t10k") for what in ("images", "labels")]
+
+
+def relatives(prefix="", sep="-", gz="", arrays=written.ARRAYS, role="t10k"):
+    """Return {name: content} of four IDX files."""
+    return {f"{prefix}{part.replace('t10k', role)}-{what}{sep}idx{3 if what == 'images' else 1}"
+            f"-ubyte{gz}": (idx if gz else written.raw_idx)(array)
+            for (part, what), array in zip(ROLES, arrays)}
+
+
+@pytest.mark.parametrize("gz", ["", ".gz"])
+@pytest.mark.parametrize("sep", "-.")
+@pytest.mark.parametrize("prefix, name", [("", "set"), ("emnist-letters-", "emnist-letters"),
+                                          ("MNIST/raw/", "set"), ("a/kmnist_", "kmnist")])
+@pytest.mark.parametrize("packing", ["", ".zip"])
+def test_relatives_by_any_name(tmp_path, gz, sep, prefix, name, packing):
+    role = "test" if sep == "." else "t10k"
+    files = relatives(prefix, sep, gz, role=role) | {"readme.txt": b""}
+    data = read((packed if packing else folder)(tmp_path / f"set{packing}", files))
+    assert data.train_images[1, 2, :, 0].tolist() == [30, 31, 32, 33, 34]
+    assert data.train_labels.tolist() == [2, 0, 1] and data.test_labels.tolist() == [1, 1]
+    assert data.name == name or packing and data.name.startswith("set")
+    assert not data.mirrors and data.classes == ("0", "1", "2")
+
+
+def test_unpacked_files_go_before_their_archives(tmp_path):
+    """As torchvision leaves them; the gzipped ones are not even read."""
+    files = relatives("MNIST/raw/") | dict.fromkeys(relatives("MNIST/raw/", gz=".gz"), b"damaged")
+    assert read(folder(tmp_path / "set", files)).train_labels.tolist() == [2, 0, 1]
+
+
+def test_of_several_sets_one_file_names_one(tmp_path):
+    other = (written.ARRAYS[0] + 100, np.array([1, 0, 1]), *written.ARRAYS[2:])
+    path = folder(tmp_path / "set", relatives("emnist-digits-") | relatives(
+        "emnist-letters-", gz=".gz", arrays=other))
+    with pytest.raises(InputError, match="several data sets, of emnist.*give one of the files"):
+        read(path)
+    for name, first in (("emnist-digits-t10k-labels-idx1-ubyte", 0),
+                        ("emnist-letters-train-images-idx3-ubyte.gz", 100)):
+        data = read(path / name)
+        assert data.train_images[0, 0, 0, 0] == first and name.startswith(data.name)
+    (path / "emnist-digits-t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(InputError, match="emnist-digits-t10k-labels-idx1-ubyte is not there"):
+        read(path / "emnist-digits-train-images-idx3-ubyte")
+
+
+def test_transpose(tmp_path):
+    data = read(idx_folder(tmp_path / "set"), transpose=True)
+    assert data.train_images.shape == (3, 5, 4, 1) and "transposed (5x4 grey" in data.title
+    assert data.train_images[0, 1, :, 0].tolist() == [1, 6, 11, 16]
+
+
+def test_letters_are_numbered_from_1(tmp_path):
+    arrays = np.arange(26)[:, None, None] * np.ones((2, 2)), np.arange(26) + 1
+    data = read(folder(tmp_path / "set", relatives(arrays=arrays * 2)))
+    assert data.classes == tuple(map(str, range(1, 27))) and data.train_labels.tolist() == [
+        *range(26)]
+    assert data.notes[0] == ("no training image of label 0: the classes are the 26 labels that "
+                             "occur, 1 to 26")
+
+
+def test_labels_of_qmnist(tmp_path):
+    """Of eight integers of 32 bits the first is the digit."""
+    labels = np.arange(1000, 1024).reshape(3, 8)
+    labels[:, 0] = 2, 0, 1
+    files = relatives("qmnist-")
+    del files["qmnist-train-labels-idx1-ubyte"]
+    files["qmnist-train-labels-idx2-int.gz"] = zipped(written.raw_idx(labels, 12, ">i4"))
+    assert read(folder(tmp_path / "set", files)).train_labels.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("code, kind", [(13, ">f4"), (14, ">f8")])
+def test_floats_are_refused(tmp_path, code, kind):
+    files = relatives() | {"train-images-idx3-ubyte": written.raw_idx(
+        written.ARRAYS[0] / 60, code, kind)}
+    with pytest.raises(InputError, match="no IDX file of integers .values in floating point"):
+        read(folder(tmp_path / "set", files))
+
+
+# ------------------------------------------------------------------------------- named "mnist"
+
+@pytest.fixture
+def published(monkeypatch):
+    """Take written.ARRAYS for what was published as MNIST; nothing can be downloaded."""
+    monkeypatch.setattr(mnist, "URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(mnist, "MD5", {
+        name: (hashlib.md5(idx(x)).hexdigest(), hashlib.md5(written.raw_idx(x)).hexdigest())
+        for name, x in zip(mnist.MD5, written.ARRAYS)})
+
+
+KERAS = dict(zip(("x_train", "y_train", "x_test", "y_test"), map(np.uint8, written.ARRAYS)))
+
+
+@pytest.mark.parametrize("files", [
+    relatives(), relatives(gz=".gz"), relatives(sep="."), relatives("mnist/"),
+    relatives("MNIST/raw/") | dict.fromkeys(relatives("MNIST/raw/", gz=".gz"), b"damaged"),
+    {"mnist.npz": written.saved(np.savez, **KERAS)},
+    {"mnist.npz": written.saved(np.savez_compressed, **KERAS)}])
+def test_mnist_is_found_in_the_data_folder(tmp_path, published, files):
+    data = load_images("mnist", folder(tmp_path, files))
+    assert data.title == "MNIST (4x5 grey, 3 train, 2 test)" and data.name == "mnist"
+    assert data.train_labels.tolist() == [2, 0, 1] and data.train_images[0, 0, 1, 0] == 1
+
+
+@pytest.mark.parametrize("files", [
+    relatives(arrays=[x + 1 for x in written.ARRAYS]), relatives("MNIST/raw/", gz=".gz", arrays=[
+        *written.ARRAYS[:3], written.ARRAYS[3] * 0]),
+    {"mnist.npz": written.saved(np.savez, **KERAS | {"y_test": np.uint8([1, 0])})},
+    {"mnist.npz": written.saved(np.savez, other=np.zeros(3))}, {"mnist.npz": b"hello"}])
+def test_another_data_set_by_mnists_names_is_refused_not_deleted(tmp_path, published, files):
+    """Fashion-MNIST's files have the same names: nobody is told to delete them."""
+    with pytest.raises(InputError, match="MNIST.*MD5 differs.*--data .*move it") as caught:
+        load_images("mnist", folder(tmp_path, files))
+    assert "delete" not in str(caught.value) and all((tmp_path / name).exists() for name in files)
+
+
+# ---------------------------------------------------------------------------------------- NumPy
+
+def test_npz_of_keras_and_of_medmnist(tmp_path):
+    data = read(npz(tmp_path / "mine.npz", **KERAS))
+    assert data.train_labels.tolist() == [2, 0, 1] and data.title.startswith("mine.npz (4x5 grey")
+    colour = np.arange(54).reshape(2, 3, 3, 3)
+    parts = {f"{part}_{what}": x for part in ("train", "val", "test") for what, x in (
+        ("images", colour), ("labels", np.array([[0], [1]])))}
+    data = read(folder(tmp_path / "set", {
+        "pathmnist.npz": written.saved(np.savez_compressed, **parts)}))
+    assert data.train_images[1, 2, 2].tolist() == [51, 52, 53] and data.name == "pathmnist"
+    assert data.train_labels.tolist() == data.validation[1].tolist() == [0, 1]
+    assert "2 validation" in data.title
+    npz(tmp_path / "set" / "other.npz", **KERAS)
+    with pytest.raises(InputError, match="several data sets, .*npz and .*npz"):
+        read(tmp_path / "set")
+    assert read(tmp_path / "set" / "other.npz").classes == ("0", "1", "2")
+    without = {name: np.concatenate([x, x]) for name, x in KERAS.items() if "train" in name}
+    with pytest.raises(InputError, match="no test set; --test-split"):
+        read(npz(tmp_path / "a.npz", **without))
+    assert sorted(read(tmp_path / "a.npz", test_split=0.3).test_labels) == [0, 1, 2]
+
+
+class Evil:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("changed, words", [
+    ({"x_train": None}, "cannot be read as NumPy's.*allow_pickle"),
+    ({"x_train": KERAS["x_train"] / 255}, "train images are float64, not integers 0 to 255"),
+    ({"x_train": KERAS["x_train"].astype(int) + 197}, "train pixels are 197 to 256, not 0 to 255"),
+    ({"y_train": np.float32([0, 1, 2])}, "train labels are float32, not integers"),
+    ({"y_train": np.eye(3, dtype=int)}, r"labels \(3, 3\)"),
+    ({"y_train": np.int32(1)}, r"labels \(\)"),
+    ({"x_train": np.zeros((0, 4, 5), int)}, r"images \(0, 4, 5\)"),
+    ({"x_train": np.zeros((3, 4, 5, 2), int)}, r"\(3, 4, 5, 2\)"),
+    ({"y_test": np.int32([7, 1])}, "label 7 of test images is not among"),
+    ({"x_test": np.zeros((2, 5, 5), int)}, r"training images are \(4, 5, 1\), test images \(5, 5")])
+def test_npz_that_are_refused(tmp_path, changed, words):
+    if changed.get("x_train", 0) is None:
+        changed = {"x_train": np.array([Evil(str(tmp_path / "touched"))] * 3, object)}
+    with pytest.raises(InputError, match=words) as caught:
+        read(npz(tmp_path / "mine.npz", **KERAS | changed))
+    assert "\n" not in str(caught.value) and not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("header", [
+    b"{'descr': '|u1', 'fortran_order': False, 'shape': (9999999999,), }", b"{'descr'",
+    b"[" * 5000, b"f(1)", b"(1,\n", b""])
+def test_a_damaged_header_is_refused(tmp_path, header):
+    content = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header
+    with pytest.raises(InputError, match="x_train cannot be read as NumPy's") as caught:
+        read(packed(tmp_path / "mine.npz", {"x_train.npy": content}))
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------ tables of pixels
+
+HEADING = "label,pixel0,pixel1,pixel2,pixel3\n"
+ROWS = "7,0,10,20,255\n3,1,2,3,4\n"
+
+
+def test_tables_of_kaggle_and_emnist(tmp_path):
+    path = folder(tmp_path / "kaggle", {
+        "train.csv": (HEADING + ROWS).encode(), "test.csv": HEADING[6:].encode() + b"1,2,3,4\n",
+        "sample_submission.csv": b"ImageId,Label\n1,0\n"})
+    with pytest.raises(InputError, match="no test set; --test-split"):
+        read(path)
+    (path / "train.csv").write_text(HEADING + ROWS * 2)
+    data = read(path, test_split=0.5)
+    assert data.classes == ("3", "7") and data.train_images.shape == (2, 2, 2, 1)
+    assert data.train_images[data.train_labels == 1][0, ..., 0].tolist() == [[0, 10], [20, 255]]
+    for name in ("sample_submission.csv", "test.csv"):
+        assert f"{name} passed over: it has no column of labels" in data.notes
+    data = read(folder(tmp_path / "emnist", {
+        "emnist-letters-train.csv": ROWS.encode(), "emnist-letters-test.csv": ROWS.encode()}),
+        transpose=True)
+    assert data.train_images[0, ..., 0].tolist() == [[0, 20], [10, 255]]
+    assert data.notes[0].endswith("the classes are the 2 labels that occur, 3 to 7")
+    quoted = folder(tmp_path / "quoted", {"a.csv": (HEADING + ROWS).replace(
+        "7,", '"7",').replace("label", '"label"').replace("\n", "\r\n").encode(),
+        "a_val.csv": ROWS.encode(), "a_test.csv": ROWS.encode()})
+    assert read(quoted).train_images[0, 1, 1, 0] == 255 and len(read(quoted).validation[1]) == 2
+
+
+@pytest.mark.parametrize("text, words", [
+    (HEADING + "1,0,0,0,256\n", "pixels from 0 to 256, not 0 to 255"),
+    (HEADING + "1,0,0,0,-1\n", "pixels from -1 to 0"), (HEADING + "1,0,0,a,1\n", "no table"),
+    (HEADING + "1,0,0,0.5,1\n", "no table"), (HEADING + "1,0,0\n1,2,3,4,5\n", "no table"),
+    (HEADING + "1,0,0,0,99999999999\n", "no table"),
+    ("label,a,b,c,d,e\n1,0,0,0,0,0\n", "5 pixels a row, which are no square"),
+    (HEADING, "no rows"), (HEADING + "\n \n", "no rows"), (HEADING + "# 1\n", "no table")])
+def test_tables_that_are_refused(tmp_path, text, words, recwarn):
+    files = {"train.csv": text.encode(), "test.csv": ROWS.encode()}
+    with pytest.raises(InputError, match=f"train.csv.*{words}") as caught:
+        read(folder(tmp_path / "set", files))
+    assert "\n" not in str(caught.value) and not recwarn.list
+
+
+def test_two_tables_for_one_thing_and_none_for_training(tmp_path):
+    for names, words in ((("a.csv", "b.csv"), "b.csv is a second table of train images; keep one"),
+                         (("test.csv",), "no table of training images")):
+        with pytest.raises(InputError, match=words):
+            read(folder(tmp_path / names[0], dict.fromkeys(names, ROWS.encode())))

@@ -15,6 +15,7 @@ from system.command_line import (
     as_text,
     first_line,
     import_script,
+    in_one_line,
     is_plain,
     main,
     option,
@@ -164,3 +165,11 @@ def test_a_script_is_not_taken_for_another_module_of_its_name(tmp_path, monkeypa
     (tmp_path / "signal.py").write_text("Config = 1\n")
     with pytest.raises(InputError, match="another module is called signal"):
         import_script("signal")
+
+
+def test_messages_are_one_line_whatever_names_are_in_them():
+    """What would end the line or move the cursor, and what is no text, is written out."""
+    said = in_one_line("a\nb\r\x1b[2J\x85\u2028\udcff é 猫\tc")
+    assert said == r"a\nb\r\x1b[2J\x85\u2028\udcff é 猫\tc" and len(said.splitlines()) == 1
+    assert str(InputError("x\ny: no such file")) == r"x\ny: no such file"
+    said.encode()

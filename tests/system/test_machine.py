@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from system import machine
+from system.command_line import InputError
 from system.files import ROOT
 
 LATE = """
@@ -68,3 +69,14 @@ print(joblib.Parallel(2)([joblib.delayed(twice)(1.0)]))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                           timeout=100)
     assert done.stdout.splitlines()[-1:] == ["[2.0]"], done.stderr
+
+
+def test_what_needs_more_memory_than_is_free_is_refused_unless_forced(monkeypatch):
+    monkeypatch.setattr(machine, "free_memory", lambda: 3e9)
+    machine.check_memory(3e9, "this", "less of it")
+    machine.check_memory(4.2e9, "this", "less of it", force=True)
+    with pytest.raises(InputError, match="^this would take 4.2 GB of memory, 3.0 GB are free; "
+                                         "less of it, or --force tries it$"):
+        machine.check_memory(4.2e9, "this", "less of it")
+    monkeypatch.undo()
+    assert machine.free_memory() > 0

@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.loop import cross_entropy, evaluate
+from cifar_lenet5 import Config, build_model
+from training.loop import balanced, cross_entropy, evaluate, make_model, make_train_steps
+from training.optimizers import create_slots
 
 
 def test_cross_entropy_by_hand_and_where_the_original_breaks():
@@ -27,3 +29,39 @@ def test_evaluate_by_hand():
     loss, accuracy = evaluate(np.float32([[0, np.log(3)], [0, 0], [5, 0]]), np.array([1, 0, 1]))
     assert accuracy == pytest.approx(2 / 3)
     assert loss == pytest.approx((np.log(4 / 3) + np.log(2) + np.log(1 + np.exp(5))) / 3, rel=1e-5)
+
+
+# ---------------------------------------------------------------------------------- class weights
+
+def test_balanced_weights_by_hand():
+    """12 images of 3 classes: 12 / (3 * 6), 12 / (3 * 2), 12 / (3 * 4); all images weigh 12."""
+    weights = balanced(np.array([6, 2, 4]))
+    np.testing.assert_allclose(weights, [2 / 3, 2, 1], rtol=1e-6)
+    assert weights.dtype == np.float32 and weights @ [6, 2, 4] == pytest.approx(12)
+    assert np.isfinite(balanced(np.array([3, 0]))).all()
+
+
+@pytest.mark.parametrize("kind", ["logits", "unclamped"])
+def test_weighted_cross_entropy_by_hand(kind):
+    logits = tf.constant([[0.0, np.log(3.0)]] * 2)
+    targets = tf.constant([[0.9, 0.1], [0.1, 0.9]])  # smoothed; the class is the largest
+    plain = np.array([0.9 * np.log(4) + 0.1 * np.log(4 / 3), 0.1 * np.log(4) + 0.9 * np.log(4 / 3)])
+    np.testing.assert_allclose(cross_entropy(targets, logits, kind), plain, rtol=1e-6)
+    weighted = cross_entropy(targets, logits, kind, tf.constant([2.0, 0.5]))
+    np.testing.assert_allclose(weighted, plain * [2, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("class_weight, weights", [("none", [1, 1]), ("balanced", [5 / 8, 5 / 2])])
+def test_the_loss_of_a_step_is_weighted_by_the_training_images(class_weight, weights):
+    """Four images of one class, one of the other: 5 / (2 * 4) and 5 / (2 * 1)."""
+    config = Config(filters=(2,), units=0, batch_size=3, dropout=0.0, threads=2,
+                    class_weight=class_weight)
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), np.uint8)
+    labels = np.int32([0, 0, 1, 0, 0])
+    model = make_model(build_model, (4, 4, 1), 2, config)
+    logits = model(images[[2, 0, 1]] / np.float32(255)).numpy()
+    slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
+    steps = make_train_steps(model, slots, config, 0.0, 1.0, images, labels)
+    loss, = steps(np.int32([[2, 0, 1]]), np.float32([0.1]), 0).numpy()
+    plain = np.log(np.exp(logits).sum(1)) - logits[range(3), [1, 0, 0]]
+    assert loss == pytest.approx(plain @ np.take(weights, [1, 0, 0]) / 3, rel=1e-4)

@@ -1,0 +1,88 @@
+"""Parquet files as the Hugging Face hub keeps them."""
+import sys
+
+import numpy as np
+import pytest
+import written
+from PIL import Image
+from written import encoded, folder, grey, parquet, png, read, seen
+
+from system.command_line import InputError
+
+cache = written.cache
+
+
+def table(labels, first=0, image="image", label="label", names=None, **more):
+    """Grey pictures of the values first, first + 1 ... and their labels."""
+    pictures = [{"bytes": grey(first + i), "path": f"{i}.png"} for i in range(len(labels))]
+    info = {"features": {label: {"names": names, "_type": "ClassLabel"}}} if names else None
+    return parquet({image: pictures, label: labels, **more}, info)
+
+
+TRAIN, TEST = "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"
+
+
+@pytest.mark.parametrize("image, label, names, classes", [
+    ("image", "label", None, ("0", "1")), ("img", "label", ["cat", "dog"], ("cat", "dog")),
+    ("img", "fine_label", ["cat", "dog", "owl"], ("cat", "dog"))])
+def test_columns_and_names_of_classes(tmp_path, image, label, names, classes):
+    options = dict(image=image, label=label, names=names)
+    path = folder(tmp_path / "set", {TRAIN: table([1, 0, 1], 10, **options),
+                                     TEST: table([0, 1], 20, **options), "README.md": b"hello"})
+    zero, one = classes
+    assert seen(read(path)) == {"train": {zero: [11], one: [10, 12]},
+                                "test": {zero: [20], one: [21]}}
+
+
+def test_coarse_labels(tmp_path):
+    info = {"features": {"fine_label": {"names": ["a", "b", "c"]},
+                         "coarse_label": {"names": ["x", "y"]}}}
+    content = parquet({"img": [{"bytes": grey(i)} for i in range(3)], "fine_label": [2, 0, 1],
+                       "coarse_label": [1, 1, 0]}, info)
+    path = folder(tmp_path / "set", {TRAIN: content, TEST: content})
+    assert seen(read(path))["train"] == dict(a=[1], b=[2], c=[0])
+    assert seen(read(path, coarse=True))["train"] == dict(x=[2], y=[0, 1])
+
+
+def test_several_files_and_validation(tmp_path):
+    path = folder(tmp_path / "set", {
+        "train-00000-of-00002.parquet": table([0, 1], 10),
+        "train-00001-of-00002.parquet": table([1, 0], 12), "test-0.parquet": table([0, 1], 20),
+        "validation-0.parquet": table([1, 0], 30)})
+    assert seen(read(path)) == {"train": {"0": [10, 13], "1": [11, 12]},
+                                "test": {"0": [20], "1": [21]},
+                                "validation": {"0": [31], "1": [30]}}
+
+
+def test_pictures_are_read_like_those_of_folders(tmp_path):
+    colour = png(np.tile(np.uint8([9, 8, 7]), (6, 8, 1)))
+    deep = encoded(Image.fromarray(np.full((6, 8), 2570, np.uint16)), "png")
+    rows = [{"bytes": x} for x in (colour, deep, b"", None, grey(3))]
+    path = folder(tmp_path / "set", {TRAIN: parquet({"image": rows, "label": [0, 1, 0, 1, 1]}),
+                                     TEST: table([0, 1], 20)})
+    with pytest.raises(InputError, match=r"2 pictures.*parquet/2 \(empty\), .*parquet/3 \(empty\)"):
+        read(path, image_size="3")
+    data = read(path, image_size="3", skip_unreadable=True)
+    assert data.train_images[:, 1, 1].tolist() == [[9, 8, 7], [10] * 3, [3] * 3]
+    assert data.train_labels.tolist() == [0, 1, 1] and data.mirrors
+    assert "1 pictures have 16 bits" in data.notes[0] and "2 unreadable" in data.notes[1]
+
+
+@pytest.mark.parametrize("content, words", [
+    (parquet({"text": ["a"], "label": [0]}), "has columns text, label; wanted are image and label"),
+    (parquet({"image": ["a"], "label": [0]}), "cannot be read as images and labels"),
+    (parquet({"image": [{"bytes": b""}], "label": ["cat"]}), "cannot be read"),
+    (parquet({"image": [{"bytes": b""}], "label": [None]}), "cannot be read"),
+    (b"PAR1 not really", "cannot be read"), (b"", "cannot be read")])
+def test_tables_that_are_refused(tmp_path, content, words):
+    with pytest.raises(InputError, match=f"train-0.parquet.*{words}") as caught:
+        read(folder(tmp_path / "set", {"train-0.parquet": content}))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_pyarrow_one_line_says_how_to_get_it(tmp_path, monkeypatch):
+    path = folder(tmp_path / "set", {TRAIN: table([0, 1])})
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match="to read Parquet files, pip install pyarrow"):
+        read(path)

@@ -1,0 +1,126 @@
+"""Folders, archives and links to them."""
+import io
+import tarfile
+import zipfile
+
+import pytest
+import written
+from written import TWO, below, folder, grey, packed, read, seen, values
+
+from sources import tree
+from system.command_line import InputError
+
+cache = written.cache
+
+
+@pytest.mark.parametrize("ending", tree.ARCHIVES)
+def test_every_archive_is_read_like_the_folder(tmp_path, ending):
+    """None has entries of folders; all but the last begin with a folder of their own."""
+    plain = read(folder(tmp_path / "set", values(**TWO)))
+    for i, prefix in enumerate(("set/", "./", "")):
+        data = read(packed(tmp_path / f"{i}{ending}", below(prefix, values(**TWO))))
+        assert seen(data) == seen(plain) == TWO and data.checksum == plain.checksum
+
+
+def test_a_zip_with_entries_of_folders_and_an_empty_class(tmp_path):
+    path = packed(tmp_path / "set.zip", values(**TWO))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.mkdir("train")
+        archive.mkdir("train/cat")
+    assert seen(read(path)) == TWO
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.mkdir("train/owl")
+    with pytest.raises(InputError, match="class 'owl' has no picture in train/"):
+        read(path)
+
+
+def test_a_zip_with_backslashes(tmp_path):
+    path = tmp_path / "set.zip"
+    packed(path, {name.replace("/", "|"): x for name, x in values(**TWO).items()})
+    path.write_bytes(path.read_bytes().replace(b"|", b"\\"))  # zipfile itself would not write it
+    assert zipfile.ZipFile(path).namelist()[0] == r"train\cat\0.png"
+    assert seen(read(path)) == TWO
+
+
+def test_a_name_twice_in_a_tar_is_its_last(tmp_path):
+    path = packed(tmp_path / "set.tar", values(**TWO))
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("train/cat/0.png")
+        info.size = len(grey(99))
+        archive.addfile(info, io.BytesIO(grey(99)))
+    assert seen(read(path))["train"]["cat"] == [99, 11]
+
+
+@pytest.mark.parametrize("name", ["data.zip", "data.tgz"])
+def test_an_archive_in_a_folder_is_opened(tmp_path, name):
+    folder(tmp_path / "set", {"README.txt": b"hello"})
+    packed(tmp_path / "set" / name, values(**TWO))
+    assert seen(read(tmp_path / "set")) == TWO
+    packed(tmp_path / "set" / "more.zip", values(**TWO))
+    with pytest.raises(InputError, match="more.zip"):
+        read(tmp_path / "set")
+
+
+def test_links_are_followed_but_not_round_in_circles(tmp_path):
+    """A class, a picture and a whole train/ may be links; a link to a folder above ends there."""
+    folder(tmp_path / "set", values(**TWO))
+    (tmp_path / "set" / "train").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "cat").rename(tmp_path / "cats")
+    (tmp_path / "set" / "train").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "cat").symlink_to("../cats")
+    (tmp_path / "cats" / "5.png").symlink_to(tmp_path / "set" / "test" / "dog" / "0.png")
+    (tmp_path / "cats" / "again").symlink_to(tmp_path / "set")
+    (tmp_path / "cats" / "self").symlink_to(tmp_path / "cats")
+    (tmp_path / "cats" / "nothing.png").symlink_to(tmp_path / "nowhere")
+    assert seen(read(tmp_path / "set"))["train"] == dict(cat=[10, 11, 22], dog=[20, 21])
+
+
+@pytest.mark.parametrize("ending", ["", ".zip", ".tar.gz"])
+def test_hidden_names_are_nobodys(tmp_path, ending):
+    hidden = ("train/.ipynb_checkpoints/0-checkpoint.png", "train/cat/._0.png", "@eaDir/a/0.png",
+              "train/cat/@eaDir/0.png/thumb.png", "__MACOSX/train/cat/0.png", "train/cat/.x/0.png",
+              ".git/train/a/0.png")
+    files = values(**TWO) | dict.fromkeys(hidden, b"not a picture")
+    data = read((packed if ending else folder)(tmp_path / f"set{ending}", files))
+    assert seen(data) == TWO and data.notes == ()
+
+
+def test_a_file_that_promises_too_much_is_refused_unread(tmp_path, monkeypatch):
+    path = packed(tmp_path / "set.zip", values(**TWO))
+    monkeypatch.setattr(tree, "LARGEST_FILE", len(grey(10)) - 1)
+    said = f"train/cat/0.png would be {len(grey(10))} bytes; files in an archive may have"
+    with pytest.raises(InputError, match=said):
+        read(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_every_kind_of_compression_and_its_damage(tmp_path, method):
+    path = packed(tmp_path / "set.zip", values(**TWO), method)
+    assert seen(read(path)) == TWO
+    content = bytearray(path.read_bytes())
+    content[50:70] = bytes(20)  # of the first picture
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="train/cat/0.png") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
+def test_half_an_archive_is_refused(tmp_path, ending):
+    path = packed(tmp_path / f"set{ending}", values(**TWO))
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    with pytest.raises(InputError, match=f"set{ending}") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_with_line_ends_or_no_text_are_written_out(tmp_path):
+    """In messages, notes and names of classes: one line each, and what UTF-8 can say."""
+    files = values(**TWO) | {"a\nb.png": grey(1), "\udcff.png": grey(2)}
+    files |= {name.replace("cat", "c\udcffat"): x for name, x in values(**TWO).items()}
+    path = folder(tmp_path / "set", {n: x for n, x in files.items() if "/cat/" not in n})
+    data = read(path)
+    assert data.classes == (r"c\udcffat", "dog") and r"like a\nb.png" in data.notes[0]
+    folder(path, {"train/dog/x\n\x1b[31m.png": b""})
+    with pytest.raises(InputError, match=r"train/dog/x\\n\\x1b\[31m.png \(empty\)"):
+        read(path)
