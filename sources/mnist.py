@@ -13,7 +13,7 @@ from sources import synthetic
 from sources.cache import cached
 from sources.download import download
 from sources.images import data_set, form, from_arrays
-from sources.tree import open_tree
+from sources.tree import LARGEST_FILE, open_tree
 from system.command_line import InputError, first_line
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -133,9 +133,13 @@ def unzipped(content, path):
     if content[:2] != b"\x1f\x8b":
         return content
     try:
-        return gzip.decompress(content)
+        with gzip.open(io.BytesIO(content)) as stream:
+            whole = stream.read(LARGEST_FILE + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not a whole gzip file ({first_line(error)})") from error
+    if len(whole) > LARGEST_FILE:
+        raise InputError(f"{path}: more than {LARGEST_FILE:,} bytes unzipped")
+    return whole
 
 
 def parse_idx(content, path):

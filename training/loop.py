@@ -381,11 +381,12 @@ class Training:
         also = "" if "test_accuracy_flipped" not in result else (
             f", {100 * result['test_accuracy_flipped']:.1f} % averaged with horizontal flips")
         order = sorted(self.of_class, key=self.of_class.get)
-        worst, best = order[0], order[-1]
+        (worst, low), (best, high) = ((c, 100 * self.of_class[c]) for c in (order[0], order[-1]))
+        said = f"best {best}, {high:.1f} %; worst {worst}, {low:.1f} %" if low < high else (
+            f"each {high:.1f} %")
         print(f"test     {100 * result['test_accuracy']:.2f} % of "
               f"{len(self.data.source.test_labels):,} images{also}; {title}\n"
-              f"class    best {best}, {100 * self.of_class[best]:.1f} %; worst {worst}, "
-              f"{100 * self.of_class[worst]:.1f} %\n"
+              f"class    {said}\n"
               f"time     {seconds:.0f} s for {self.total:,} steps, {speed:,.0f} images/s\n"
               f"curves   tensorboard --logdir {run.config.logdir}\n"
               f"figures  python visualize.py all {run.path}")
