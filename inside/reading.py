@@ -232,11 +232,17 @@ def draw_curves(named, network):
 
 
 def table(numbers):
-    """Yield accuracy and memory after some rows: "accuracy" and "memory" (steps,)."""
-    steps = len(numbers["accuracy"])
-    chosen = [k for k in (1, 2, 4, 7, 10, 14, 20, 28) if k <= steps]
+    """Yield accuracy and memory after some rows: "accuracy", "memory" and "memory_untrained"
+    (steps,) of one network, or "<name>/accuracy" ... of several."""
+    names = [key.removesuffix("accuracy") for key in numbers if key.endswith("accuracy")]
+    steps = len(numbers[f"{names[0]}accuracy"])
+    chosen = [k for k in (1, 4, 7, 10, 14, 18, 21, 24, 28) if k <= steps]
     yield "rows", *chosen
-    yield "accuracy after so many (%)", *(f"{100 * numbers['accuracy'][k - 1]:.1f}" for k in chosen)
-    for name, title in (("memory", "R2 of a row read so many before"),
-                        ("memory_untrained", "the same before training")):
-        yield title, *(f"{numbers[name][k]:.2f}" if k < steps else "" for k in chosen)
+    for name in names:
+        of = name.rstrip("/") + ": " * bool(name)
+        accuracy = numbers[f"{name}accuracy"]
+        yield f"{of}accuracy after so many (%)", *(f"{100 * accuracy[k - 1]:.1f}" for k in chosen)
+        for key, title in (("memory", "R2 of a row read so many before"),
+                           ("memory_untrained", "the same before training")):
+            yield of + title, *(f"{numbers[name + key][k]:.2f}" if k < steps and np.isfinite(
+                numbers[name + key][k]) else "" for k in chosen)
