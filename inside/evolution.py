@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from inside.deconvnet import one_unit, project, receptive_field
-from inside.pictures import as_signed, mosaic, show
+from inside.pictures import as_grey, as_signed, mosaic, show
 from inside.strongest import strongest_of_layer
 from inside.trained import maps_of, read_snapshots
 from system.command_line import NotDrawn
@@ -31,7 +31,7 @@ def draw(record, count=6):
         return strongest_of_layer(network.model, layer, sample, 1, network.inputs)
     maps = np.argsort(-strongest_now()[3][:, 0])[:count]
     count = len(maps)
-    figure, axes = plt.subplots(count, len(files), figsize=(1.5 * len(files), 1.75 * count),
+    figure, axes = plt.subplots(count, len(files), figsize=(1.5 * len(files), 2.9 * count),
                                 layout="constrained", squeeze=False)
     numbers = {"maps": maps, "steps": np.array(steps), "image": np.empty((count, len(files)), int)}
     centre = [int(n) // 2 for n in network.stages[layer].shape[1:3]]
@@ -47,12 +47,15 @@ def draw(record, count=6):
             top, bottom, left, right = receptive_field(
                 network.model, layer, int(row[i]), int(column[i]))
             jump = k and image[i] != numbers["image"][i, k - 1]
-            show(axis, mosaic([as_signed(pixels[i, top:bottom, left:right])], 1, size=size),
+            patch = network.inputs(sample[image[i]][None])[0, top:bottom, left:right]
+            show(axis, mosaic([as_signed(pixels[i, top:bottom, left:right]), as_grey(patch)], 1,
+                              size=size),
                  (f"step {steps[k]:,}\n" if i == 0 else "") + f"{value[i]:.1f}{' *' * bool(jump)}")
             if k == 0:
                 axis.set_ylabel(f"map {maps[i]}", fontsize=9)
     figure.suptitle(f"{network.name}, {layer}: projection of each map's strongest activation "
-                    f"(number) on {len(sample):,} training images; * where another image takes over"
+                    f"(number) on {len(sample):,} training images, above its patch; * where "
+                    "another image takes over"
                     f"\n{network.data.title}", fontsize=10)
     return figure, numbers
 

@@ -70,3 +70,22 @@ def draw(record, animate=False):
     if not animate:
         return figure, numbers
     return [("filters", figure, numbers), ("filters.gif", animation(steps, kernels, order), {})]
+
+
+def draw_together(records):
+    """Draw the last first-layer kernels of several runs side by side, best Gabor fit first."""
+    figure, axes = plt.subplots(1, len(records), figsize=(4 * len(records), 3.2), squeeze=False,
+                                layout="constrained")
+    numbers = {}
+    for axis, record in zip(axes[0], records):
+        steps, _, kernels = record.series("filters/kernel")
+        fits, chance, share = gabor.edge_likeness(kernels[-1])
+        order = np.argsort([-f["r2"] for f in fits])
+        show(axis, mosaic([as_signed(kernels[-1][..., i]) for i in order], 8, gap=1),
+             f"{record.name}, step {steps[-1]:,}\n{100 * share:.0f} % fit better than 95 % of "
+             "shuffled")
+        numbers |= {f"{record.name}/kernel": kernels[-1][..., order],
+                    f"{record.name}/edge_likeness": share}
+    figure.suptitle("first-layer kernels, each on its own scale (blue - 0 + red), best Gabor fit "
+                    "first", fontsize=10)
+    return figure, numbers

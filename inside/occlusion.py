@@ -76,7 +76,7 @@ OPTIONS = {"side": "side of the grey square, pixels; 0: 8, of larger images a qu
            "pictures": "your own picture files, to show in place of test images"}
 
 
-def draw(record, side=0, count=10, pictures=()):
+def draw(record, side=0, count=4, pictures=()):
     """Draw what happens to one recognised test image a class as a grey square hides each part."""
     network = record.network
     maps_of(network)

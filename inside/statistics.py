@@ -70,7 +70,7 @@ def draw(record):
     labels = network.data.test_labels
     classes = [network.data.classes[c] for c in np.unique(labels)]
     maps_of(network)
-    figure, axes = plt.subplots(2, len(network.layers), figsize=(13, 7), layout="constrained",
+    figure, axes = plt.subplots(1, len(network.layers), figsize=(13, 4), layout="constrained",
                                 squeeze=False)
     numbers = {"classes": np.array(classes)}
     for k, layer in enumerate(network.layers):
@@ -79,24 +79,16 @@ def draw(record):
             summary.statistics(labels), summary.near_duplicates(), summary.dead())
         numbers |= {f"{layer}/{name}": values for name, values in statistics.items()}
         numbers |= {f"{layer}/dead": dead, f"{layer}/near_duplicates": np.array(pairs)}
-        order = np.argsort(statistics["mean"][-1])
+        count = statistics["mean"].shape[1]
         heat = show(axes[0, k], 100 * statistics["active"], aspect="auto", vmin=0, vmax=100,
-                    title=f"{layer}: {len(order)} maps, {len(dead)} dead, {len(pairs)} "
-                    "pairs of near-duplicates (r > 0.95)")
+                    title=f"{layer}: {count} maps, {len(dead)} dead, {len(pairs)} pairs of "
+                    "near-duplicates (r > 0.95)")
         named = np.r_[:len(classes) + 1:-(-len(classes) // 40)]  # as many as can be read
         axes[0, k].set(yticks=named, yticklabels=[[*classes, "all"][c] for c in named],
-                       xticks=range(0, len(order), 8), xlabel="feature map")
-        figure.colorbar(heat, ax=axes[0, k], label="places active (%)")
-        x = np.arange(len(order))
-        axes[1, k].errorbar(x, statistics["mean"][-1][order], statistics["std"][-1][order], fmt="o",
-                            ms=3, lw=0.7, label="mean and standard deviation")
-        axes[1, k].plot(x, statistics["max"][-1][order], ".", label="maximum")
-        axes[1, k].set(xlabel="feature map, by mean", yscale="symlog",
-                       ylabel="activation (logarithmic above 1, linear below)",
-                       title=f"{layer}: distributions on {len(labels):,} test images")
-        axes[1, k].set_ylim(top=4 * axes[1, k].get_ylim()[1])
-        axes[1, k].legend(loc="upper center", ncols=2)
-    figure.suptitle(f"{network.name}: activations on all test images, {network.data.title}")
+                       xticks=range(0, count, 8), xlabel="feature map")
+        figure.colorbar(heat, ax=axes[0, k], label="positions active (%)")
+    figure.suptitle(f"{network.name}: how often feature maps are active on {len(labels):,} test "
+                    f"images, by class\n{network.data.title}")
     return figure, numbers
 
 
@@ -106,7 +98,7 @@ def table(numbers):
     "layer/active" (classes + 1, maps) is the share of positions, the last row of all images. Dead
     maps are in no ratio.
     """
-    yield ("layer", "maps", "places active (%): mean of the maps (smallest .. largest)",
+    yield ("layer", "maps", "positions active (%): mean of the maps (smallest .. largest)",
            "dead maps", "near-duplicate pairs",
            "most active class / least active: median of the maps", "largest",
            "least active class", "most active class")

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from tqdm import tqdm
 
+import utils
 from inside.deconvnet import one_unit, project, receptive_field
 from inside.pictures import as_grey, as_signed, largest, mosaic, show
 from inside.trained import in_parts, maps_of, tensor_of
@@ -65,13 +66,13 @@ def project_strongest(model, name, images, count=9, inputs=None):
 
 
 def draw(record):
-    """Draw each layer's feature maps: the nine strongest test images and what in them excites it.
-    """
+    """Draw each layer's feature maps: the nine strongest test images and what in them excites it;
+    eight maps large, and all."""
     maps_of(record.network)
     drawn, failed = [], []
     for layer in record.network.layers:
         try:
-            drawn.append((f"strongest_{layer}", *draw_layer(record.network, layer)))
+            drawn += draw_layer(record.network, layer)
         except NotDrawn as error:
             failed.append(f"strongest_{layer}: {error}")
     if not drawn:
@@ -82,23 +83,31 @@ def draw(record):
 
 
 def draw_layer(network, layer):
-    """Draw the feature maps of one layer."""
-    images = network.data.test_images
+    """Return the two figures of one layer: eight maps, evenly chosen, and all."""
     (image, row, column, value), patches, projections = project_strongest(
-        network.model, layer, images, inputs=network.inputs)
-    size = largest([p for own in patches for p in own])
-    tiles = []
-    for own, seen in zip(patches, projections):
-        tiles.append(mosaic([as_signed(p) for p in seen], 3, size=size))
-        tiles.append(mosaic([as_grey(p) for p in own], 3, size=size))
-    columns, gap, (height, width) = 12 if max(size) < 10 else 8, 8, largest(tiles)
+        network.model, layer, network.data.test_images, inputs=network.inputs)
+    every, few = np.arange(len(image)), utils.evenly(len(image), 8)
+    columns = 12 if max(largest([p for own in patches for p in own])) < 10 else 8
+    numbers = dict(image=image, row=row, column=column, activation=value)
+    large, small = (draw_maps(network, layer, patches, projections, *how)
+                    for how in ((few, 4), (every, columns)))
+    return [(f"strongest_{layer}", large, numbers), (f"strongest_{layer}_all", small, {})]
+
+
+def draw_maps(network, layer, patches, projections, chosen, columns):
+    """Draw the maps `chosen`, projections and patches in turn, `columns` tiles in a row."""
+    size, tiles = largest([p for own in patches for p in own]), []
+    for m in chosen:
+        tiles.append(mosaic([as_signed(p) for p in projections[m]], 3, size=size))
+        tiles.append(mosaic([as_grey(p) for p in patches[m]], 3, size=size))
+    gap, (height, width) = max(8, size[0] // 2), largest(tiles)
     picture = mosaic(tiles, columns, gap)
     figure, axis = plt.subplots(figsize=(14, 14 * picture.shape[0] / picture.shape[1] + 0.6),
                                 layout="constrained")
     show(axis, picture, f"{network.name}, {layer}: of each feature map the nine strongest units on "
-         f"{len(images):,} test images: projections (blue - 0 + red, each on its own scale) and, "
-         f"to their right, the image patches\n{network.data.title}", pad=16)
-    for m in range(len(patches)):
-        axis.text(2 * m % columns * (width + gap), 2 * m // columns * (height + gap) - 1.5,
-                  f"map {m}", fontsize=7, va="bottom")
-    return figure, dict(image=image, row=row, column=column, activation=value)
+         f"{len(network.data.test_images):,} test images: projections (blue - 0 + red, each on its "
+         f"own scale) and, to their right, the image patches\n{network.data.title}", pad=16)
+    for k, m in enumerate(chosen):
+        axis.text(2 * k % columns * (width + gap), 2 * k // columns * (height + gap) - 1.5,
+                  f"map {m}", fontsize=7 if columns > 4 else 9, va="bottom")
+    return figure
