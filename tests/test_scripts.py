@@ -138,6 +138,7 @@ def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
         assert not (copy / "result.json").exists(), "too late: nothing was left to resume"
     if number == signal.SIGTERM:
         assert process.returncode == 143 and "--resume" in err and err.count("\n") == 1, err
+    time.sleep(1)  # event files are read in the order of their names: by second, then by process
     assert_one_line(run_script(*words), "interrupted", "--resume")
     assert_one_line(run_script(*words, "--resume", "--learning-rate", 0.5), "learning_rate=", "0.5")
     status, _, err = run_script(*words, "--resume")
