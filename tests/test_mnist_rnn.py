@@ -177,7 +177,7 @@ def test_every_cell_learns_from_drawn_digits(cell, order, steps, half_digits, tm
     status, out, err = run_script(
         "mnist_rnn", "--data", half_digits, "--cell", cell, "--units", 24, "--order", order,
         "--layers", 1, "--steps", steps, "--batch-size", 32, "--learning-rate", 1e-2,
-        "--evaluations", 1, "--shift", 0, cwd=tmp_path)
+        "--evaluations", 1, "--shift", 0, "--threads", 1, cwd=tmp_path)
     assert status == 0 and err == "", out + err
     assert read_json(next(tmp_path.rglob("result.json")))["test_accuracy"] > 0.4
 

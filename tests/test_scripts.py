@@ -119,25 +119,26 @@ def test_every_tag_stands_in_the_readme(whole_run):
 
 @pytest.mark.slow
 def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
-    """kill -9 at a random moment; resumed and asked to stop, by Ctrl-C in one script and SIGTERM in
-    the other (what they do is one piece of code); then to the end: same weights, same events."""
+    """kill -9 at a random moment, and in one script SIGTERM to what was resumed (Ctrl-C is tried in
+    test_transfer.py; what they do is one piece of code): in the end, same weights, same events."""
     folder, script, words, _, _ = whole_run
     words = (*words, "--logdir", tmp_path, "--name", "x")
     copy = tmp_path / script / "x-seed0"
     seed = random.randrange(10 ** 6)
     print(f"random seed {seed}")
-    number, status = {"cifar_lenet5": (signal.SIGINT, 130),
-                      "mnist_rnn": (signal.SIGTERM, 143)}[script]
-    for signal_sent, wait in ((signal.SIGKILL, random.Random(seed).uniform(0, 0.4)), (number, 0)):
+    stops = [(signal.SIGKILL, random.Random(seed).uniform(0, 0.4)), (signal.SIGTERM, 0)]
+    for number, wait in stops if script == "cifar_lenet5" else stops[:1]:
         before = checkpoints(copy)[-1:]
         process = start(*words, "--resume")
         while process.poll() is None and checkpoints(copy)[-1:] == before:
             time.sleep(0.01)
         time.sleep(wait)
-        process.send_signal(signal_sent)
+        process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert not (copy / "result.json").exists(), "too late: nothing was left to resume"
-    assert process.returncode == status and "--resume" in err and err.count("\n") == 1, err
+    if number == signal.SIGTERM:
+        assert process.returncode == 143 and "--resume" in err and err.count("\n") == 1, err
+    time.sleep(1)  # event files are read in the order of their names: by second, then by process
     assert_one_line(run_script(*words), "interrupted", "--resume")
     assert_one_line(run_script(*words, "--resume", "--learning-rate", 0.5), "learning_rate=", "0.5")
     status, _, err = run_script(*words, "--resume")

@@ -165,20 +165,17 @@ def values_of(folder):
 
 @pytest.mark.slow
 def test_stopped_run_goes_on(finished, tmp_path):
-    """Killed, resumed and stopped by Ctrl-C, resumed: the events of a run without a stop."""
+    """Stopped by Ctrl-C and resumed: the events of a run without a stop."""
     _, folder, words, _ = finished
     words = (*words, "--logdir", tmp_path, "--name", "x")
     copy = tmp_path / "transfer" / "x-seed0"
-    for number, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
-        before = [file.stem for file in checkpoints(copy)]
-        process = start(*words, "--resume")
-        while process.poll() is None and (len(checkpoints(copy)) < 2 or before == [
-                file.stem for file in checkpoints(copy)]):
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == status and "Traceback" not in err, err
-    assert err.count("\n") == 1, err
+    process = start(*words)
+    while process.poll() is None and len(checkpoints(copy)) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.count("\n") == 1, err
+    time.sleep(1)  # event files are read in the order of their names: by second, then by process
     assert_one_line(run_script(*words), "interrupted", "--resume")
     status, _, err = run_script(*words, "--resume")
     assert status == 0, err

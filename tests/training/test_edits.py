@@ -133,7 +133,7 @@ def test_transfer_trains_the_edited_network_from_scratch(edited):
     edit(MLP)
     assert go("cifar_lenet5.py", *SMALL)[::2] == (0, "")
     status, out, err = go("transfer.py", RUN, "--data", "images", "--per-class", 2,
-                          "--scratch-steps", 3)
+                          "--scratch-steps", 3, "--strengths", 1)
     assert (status, err) == (0, ""), err
     result = json.loads(next((here / "logs/transfer").rglob("result.json")).read_text())
     assert {"test_accuracy/softmax/dense/2", "test_accuracy/svm/dense_2/2",

@@ -23,7 +23,7 @@ def board(tmp_path_factory):
     """A function of path and query: the answer of a server, at .url, that shows two short runs."""
     folder = tmp_path_factory.mktemp("board")
     for script, words in (("cifar_lenet5", ("--filters", 32, 4, "--units", 24)),
-                          ("mnist_rnn", ("--units", 12))):
+                          ("mnist_rnn", ("--units", 32, "--layers", 1))):
         status, _, err = run_script(script, *words, "--data", "synthetic", "--steps", 6,
                                     "--evaluations", 2, "--batch-size", 8, "--threads", 1,
                                     "--name", "a", cwd=folder)
@@ -94,7 +94,7 @@ def test_images_and_histograms(board):
 
 def test_projector(board):
     """Features, a label each and a sheet of thumbnails."""
-    for name, width in (("cifar_lenet5/a-seed0", 24), ("mnist_rnn/a-seed0", 12)):
+    for name, width in (("cifar_lenet5/a-seed0", 24), ("mnist_rnn/a-seed0", 32)):
         name += "/result"
         shown, = json.loads(board("data/plugin/projector/info", run=name))["embeddings"]
         count, dimensions = shown["tensorShape"]
@@ -107,7 +107,7 @@ def test_projector(board):
         assert picture.startswith(b"\x89PNG") and shown["sprite"]["singleImageDim"] == [28, 28]
 
 
-TABS = {"timeseries": 0.01, "images": 0.03, "hparams": 0.03, "projector": 0.1}  # dark pixels
+TABS = {"timeseries": 0.01, "images": 0.03, "hparams": 0.03, "projector": 0.05}  # dark pixels
 
 
 @pytest.mark.parametrize("tab", TABS)
@@ -128,10 +128,10 @@ def test_pages(board, tab, tmp_path):
                f"--screenshot={tmp_path / tab}.png", f"{board.url}?tagFilter=evaluation#{tab}"]
     for _ in range(3):  # on a busy machine a page may not be ready when its picture is taken
         page = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        if all(word in page.stdout for word in words):
+        assert page.returncode == 0, page.stderr
+        picture = matplotlib.image.imread(tmp_path / f"{tab}.png")[100:, 350:1200, :3]
+        missing = [word for word in words if word not in page.stdout]
+        dark = (picture.min(axis=2) < 0.8).mean()
+        if not missing and dark > TABS[tab]:
             break
-    assert page.returncode == 0, page.stderr
-    for word in words:
-        assert word in page.stdout, word
-    picture = matplotlib.image.imread(tmp_path / f"{tab}.png")[100:, 350:1200, :3]
-    assert (picture.min(axis=2) < 0.8).mean() > TABS[tab]
+    assert not missing and dark > TABS[tab]

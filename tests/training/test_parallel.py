@@ -14,6 +14,7 @@ from networks import (
     CLASSES,
     EDITS,
     OWN_CELL,
+    QUICK,
     SHAPE,
     OnParts,
     block,
@@ -121,8 +122,9 @@ def compare(model, found, wanted, tolerance):
 
 @every_edit
 def test_an_edited_network_is_computed_as_keras_computes_it(name):
-    """In one, two and three parts."""
-    assert_same(build(EDITS[name]), [7], [5, 2], [3, 2, 2])
+    """In one, two and three parts, of equal sizes or not."""
+    splits = [6], [3, 3], [3, 2, 1]
+    assert_same(build(EDITS[name]), *(splits if name in QUICK else (splits[0], *splits[:0:-1])))
 
 
 UNARY = {  # (4, 6, 4) -> (4, 6, 4)
@@ -143,7 +145,7 @@ BINARY = {"add": lambda x, y: x + y, "Add": lambda x, y: L.Add()([x, y]),
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.data())
 def test_a_random_graph_is_computed_as_keras_computes_it(data):
     keras.utils.set_random_seed(0)
