@@ -121,13 +121,16 @@ def read_events(folder):
     tf.constant(0)  # TensorBoard reads with TensorFlow, and would import it noisily
     from tensorboard.backend.event_processing import event_file_loader
     from tensorboard.util import tensor_util
-    series = {}
+    series, files = {}, []
     for file in sorted(pathlib.Path(folder).rglob(PATTERN)):
-        part, own = file.parent.relative_to(folder).as_posix().removeprefix("."), {}
+        part, own, begun = file.parent.relative_to(folder).as_posix().removeprefix("."), {}, 0.0
         for event in event_file_loader.EventFileLoader(str(file)).Load():
+            begun = begun or event.wall_time
             for value in event.summary.value:
                 own.setdefault((part, value.tag), []).append(
                     (event.step, event.wall_time, tensor_util.make_ndarray(value.tensor)))
+        files.append((begun, part, own))
+    for _, part, own in sorted(files, key=lambda found: found[0]):  # names have whole seconds
         for key, points in own.items():
             first, before = min(step for step, _, _ in points), series.get(key, [])
             kept = [point for point in before if point[0] < first]

@@ -51,3 +51,23 @@ def test_files_of_two_runs_in_one_folder_are_not_mixed(tmp_path):
     found = {key: (steps.tolist(), np.float64(values).tolist())
              for key, (steps, _, values) in read_events(tmp_path).items()}
     assert found == {("", "x"): ([0, 1], [3, 5]), ("earlier 1", "x"): ([0, 1, 2], [9, 8, 7])}
+
+
+def test_files_are_read_in_the_order_in_which_they_began(tmp_path):
+    """Whatever their names say: two of one second are named by process, "10" before "9"."""
+    for i, (step, value) in enumerate(((1, 5.0), (2, 7.0))):
+        before = set(tmp_path.iterdir())
+        write(tmp_path, [step, step + 1], [value, value + 1])
+        new, = set(tmp_path.iterdir()) - before
+        new.rename(tmp_path / f"events.out.tfevents.1.host.{9 - i}")
+    steps, _, values = read_events(tmp_path)["", "a"]
+    assert steps.tolist() == [1, 2, 3] and [float(v) for v in values] == [5.0, 7.0, 8.0]
+
+
+def write(folder, steps, values):
+    """Write one event file of a scalar "a"."""
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        for step, value in zip(steps, values):
+            tf.summary.scalar("a", value, step=step)
+    writer.close()
