@@ -125,12 +125,12 @@ def read_events(folder):
     for file in sorted(pathlib.Path(folder).rglob(PATTERN)):
         part, own, begun = file.parent.relative_to(folder).as_posix().removeprefix("."), {}, 0.0
         for event in event_file_loader.EventFileLoader(str(file)).Load():
-            begun = begun or event.wall_time
             for value in event.summary.value:
+                begun = begun or event.wall_time  # the first event of a file has whole seconds
                 own.setdefault((part, value.tag), []).append(
                     (event.step, event.wall_time, tensor_util.make_ndarray(value.tensor)))
         files.append((begun, part, own))
-    for _, part, own in sorted(files, key=lambda found: found[0]):  # names have whole seconds
+    for _, part, own in sorted(files, key=lambda found: found[0]):  # names have them too
         for key, points in own.items():
             first, before = min(step for step, _, _ in points), series.get(key, [])
             kept = [point for point in before if point[0] < first]
