@@ -135,14 +135,13 @@ def grad_cam(network, inputs, classes):
 
 @functools.lru_cache(maxsize=4)
 def _grad_cam(model):
-    maps = maps_of_model(model)[-1]
-    below, above = keras.Model(model.input, maps), keras.Model(maps, model.output)
+    both = keras.Model(model.input, [maps_of_model(model)[-1], model.output])
 
     def cam(inputs, classes):
-        values = below(inputs, training=False)
         with tf.GradientTape() as tape:
-            tape.watch(values)
-            score = tf.reduce_sum(tf.gather(above(values, training=False), classes, batch_dims=1))
+            tape.watch(inputs)
+            values, logits = both(inputs, training=False)
+            score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
         weights = tf.reduce_mean(tape.gradient(score, values), [1, 2], keepdims=True)
         small = tf.nn.relu(tf.reduce_sum(weights * values, -1, keepdims=True))
         return tf.image.resize(small, tf.shape(inputs)[1:3])
