@@ -150,14 +150,18 @@ def _grad_cam(model):
 
 def hide_squares(network, inputs, classes):
     """How much probability the class loses as a grey square hides each part (Zeiler & Fergus);
-    every fourth position, enlarged bilinearly; one channel."""
+    squares of 2/7 of the shorter side, 1/7 apart, linear between their centres; one channel."""
     part = min(inputs.shape[1:3]) / 7
-    found = occlusion(network.model, network.layers[-1], inputs, classes, max(1, round(2 * part)),
-                      max(1, round(part)), network.grey)["probability"]
+    side = max(1, round(2 * part))
+    found = occlusion(network.model, network.layers[-1], inputs, classes, side,
+                      max(1, round(part)), network.grey)
     logits = network.model(inputs, training=False)
     whole = tf.gather(tf.nn.softmax(logits), classes, batch_dims=1).numpy()
-    lost = whole[:, None, None, None] - found[..., None]
-    return tf.image.resize(lost, inputs.shape[1:3]).numpy()
+    lost = whole[:, None, None] - found["probability"]
+    rows, columns = (np.stack([np.interp(np.arange(n), at + (1 - side % 2) / 2, one)
+                               for one in np.eye(len(at))])  # of an even square half a pixel on
+                     for n, at in zip(inputs.shape[1:3], (found["rows"], found["columns"])))
+    return np.einsum("nij,ih,jw->nhw", lost, rows, columns)[..., None].astype(np.float32)
 
 
 METHODS = {"gradient": gradient, "gradient x input": gradient_times_input, "SmoothGrad": smoothgrad,
