@@ -45,9 +45,9 @@ def one_hot(classes):
     return keras.Model(pixels, L.Flatten(name="logits")(pixels))
 
 
-def recurrent_run(folder, *words, name="r", seed=0):
+def recurrent_run(folder, *words, name="r", seed=0, steps=20):
     """The folder of a net of 8 units that read scikit-learn's digits, 8x8, for a moment."""
-    status, _, err = run_script("mnist_rnn", "--data", "digits", "--units", 8, "--steps", 20,
+    status, _, err = run_script("mnist_rnn", "--data", "digits", "--units", 8, "--steps", steps,
                                 "--evaluations", 1, "--layers", 1, *words, "--name", name,
                                 "--seed", seed, cwd=folder)
     assert status == 0, err
