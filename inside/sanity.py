@@ -15,6 +15,7 @@ import utils
 from inside.pictures import as_signed, show
 from inside.saliency import METHODS, importance
 from inside.trained import maps_of, outputs
+from system.command_line import InputError
 from system.markdown import mean_and_deviation
 from training import graph
 from training.loop import make_model
@@ -70,6 +71,11 @@ def draw(record, images=64, permuted=""):
     stages = list(forgetting(network))
     if permuted:
         other = type(record)(permuted, record.find_experiment, record.data_dir, record.data).network
+        if not other.config.permute_labels:
+            raise InputError(f"{permuted} was not trained with --permute-labels")
+        if (other.data.checksum, other.mean, other.std) != (data.checksum, network.mean,
+                                                            network.std):
+            raise InputError(f"{permuted} was trained on other images than {record.folder}")
         stages.append(("labels permuted", other))
     names, found, shown = [name for name, _ in stages], {}, {}
     bar = tqdm(total=len(stages) * len(METHODS), desc="sanity check", unit="map", disable=None,
