@@ -46,9 +46,11 @@ def one_hot(classes):
 
 
 def recurrent_run(folder, *words, name="r", seed=0, steps=20):
-    """The folder of a net of 8 units that read scikit-learn's digits, 8x8, for a moment."""
-    status, _, err = run_script("mnist_rnn", "--data", "digits", "--units", 8, "--steps", steps,
+    """The folder of a net of 8 units that read scikit-learn's digits, 8x8, for a moment; what it
+    said is in <name>.txt."""
+    status, out, err = run_script("mnist_rnn", "--data", "digits", "--units", 8, "--steps", steps,
                                 "--evaluations", 1, "--layers", 1, *words, "--name", name,
                                 "--seed", seed, cwd=folder)
     assert status == 0, err
+    (folder / f"{name}.txt").write_text(out)
     return folder / "logs" / "mnist_rnn" / f"{name}-seed{seed}"

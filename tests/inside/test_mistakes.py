@@ -1,5 +1,6 @@
 """Confusion, intervals, calibration and the worst mistakes, by hand and against other ways."""
 import csv
+import re
 import shutil
 
 import matplotlib.pyplot as plt
@@ -171,7 +172,8 @@ def two_runs(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_sheet_adds_up_to_the_result(two_runs, quick_figures):
-    """The CSV parses back; its accuracies, weighted, are result.json's."""
+    """The CSV parses back; its accuracies, weighted, are result.json's; and the best and the worst
+    are those that the run's last lines name."""
     folder, run, _ = two_runs
     status, out, err = run_script("visualize", "mistakes", run, "--out", "f", cwd=folder)
     assert (status, err) == (0, "") and "wrote f/r-seed0/mistakes.csv" in out
@@ -181,6 +183,11 @@ def test_the_sheet_adds_up_to_the_result(two_runs, quick_figures):
     right = sum(float(row["accuracy"]) * int(row["test images"]) for row in rows)
     result = read_json(run / "result.json")
     assert right / 360 == pytest.approx(result["test_accuracy"], abs=1e-9)
+    said = re.search("class    best (.) ([0-9.]+) %, worst (.) ([0-9.]+) %\n",
+                     (folder / "r.txt").read_text()).groups()
+    for name, shown, choose in ((*said[:2], max), (*said[2:], min)):
+        every = {row["class"]: float(row["accuracy"]) for row in rows}
+        assert every[name] == choose(every.values()) and shown == f"{100 * every[name]:.1f}"
     counts = np.array([[int(row[f"taken for {c}"]) for c in "0123456789"] for row in rows])
     np.testing.assert_array_equal(counts, load_arrays(folder / "f/r-seed0/mistakes.npz")[
         "confusion"])
