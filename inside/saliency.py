@@ -44,7 +44,7 @@ def _pull_back(model, rule):
         call = functools.partial(graph.call, operation, args, kwargs, training=False)
         if rule == "gradient" or graph.activation_of(operation) not in RECTIFIERS:
             return [call()]
-        if hasattr(operation, "kernel"):  # the rectifier is part of a layer
+        if getattr(operation, "weights", ()):  # the rectifier is part of a layer
             activation, operation.activation = operation.activation, keras.activations.linear
             try:
                 return [_rectifier(activation, rule)(call())]
