@@ -130,6 +130,21 @@ def test_deconvnet_is_the_projection_of_the_logit(kind):
                                atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("kind", [L.SeparableConv2D, L.Conv2DTranspose])
+def test_rectifiers_within_other_layers(kind):
+    """Whatever the layer calls its kernels, a rectifier in it is as one after it."""
+    keras.utils.set_random_seed(0)
+    images = keras.Input((6, 6, 2))
+    head = L.Dense(3, name="logits")
+    fused = keras.Model(images, head(L.Flatten()(kind(4, 3, activation="relu", name="a")(images))))
+    apart = keras.Model(images, head(L.Flatten()(L.ReLU()(kind(4, 3, name="a")(images)))))
+    apart.set_weights(fused.get_weights())
+    x = noise(2, 6, 6, 2)
+    for rule in ("guided", "deconvnet"):
+        np.testing.assert_allclose(pull_back(fused, x, np.array([0, 2]), rule),
+                                   pull_back(apart, x, np.array([0, 2]), rule), atol=1e-6)
+
+
 def two_units(slope=0.0):
     """Pixels (a, b) -> relu(a - b), relu(b - a) -> logits of (1, -2) and (-1, 3)."""
     images = keras.Input((1, 2, 1))
