@@ -59,6 +59,7 @@ def test_each_image_has_its_order_and_its_class():
                                atol=1e-6)
 
 
+@pytest.mark.slow
 def test_methods_find_the_pixel_and_chance_does_not():
     """All that are as fine as pixels find it first; a random order, on average, halfway."""
     network = one_pixel(1, 2, weight=20.0)

@@ -45,7 +45,7 @@ def lenet5(batch_norm):
                       config=config)
 
 
-@pytest.mark.parametrize("batch_norm", ["none", "after"])
+@pytest.mark.parametrize("batch_norm", ["none", pytest.param("after", marks=pytest.mark.slow)])
 def test_layer_after_layer_is_forgotten(batch_norm):
     """From the logits down, to a network of another seed; the one that was given stays."""
     network = dataclasses.replace(lenet5(batch_norm), build_model=cifar_lenet5.build_model)
