@@ -68,7 +68,7 @@ def draw(record, images=64, permuted=""):
     chosen = utils.evenly(len(data.test_labels), images)
     inputs = network.inputs(data.test_images[chosen])
     classes = outputs(network.model, [network.model.output], inputs)[0].argmax(1)
-    stages = list(forgetting(network))
+    others = []
     if permuted:
         other = type(record)(permuted, record.find_experiment, record.data_dir, record.data).network
         if not other.config.permute_labels:
@@ -76,7 +76,8 @@ def draw(record, images=64, permuted=""):
         if (other.data.checksum, other.mean, other.std) != (data.checksum, network.mean,
                                                             network.std):
             raise InputError(f"{permuted} was trained on other images than {record.folder}")
-        stages.append(("labels permuted", other))
+        others.append(("labels permuted", other))
+    stages = [*forgetting(network), *others]
     names, found, shown = [name for name, _ in stages], {}, {}
     bar = tqdm(total=len(stages) * len(METHODS), desc="sanity check", unit="map", disable=None,
                leave=False)
