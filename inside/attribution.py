@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import utils
 from inside.pictures import as_grey, as_signed, show
-from inside.saliency import METHODS, importance
+from inside.saliency import METHODS, ranking
 from inside.trained import maps_of, outputs, read_pictures, recognised_of_each_class
 from system.markdown import mean_and_deviation
 
@@ -51,7 +51,7 @@ def measure(network, count):
     inputs = network.inputs(data.test_images[chosen])
     logits, = outputs(network.model, [network.model.output], inputs)
     classes, numbers = logits.argmax(1), {}
-    values = {name: importance(method(network, inputs, classes))
+    values = {name: ranking(name, method(network, inputs, classes))
               for name, method in METHODS.items()}
     values["random order"] = np.random.default_rng(0).random(inputs.shape[:3])
     for name, value in values.items():

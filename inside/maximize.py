@@ -23,6 +23,8 @@ SLOW = True  # left out of `all`
 OPTIONS = {"maps": "feature maps of each layer to show at most", "seeds": "images made of each",
            "steps": "steps of gradient ascent"}
 
+SIZES = 0.032, 0.002  # of the first step and towards the last, of the range of black to white
+
 
 @functools.lru_cache(maxsize=32)
 def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
@@ -30,7 +32,8 @@ def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
 
     What is raised is the map's activation at the layer's middle, or the class's logit. jitter: the
     image is moved by at most so many pixels while the gradient is taken; blur: share of a 3x3
-    binomial blur; decay: share of the distance from the middle grey that a step takes away.
+    binomial blur; decay: share of the distance from the middle grey that a step takes away; both of
+    a step of the first size, of a smaller one in proportion: else they would win in the end.
     """
     tensor = graph.named_nodes(model)[layer].outputs[0]
     below = keras.Model(model.input, tensor)
@@ -51,8 +54,9 @@ def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
         padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
         soft = tf.nn.depthwise_conv2d(padded, tf.tile(kernel, [1, 1, images.shape[3], 1]),
                                       [1, 1, 1, 1], "VALID")
-        images = (1 - blur) * images + blur * soft
-        return tf.clip_by_value(images + decay * (middle - images), low, high)
+        share = size / SIZES[0]  # as steps become small, so does what works against them
+        images += share * blur * (soft - images)
+        return tf.clip_by_value(images + share * decay * (middle - images), low, high)
     return tf.function(step, autograph=False).get_concrete_function(
         tf.TensorSpec((None, *model.input.shape[1:])), tf.TensorSpec((None,), tf.int32),
         tf.TensorSpec(()), tf.TensorSpec((2,), tf.int32))
@@ -62,7 +66,13 @@ def maximize(network, layer, which, steps=200, seed=0):
     """Return images, network input (n, height, width, channels), that excite a layer's maps or
     units `which` (n,) most, each begun from noise about grey, within black and white."""
     low, high = (float(x) for x in network.inputs(np.uint8([[[[0]], [[255]]]])).ravel())
-    step = _ascend(network.model, layer, low, high)
+    jitter = 2
+    if layer in network.layers:  # none of a few pixels
+        tensor = network.stages[layer]
+        top, bottom, *_ = receptive_field(network.model, layer, tensor.shape[1] // 2,
+                                          tensor.shape[2] // 2)
+        jitter = min(2, (bottom - top) // 8)
+    step = _ascend(network.model, layer, low, high, jitter)
     shape, made = network.model.input.shape[1:], []
     size = images_at_a_time(network.model, 256)
     for first in range(0, len(which), size):
@@ -70,8 +80,8 @@ def maximize(network, layer, which, steps=200, seed=0):
         noise = np.random.default_rng([seed, first]).normal(0, 0.1, (len(part), *shape))
         images = tf.constant(network.grey + noise * (high - low), tf.float32)
         for k in range(steps):
-            images = step(images, tf.constant(part), tf.constant(0.03 * (1 - k / steps) + 0.002),
-                          tf.constant([seed, k]))
+            images = step(images, tf.constant(part), tf.constant(
+                SIZES[0] + k / steps * (SIZES[1] - SIZES[0])), tf.constant([seed, k]))
         made.append(images.numpy())
     return np.concatenate(made)
 

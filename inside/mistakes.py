@@ -95,11 +95,12 @@ def draw_together(records):
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.8), layout="constrained",
                                          width_ratios=[1.25, 1])
     draw_confusion(left, counts.mean(0), classes)
-    shares = np.diagonal(counts, axis1=1, axis2=2) / np.maximum(counts.sum(2), 1)
+    there = np.flatnonzero(counts.sum((0, 2)))
+    shares = (np.diagonal(counts, axis1=1, axis2=2) / np.maximum(counts.sum(2), 1))[:, there]
     order = _chosen(shares.mean(0))
     right.errorbar(100 * shares.mean(0)[order], range(len(order)),
                    xerr=100 * shares.std(0, ddof=1)[order], fmt="o", capsize=2)
-    right.set(yticks=range(len(order)), yticklabels=classes[order],
+    right.set(yticks=range(len(order)), yticklabels=classes[there][order],
               xlabel="accuracy (%), mean and standard deviation", title="accuracy of each class")
     errors = [own["calibration_error"] for own in every]
     figure.suptitle(f"{len(records)} networks, mean of their confusion matrices; expected "

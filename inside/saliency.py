@@ -44,7 +44,7 @@ def _pull_back(model, rule):
         call = functools.partial(graph.call, operation, args, kwargs, training=False)
         if rule == "gradient" or graph.activation_of(operation) not in RECTIFIERS:
             return [call()]
-        if hasattr(operation, "kernel"):  # the rectifier is part of a layer
+        if getattr(operation, "weights", ()):  # the rectifier is part of a layer
             activation, operation.activation = operation.activation, keras.activations.linear
             try:
                 return [_rectifier(activation, rule)(call())]
@@ -135,14 +135,13 @@ def grad_cam(network, inputs, classes):
 
 @functools.lru_cache(maxsize=4)
 def _grad_cam(model):
-    maps = maps_of_model(model)[-1]
-    below, above = keras.Model(model.input, maps), keras.Model(maps, model.output)
+    both = keras.Model(model.input, [maps_of_model(model)[-1], model.output])
 
     def cam(inputs, classes):
-        values = below(inputs, training=False)
         with tf.GradientTape() as tape:
-            tape.watch(values)
-            score = tf.reduce_sum(tf.gather(above(values, training=False), classes, batch_dims=1))
+            tape.watch(inputs)
+            values, logits = both(inputs, training=False)
+            score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
         weights = tf.reduce_mean(tape.gradient(score, values), [1, 2], keepdims=True)
         small = tf.nn.relu(tf.reduce_sum(weights * values, -1, keepdims=True))
         return tf.image.resize(small, tf.shape(inputs)[1:3])
@@ -151,19 +150,32 @@ def _grad_cam(model):
 
 def hide_squares(network, inputs, classes):
     """How much probability the class loses as a grey square hides each part (Zeiler & Fergus);
-    every fourth position, enlarged bilinearly; one channel."""
+    squares of 2/7 of the shorter side, 1/7 apart, linear between their centres; one channel."""
     part = min(inputs.shape[1:3]) / 7
-    found = occlusion(network.model, network.layers[-1], inputs, classes, max(1, round(2 * part)),
-                      max(1, round(part)), network.grey)["probability"]
+    side = max(1, round(2 * part))
+    found = occlusion(network.model, network.layers[-1], inputs, classes, side,
+                      max(1, round(part)), network.grey)
     logits = network.model(inputs, training=False)
     whole = tf.gather(tf.nn.softmax(logits), classes, batch_dims=1).numpy()
-    lost = whole[:, None, None, None] - found[..., None]
-    return tf.image.resize(lost, inputs.shape[1:3]).numpy()
+    lost = whole[:, None, None] - found["probability"]
+    rows, columns = (np.stack([np.interp(np.arange(n), at + (1 - side % 2) / 2, one)
+                               for one in np.eye(len(at))])  # of an even square half a pixel on
+                     for n, at in zip(inputs.shape[1:3], (found["rows"], found["columns"])))
+    return np.einsum("nij,ih,jw->nhw", lost, rows, columns)[..., None].astype(np.float32)
 
 
 METHODS = {"gradient": gradient, "gradient x input": gradient_times_input, "SmoothGrad": smoothgrad,
            "integrated gradients": integrated_gradients, "guided backprop": guided_backprop,
            "deconvnet": deconvnet, "Grad-CAM": grad_cam, "occlusion": hide_squares}
+
+
+SIGNED = "gradient x input", "integrated gradients", "Grad-CAM", "occlusion"  # shares of the logit
+
+
+def ranking(name, maps):
+    """Return values (n, height, width) that rank pixels by how much they speak for the class: a
+    method's own where its sign says so (SIGNED), else importance."""
+    return maps.sum(-1) if name in SIGNED else importance(maps)
 
 
 def importance(maps):

@@ -15,7 +15,7 @@ import utils
 from inside.pictures import as_signed, show
 from inside.saliency import METHODS, importance
 from inside.trained import maps_of, outputs
-from system.command_line import NotDrawn
+from system.command_line import InputError, NotDrawn
 from system.markdown import mean_and_deviation
 from training import graph
 from training.loop import make_model
@@ -70,10 +70,16 @@ def draw(record, images=64, permuted=""):
     chosen = utils.evenly(len(data.test_labels), images)
     inputs = network.inputs(data.test_images[chosen])
     classes = outputs(network.model, [network.model.output], inputs)[0].argmax(1)
-    stages = list(forgetting(network))
+    others = []
     if permuted:
         other = type(record)(permuted, record.find_experiment, record.data_dir, record.data).network
-        stages.append(("labels permuted", other))
+        if not other.config.permute_labels:
+            raise InputError(f"{permuted} was not trained with --permute-labels")
+        if (other.data.checksum, other.mean, other.std) != (data.checksum, network.mean,
+                                                            network.std):
+            raise InputError(f"{permuted} was trained on other images than {record.folder}")
+        others.append(("labels permuted", other))
+    stages = [*forgetting(network), *others]
     names, found, shown = [name for name, _ in stages], {}, {}
     bar = tqdm(total=len(stages) * len(METHODS), desc="sanity check", unit="map", disable=None,
                leave=False)

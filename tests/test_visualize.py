@@ -1,8 +1,10 @@
 """The command line of figures: which commands there are, what they write, what they refuse."""
+import importlib
 import re
 import shutil
 import subprocess
 import sys
+import types
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -72,6 +74,66 @@ def test_a_new_file_of_inside_is_a_command(small_run, tmp_path, monkeypatch):
 def test_every_command_has_help(command):
     status, out, err = run_script("visualize", command, "--help")
     assert status == 0 and not err and f"visualize.py {command}" in out
+
+
+def made_up(monkeypatch, **modules):
+    """Let these be all commands of inside; what they draw is their name and what they got."""
+    for name, attributes in modules.items():
+        module = types.ModuleType(f"inside.{name}", "Draw nothing.")
+        vars(module).update(dict(draw=lambda record, **own: []) | attributes)
+        monkeypatch.setitem(sys.modules, f"inside.{name}", module)
+    monkeypatch.setattr(visualize, "commands", lambda: {
+        "inside": dict.fromkeys(modules, "Draw nothing."), "comparisons": {}})
+
+
+def test_all_leaves_out_what_is_slow_or_takes_more(tmp_path, monkeypatch):
+    """A module with SLOW or TAKES; those of the repository that have them are the known ones."""
+    every = [name for name in visualize.commands()["inside"] if {"SLOW", "TAKES"} & vars(
+        importlib.import_module(f"inside.{name}")).keys()]
+    assert every == ["maximize", "picture", "sanity"]
+    write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
+    asked = []
+    made_up(monkeypatch, quick={}, slow={"SLOW": True}, more={"TAKES": "RUN FILE..."})
+    monkeypatch.setattr(visualize, "draw_inside", lambda names, *_: asked.append(names))
+    assert run_script("visualize", "all", tmp_path / "r")[0] == 0
+    assert asked == [["comparisons.curves", "inside.quick"]]
+    assert run_script("visualize", "slow", tmp_path / "r")[0] == 0
+    assert asked[1:] == [["inside.slow"]]
+
+
+def test_a_run_and_files(tmp_path, monkeypatch):
+    """TAKES = "RUN FILE...": the first word is the run, the others are draw's pictures."""
+    write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
+    got = []
+    made_up(monkeypatch, more={"TAKES": "RUN FILE...", "draw": lambda record, pictures: got.append(
+        (record.name, [p.name for p in pictures])) or []})
+    assert run_script("visualize", "more", tmp_path / "r", "a.png", "b.png")[0] == 0
+    assert got == [("r", ["a.png", "b.png"])]
+    assert_one_line(run_script("visualize", "more", tmp_path / "r"), "FILE")
+
+
+def test_several_runs_are_drawn_together_or_each(tmp_path, monkeypatch):
+    """With draw_together, two runs give one figure in out/compared, one run its own; without it
+    each has its own."""
+    for name in "ab":
+        write_events(tmp_path / name / "train", batch__loss=[3.0, 2.0])
+
+    def draw(record):
+        return plt.figure(), {"name": record.name}
+
+    def together(records):
+        return plt.figure(), {"names": np.array([record.name for record in records])}
+    made_up(monkeypatch, both={"draw": draw, "draw_together": together}, each={"draw": draw})
+    for command, runs, expected in (
+            ("both", "ab", ["compared/both"]), ("both", "a", ["a/both"]),
+            ("each", "ab", ["a/each", "b/each"])):
+        out = tmp_path / f"{command}{runs}"
+        status, said, err = run_script("visualize", command, *runs, "--out", out, cwd=tmp_path)
+        assert (status, err) == (0, "")
+        assert sorted(str(p.relative_to(out).with_suffix("")) for p in out.rglob("*.png")
+                      ) == expected
+    assert load_arrays(tmp_path / "bothab/compared/both.npz")["names"].tolist() == ["a", "b"]
+    assert not plt.get_fignums()
 
 
 def test_help_answers_at_once(poison):

@@ -236,6 +236,7 @@ class Training:
 
     def __init__(self, build_model, data, config):
         self.data, self.config, self.seconds, self.speed = data, config, 0.0, 0.0
+        self.of_class = {}  # {class: accuracy on its test images}, once tested
         count = len(data.images)
         self.total = config.steps or math.ceil(config.epochs * count / config.batch_size)
         if not self.total:
@@ -368,6 +369,14 @@ class Training:
             result["test_accuracy_flipped"] = evaluate(both, labels)[1]
         return result
 
+    def best_and_worst(self):
+        """Return in words which class is recognised best, and which worst."""
+        if len({*self.of_class.values()}) < 2:
+            return "all alike"
+        worst, *_, best = sorted(self.of_class, key=self.of_class.get)
+        return (f"best {best}, {100 * self.of_class[best]:.1f} %; worst {worst}, "
+                f"{100 * self.of_class[worst]:.1f} %")
+
     def finish(self, run, result):
         """Record the final result, and print it."""
         seconds, title = self.seconds, self.data.source.title
@@ -380,13 +389,9 @@ class Training:
             name: v.numpy() for name, v in graph.name_weights(self.model.weights).items()})
         also = "" if "test_accuracy_flipped" not in result else (
             f", {100 * result['test_accuracy_flipped']:.1f} % averaged with horizontal flips")
-        order = sorted(self.of_class, key=self.of_class.get)
-        (worst, low), (best, high) = ((c, 100 * self.of_class[c]) for c in (order[0], order[-1]))
-        said = f"best {best}, {high:.1f} %; worst {worst}, {low:.1f} %" if low < high else (
-            f"each {high:.1f} %")
         print(f"test     {100 * result['test_accuracy']:.2f} % of "
               f"{len(self.data.source.test_labels):,} images{also}; {title}\n"
-              f"class    {said}\n"
+              f"class    {self.best_and_worst()}\n"
               f"time     {seconds:.0f} s for {self.total:,} steps, {speed:,.0f} images/s\n"
               f"curves   tensorboard --logdir {run.config.logdir}\n"
               f"figures  python visualize.py all {run.path}")

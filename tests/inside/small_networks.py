@@ -1,6 +1,13 @@
 """Networks small enough to know the answer."""
+import pathlib
+import types
+
 import keras
 import numpy as np
+from conftest import run_script
+
+from inside.trained import Network
+from sources.images import Images
 
 L = keras.layers
 
@@ -16,3 +23,34 @@ def linear(kernel, size=(7, 9), head=None):
     if head is not None:
         model.get_layer("logits").set_weights([head.astype(np.float32)])
     return model
+
+
+def network_of(model, images, labels, classes=None, train=None, mean=0.0, std=1.0, config=None):
+    """A Network that was trained on `train` (images, labels), and is tested on the others."""
+    images, labels = np.uint8(images), np.int32(labels)
+    classes = classes or [f"class {c}" for c in range(model.output.shape[1])]
+    train = train or (images, labels)
+    data = Images.titled("made", "made by hand", classes, (*train, images, labels))
+    return Network(pathlib.Path("made"), config, None, model, data, mean, std)
+
+
+def as_record(network, name="made"):
+    """What draw() takes, of a Network."""
+    return types.SimpleNamespace(name=name, folder=pathlib.Path(name), network=network)
+
+
+def one_hot(classes):
+    """A network whose logits are the pixels of a row of so many."""
+    pixels = keras.Input((1, classes, 1))
+    return keras.Model(pixels, L.Flatten(name="logits")(pixels))
+
+
+def recurrent_run(folder, *words, name="r", seed=0, steps=20):
+    """The folder of a net of 8 units that read scikit-learn's digits, 8x8, for a moment; what it
+    said is in <name>.txt."""
+    status, out, err = run_script("mnist_rnn", "--data", "digits", "--units", 8, "--steps", steps,
+                                "--evaluations", 1, "--layers", 1, *words, "--name", name,
+                                "--seed", seed, cwd=folder)
+    assert status == 0, err
+    (folder / f"{name}.txt").write_text(out)
+    return folder / "logs" / "mnist_rnn" / f"{name}-seed{seed}"

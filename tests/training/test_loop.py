@@ -3,8 +3,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import mnist_rnn
 from cifar_lenet5 import Config, build_model
-from training.loop import balanced, cross_entropy, evaluate, make_model, make_train_steps
+from training.loop import (
+    balanced,
+    cross_entropy,
+    evaluate,
+    load_training_data,
+    make_model,
+    make_train_steps,
+)
 from training.optimizers import create_slots
 
 
@@ -65,3 +73,27 @@ def test_the_loss_of_a_step_is_weighted_by_the_training_images(class_weight, wei
     loss, = steps(np.int32([[2, 0, 1]]), np.float32([0.1]), 0).numpy()
     plain = np.log(np.exp(logits).sum(1)) - logits[range(3), [1, 0, 0]]
     assert loss == pytest.approx(plain @ np.take(weights, [1, 0, 0]) / 3, rel=1e-4)
+
+
+def test_permuted_labels(capsys):
+    """The same images and as many of each label, in an order that is a function of the seed; said
+    where the run describes its data. Labels to validate and test by stay."""
+    def load(**options):
+        return load_training_data(mnist_rnn.Config(data="digits", **options))
+    plain, one, again, other = (load(**options) for options in (
+        {}, *[{"permute_labels": True, "seed": seed} for seed in (0, 0, 1)]))
+    np.testing.assert_array_equal(one.images, plain.images)
+    np.testing.assert_array_equal(one.labels, again.labels)
+    assert one.labels.dtype == plain.labels.dtype
+    assert np.bincount(one.labels).tolist() == plain.counts.tolist() == one.counts.tolist()
+    for a, b in ((one, plain), (one, other)):  # a tenth agree by chance
+        assert 0.05 < np.mean(a.labels == b.labels) < 0.15
+    np.testing.assert_array_equal(one.observed["validation"][1], plain.observed["validation"][1])
+    np.testing.assert_array_equal(one.source.test_labels, plain.source.test_labels)
+    seen = {image.tobytes(): label for image, label in zip(one.images, one.labels)}
+    images, labels = one.observed["train"]  # accuracy in training is by what it learns
+    assert [seen[image.tobytes()] for image in images] == labels.tolist()
+    one.describe()
+    assert "note     training labels are permuted" in capsys.readouterr().out
+    plain.describe()
+    assert "permuted" not in capsys.readouterr().out

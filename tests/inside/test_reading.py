@@ -1,0 +1,231 @@
+"""What a recurrent net believes, holds and remembers, against Keras's layers and by hand."""
+import shutil
+import types
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run_script
+from small_networks import L, as_record, network_of, recurrent_run
+
+import mnist_rnn
+from inside import reading
+from inside.reading import Reader, hide_rows, memory, order_of_onset
+from inside.trained import Record
+from system.command_line import NotDrawn, import_script
+from system.files import load_arrays
+from training.recurrent import Recurrent
+
+
+def net(cell, units=5, layers=1, order="rows", size=(6, 4), seed=3, **options):
+    """A Network of our cells that reads noise; with layers of its own between sequence and states.
+    """
+    images = keras.Input((*size, 1))
+    x = L.Permute((2, 1, 3))(images) if order == "columns" else images
+    x = L.Reshape((x.shape[1], -1), name="sequence")(x)
+    for i in range(1, layers + 1):
+        x = Recurrent(cell, units, return_sequences=i < layers, seed=seed + i, name=f"r{i}",
+                      **options)(x)
+    keras.utils.set_random_seed(seed)
+    model = keras.Model(images, L.Dense(3, name="logits")(L.Dropout(0.5)(x)))
+    pixels = np.random.default_rng(0).integers(0, 256, (20, *size, 1))
+    return network_of(model, pixels, np.arange(20) % 3, mean=0.4, std=0.3,
+                      config=types.SimpleNamespace(order=order))
+
+
+def answers(network, images):
+    return tf.nn.softmax(network.model(network.inputs(images), training=False)).numpy()
+
+
+@pytest.mark.parametrize("cell", ["gru", "gru-reset-before", "lstm", "rnn"])
+@pytest.mark.parametrize("order, layers", [("rows", 1), ("columns", 2)])
+def test_after_the_last_row_it_believes_what_it_answers(cell, order, layers):
+    network = net(cell, order=order, layers=layers)
+    images, reader = network.data.test_images, Reader(network)
+    h, *others = reader.states(images, chunk=7)
+    steps = 6 if order == "rows" else 4
+    assert h.shape == (20, steps, 5) and len(others) == (cell == "lstm")
+    believed = reader.believed(h)
+    assert believed.shape == (20, steps, 3)
+    np.testing.assert_allclose(believed.sum(2), 1, rtol=1e-5)
+    np.testing.assert_allclose(believed[:, -1], answers(network, images), atol=1e-5)
+    rows = network.inputs(images)[..., 0]
+    np.testing.assert_array_equal(reader.rows(images), rows if order == "rows"
+                                  else rows.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize("cell, kind", [("gru", L.GRU), ("lstm", L.LSTM), ("rnn", L.SimpleRNN)])
+def test_states_are_those_of_keras(cell, kind):
+    """Its layers with the same weights, on the same rows; of an LSTM the cell state too."""
+    network = net(cell)
+    layer = kind(5, return_sequences=True, return_state=True)
+    rows = network.inputs(network.data.test_images)[..., 0]
+    layer.build(rows.shape)
+    layer.set_weights(network.model.get_layer("r1").get_weights())
+    h, *last = layer(rows)
+    states = Reader(network).states(network.data.test_images)
+    np.testing.assert_allclose(states[0], h, atol=1e-5)
+    for own, expected in zip(states, last, strict=True):
+        np.testing.assert_allclose(own[:, -1], expected, atol=1e-5)
+    gates = Reader(network).gates(network.data.test_images)
+    assert sorted(gates) == {"gru": ["reset", "update"], "rnn": [],
+                             "lstm": ["candidate", "forget", "input", "output"]}[cell]
+    if cell == "lstm":  # c_t = f * c_(t-1) + i * g
+        c = np.concatenate([np.zeros((20, 1, 5)), states[1]], 1)
+        np.testing.assert_allclose(c[:, 1:], gates["forget"] * c[:, :-1] + gates["input"]
+                                   * gates["candidate"], atol=1e-5)
+    if cell == "gru":  # h_t - n_t is z times h_(t-1) - n_t, and n_t within -1 and 1
+        h = np.concatenate([np.zeros((20, 1, 5)), states[0]], 1)
+        n = (h[:, 1:] - gates["update"] * h[:, :-1]) / (1 - gates["update"])
+        assert np.abs(n).max() <= 1 + 1e-4
+
+
+@pytest.mark.parametrize("kind", [L.GRU, L.LSTM, L.SimpleRNN])
+def test_layers_of_keras_are_read_too(kind):
+    """They have no gates to show."""
+    images = keras.Input((6, 4, 1))
+    model = keras.Model(images, L.Dense(3)(kind(5)(L.Reshape((6, 4))(images))))
+    network = network_of(model, np.random.default_rng(0).integers(0, 256, (9, 6, 4, 1)), [0] * 9)
+    reader = Reader(network)
+    believed = reader.believed(reader.states(network.data.test_images)[0])
+    np.testing.assert_allclose(believed[:, -1], answers(network, network.data.test_images),
+                               atol=1e-5)
+    assert reader.gates(network.data.test_images) == {}
+
+
+def shift_register(rows):
+    """States that hold the row just read, and the one before."""
+    before = np.concatenate([np.zeros_like(rows[:, :1]), rows[:, :-1]], 1)
+    return np.concatenate([rows, before], 2)
+
+
+def test_memory_of_a_shift_register():
+    """Of noise: all of the last two rows, and nothing of others."""
+    rng = np.random.default_rng(0)
+    rows, there = rng.normal(size=(2, 4000, 7, 3))
+    found = memory(shift_register(rows), rows, shift_register(there), there)
+    assert found.shape == (7,)
+    np.testing.assert_allclose(found[:2], 1, atol=1e-5)
+    np.testing.assert_allclose(found[2:], 0, atol=0.01)
+
+
+def test_memory_of_rows_that_fade():
+    """State h = row + noise of its own size: R2 is a half. And a state that is noise: nothing."""
+    rng = np.random.default_rng(0)
+    rows, there, a, b = rng.normal(size=(4, 4000, 4, 3))
+    found = memory(rows + a, rows, there + b, there)
+    assert found[0] == pytest.approx(0.5, abs=0.03) and np.abs(found[1:]).max() < 0.02
+    assert np.abs(memory(a, rows, b, there)).max() < 0.02
+
+
+def test_memory_by_hand():
+    """One step, one unit, four images: the regression of y on x, measured on others."""
+    x, y = np.float32([-1, 1, -1, 1]), np.float32([-2, 2, -1, 1])  # slope 1.5
+    there = np.float32([1, -2]), np.float32([2, -2])  # decoded as 1.5 and -3: errors 0.5 and 1
+    found = memory(*(v.reshape(-1, 1, 1) for v in (x, y, *there)), ridge=0)
+    assert found == pytest.approx(1 - (0.5 ** 2 + 1 ** 2) / (4 + 4))
+
+
+def test_rows_that_never_change_are_left_out():
+    """A border that is black in all images is no memory, and no row as old as the first one."""
+    rng = np.random.default_rng(0)
+    rows, there = rng.normal(size=(2, 4000, 5, 3))
+    rows[:, 0] = there[:, 0] = 0
+    found = memory(shift_register(rows), rows, shift_register(there), there)
+    np.testing.assert_allclose(found[:2], 1, atol=1e-5)
+    assert np.isnan(found[4])
+
+
+def test_units_in_the_order_in_which_they_turn_on():
+    """Unit 0 is half as large as ever at the third step, 1 at the second, 2 at the first; 3 too,
+    and it is larger; signs do not matter."""
+    one = np.array([[0.1, 0.2, -1, 2], [0.2, -0.6, 0.9, 3], [-0.9, 1, 0.8, 0]])
+    assert order_of_onset(one[None]).tolist() == [3, 2, 1, 0]
+    assert order_of_onset(np.stack([one, -one])).tolist() == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("order", ["rows", "columns"])
+def test_hiding_what_the_network_ignores_costs_nothing(order):
+    """A net without memory (U = 0) that looks at nothing but the last step."""
+    network = net("rnn", order=order)
+    layer = network.model.get_layer("r1")
+    kernel, recurrent, bias = layer.get_weights()
+    layer.set_weights([kernel, 0 * recurrent, bias])
+    images, labels = network.data.test_images, network.data.test_labels
+    lost = hide_rows(Reader(network), images, labels)
+    assert lost.shape == ((6,) if order == "rows" else (4,))
+    np.testing.assert_allclose(lost[:-1], 0, atol=1e-6)
+    hidden = network.inputs(images)
+    hidden[(slice(None), -1) if order == "rows" else (slice(None), slice(None), -1)] = network.grey
+    p = tf.nn.softmax(network.model(hidden)).numpy()[np.arange(20), labels]
+    expected = (answers(network, images)[np.arange(20), labels] - p).mean()
+    assert lost[-1] == pytest.approx(expected, abs=1e-6) and abs(expected) > 1e-4
+
+
+def made_by(*layers, size=(6, 4, 1)):
+    x = images = keras.Input(size)
+    for layer in layers:
+        x = layer(x)
+    return network_of(keras.Model(images, L.Dense(2)(x)), np.zeros((2, *size)), [0, 1])
+
+
+@pytest.mark.parametrize("layers", [
+    (L.Flatten(),),
+    (L.Reshape((6, 4)), L.Bidirectional(L.GRU(3))),
+    (L.Reshape((6, 4)), L.GRU(3, return_sequences=True), L.Flatten()),
+    (L.Reshape((6, 4)), L.GRU(3, go_backwards=True))])
+def test_nets_that_do_not_read_like_this_are_not_drawn(layers):
+    with pytest.raises(NotDrawn, match="^made: its last recurrent layer does not read"):
+        Reader(made_by(*layers))
+
+
+def test_sweeps_are_refused_in_one_line():
+    config = mnist_rnn.Config(order="sweeps", cell="rnn", units=2)
+    network = network_of(mnist_rnn.build_model((8, 8, 1), 3, config), np.zeros((3, 8, 8, 1)),
+                         [0, 1, 2])
+    with pytest.raises(NotDrawn, match="does not read the image as one sequence") as error:
+        reading.draw(as_record(network), count=1)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of an LSTM by columns."""
+    return recurrent_run(tmp_path_factory.mktemp("runs"), "--cell", "lstm", "--order", "columns")
+
+
+@pytest.mark.slow
+def test_a_run_is_drawn(run, quick_figures):
+    """Each figure once; its numbers fit what the run's network gives."""
+    record = Record(run, import_script)
+    drawn = {name: (figure, numbers) for name, figure, numbers in reading.draw(record, count=2)}
+    plt.close("all")
+    curves, data = drawn["reading_curves"][1], record.network.data
+    right = answers(record.network, data.test_images).argmax(1) == data.test_labels
+    assert curves["accuracy"].shape == (8,)
+    assert curves["accuracy"][-1] == pytest.approx(right.mean(), abs=0.003)
+    assert curves["memory"].shape == curves["memory_untrained"].shape == (8,)
+    assert np.nanmax(curves["memory"]) <= 1 and curves["memory"][0] > curves["memory"][6]
+    shown = drawn["reading"][1]
+    assert shown["images"].shape == (2, 8, 8, 1) and shown["probability"].shape == (2, 8, 10)
+    assert sorted(shown["order"].tolist()) == [*range(8)]
+    labels = [axis.get_ylabel() for axis in drawn["reading"][0].axes]
+    assert labels.count("column, read from the top") == 2
+    rows = [*reading.table(curves)]
+    assert rows[0] == ("rows", 1, 2, 4, 7) and len({len(row) for row in rows}) == 1
+    assert rows[1][-1] == f"{100 * curves['accuracy'][6]:.1f}"
+
+
+@pytest.mark.slow
+def test_runs_are_drawn_together(run, tmp_path, quick_figures):
+    """Into figures/compared; of one cell and size the second has the name of its folder."""
+    other = shutil.copytree(run, tmp_path / "other-seed0")
+    status, out, err = run_script("visualize", "reading", run, other, cwd=tmp_path)
+    assert (status, err) == (0, "") and "wrote figures/compared/reading.png" in out
+    numbers = load_arrays(tmp_path / "figures/compared/reading.npz")
+    assert sorted(numbers) == [f"{name}/{key}" for name in ("lstm 8", "other-seed0") for key in (
+        "accuracy", "hidden", "memory", "memory_untrained")]
+    for key in ("accuracy", "hidden", "memory", "memory_untrained"):
+        np.testing.assert_allclose(numbers[f"lstm 8/{key}"], numbers[f"other-seed0/{key}"])
