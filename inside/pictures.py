@@ -16,7 +16,8 @@ CJK = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi 
        "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic")
 STYLE = {"font.family": ["DejaVu Sans", *(name for name in CJK if name in {
              font.name for font in font_manager.fontManager.ttflist})],
-         "figure.dpi": 110, "figure.max_open_warning": 0, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+         "figure.dpi": 110, "figure.max_open_warning": 0, "font.size": 10,
+         "axes.spines.top": False, "axes.spines.right": False,
          "axes.grid": True, "grid.alpha": 0.3, "savefig.bbox": "tight", "legend.frameon": False,
          "axes.formatter.min_exponent": 3,  # a logarithmic axis says 0.01, not a power of ten
          "axes.prop_cycle": plt.cycler(color=[  # Okabe & Ito, colour-blind safe
