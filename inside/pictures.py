@@ -11,12 +11,13 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogFormatter
 
+plt.rcParams["figure.max_open_warning"] = 0  # all are drawn before any is written
 SAID = set()  # letters whose lack was said already
 CJK = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei",
        "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic")
 STYLE = {"font.family": ["DejaVu Sans", *(name for name in CJK if name in {
              font.name for font in font_manager.fontManager.ttflist})],
-         "figure.dpi": 110, "figure.max_open_warning": 0, "font.size": 10,
+         "figure.dpi": 110, "font.size": 10,
          "axes.spines.top": False, "axes.spines.right": False,
          "axes.grid": True, "grid.alpha": 0.3, "savefig.bbox": "tight", "legend.frameon": False,
          "axes.formatter.min_exponent": 3,  # a logarithmic axis says 0.01, not a power of ten
@@ -38,9 +39,9 @@ def draw_names_as_they_are(figure):
     missing = set()
 
     def known(text):
-        unknown = {c for c in text if ord(c) not in letters() and c != "\n"}
+        unknown = {c for c in str(text) if ord(c) not in letters() and c != "\n"}
         missing.update(unknown)
-        return "".join("?" if c in unknown else c for c in text)
+        return "".join("?" if c in unknown else c for c in str(text))
     for text in figure.findobj(Text):
         text.set_parse_math(False)
         text.set_text(known(text.get_text()))

@@ -202,7 +202,7 @@ def draw_together(records):
     named = {}
     for record in records:
         config = record.network.config
-        name = f"{config.cell} {config.units}" if hasattr(config, "cell") else record.name
+        name = f"{config.cell.upper()} {config.units}" if hasattr(config, "cell") else record.name
         named[name if name not in named else record.name] = measure(record.network)
     return draw_curves(named, records[0].network), {
         f"{name}/{key}": x for name, own in named.items() for key, x in own.items()}

@@ -137,8 +137,8 @@ def load_network(folder, config, experiment, data_dir, data=""):
     where = data or options.data
     if where == "auto" and not is_path(about.get("name")):  # what it was then
         where = about["name"]
-    if is_path(where) and not data:  # the working folder may be another than it was
-        where = config.get("data_path") or where
+    if is_path(where) and not data and not os.path.exists(os.path.expanduser(where)):
+        where = config.get("data_path") or where  # the working folder may be another than it was
         if not os.path.exists(where):
             raise InputError(f"{folder} was trained on images at {where}, where none are now; give "
                              "their place as --data")

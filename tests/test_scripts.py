@@ -209,10 +209,11 @@ def test_all_figures_of_a_run(small_run, quick_figures, tmp_path):
     assert status == 0 and err == "", err
     names = {"curves", "filters", "activations", "statistics", "strongest_relu1",
              "strongest_relu2", "evolution", "invariance", "diagnosis", "occlusion",
-             "correspondence"}
+             "correspondence", "activations_all", "strongest_relu1_all", "strongest_relu2_all",
+             "mistakes", "attribution"}
     made = {p.name for p in (out / "x-seed0").iterdir()}
     assert made == {f"{n}.{kind}" for n in names for kind in ("png", "npz")} | {
-        "run.txt", "statistics.csv"}
+        "run.txt", "statistics.csv", "mistakes.csv", "explore.html"}
     assert all(f"{name}.png" in said for name in names) and "Projector" in said
     shown = {tag for part, tag in read_events(folder) if part == "figures"}
     assert shown == {f"figures/{name}" for name in names}

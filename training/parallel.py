@@ -381,15 +381,16 @@ def measure_statistics(model, inputs):
 def make_predict(model, mean, std, threads):
     """Return a function: uint8 images (n > 0, height, width, channels) -> logits (n, classes).
 
-    It evaluates `threads` chunks of at most 250 images at a time, one core each.
+    It evaluates `threads` chunks of at most 250 images at a time, one core each; fewer where they
+    are large.
     """
-    chunk = images_at_a_time(model, 250)
+    fits = images_at_a_time(model, 250)
 
     @tf.function(autograph=False)
     def predict(images):
         return model(prepare(images, mean, std), training=False)
 
-    def on(images):
+    def on(images, chunk=fits):
         chunks = [tf.constant(images[i:i + chunk]) for i in range(0, len(images), chunk)]
         # TensorFlow warns of many functions that are called once; not of concrete ones
         functions = [predict.get_concrete_function(x) for x in chunks]

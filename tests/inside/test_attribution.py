@@ -85,7 +85,7 @@ def test_classes_of_a_run_are_drawn(small_run, quick_figures, monkeypatch):
     monkeypatch.setattr(attribution, "METHODS", {name: METHODS[name] for name in (
         "gradient", "guided backprop")})
     figure, numbers = attribution.draw(Record(small_run, import_script), count=2, images=5)
-    assert len(figure.axes) == 2 * 3 + 2 and "2 of 10 classes" in figure.get_suptitle()
+    assert len(figure.axes) == 2 * 3 + 2 and "2 of 4 classes" in figure.get_suptitle()
     assert numbers["gradient/map"].shape == (2, 28, 28, 1)
     assert numbers["random order/deletion"].shape == (5, STEPS + 1)
     plt.close(figure)
@@ -110,7 +110,7 @@ def test_own_pictures_are_drawn(small_run, tmp_path, quick_figures):
     best = own.model(inputs).numpy().argmax(1)
     np.testing.assert_allclose(found["gradient/map"], METHODS["gradient"](own, inputs, best),
                                atol=1e-5)
-    expected = project(own.model, "logits", inputs, np.eye(10, dtype=np.float32)[best])
+    expected = project(own.model, "logits", inputs, np.eye(4, dtype=np.float32)[best])
     np.testing.assert_allclose(found["deconvnet/map"], expected,
                                atol=1e-4 * np.abs(expected).max())
     assert_one_line(run_script("visualize", "attribution", small_run, "--pictures", "b.png",

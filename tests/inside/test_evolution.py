@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inside import evolution
-from inside.trained import Record
+from inside.trained import Record, output
 from system.command_line import InputError, NotDrawn, import_script
 
 
@@ -19,7 +19,7 @@ def test_evolution_is_drawn_from_snapshots(small_run):
     assert numbers["steps"].tolist() == [0, 1, 6, 40] and numbers["image"].shape == (3, 4)
     network = record.network
     maps = network.layers[-1]
-    activations = evolution.output(network.model, maps, network.inputs(network.data.train_images))
+    activations = output(network.model, maps, network.inputs(network.data.train_images))
     most = activations.max((1, 2))
     np.testing.assert_array_equal(numbers["image"][:, -1], most[:, numbers["maps"]].argmax(0))
     assert most.max(0)[numbers["maps"]].tolist() == sorted(most.max(0))[:-4:-1]

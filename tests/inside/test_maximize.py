@@ -84,7 +84,7 @@ def test_a_run_is_drawn(small_run, quick_figures):
              for name, figure, numbers in maximize.draw(record, maps=2, seeds=2, steps=15)}
     plt.close("all")
     assert [*drawn] == ["maximize_relu1", "maximize_relu2", "maximize_classes"]
-    for layer, count in (("relu1", 4), ("relu2", 8)):
+    for layer, count in (("relu1", 3), ("relu2", 4)):
         numbers = drawn[f"maximize_{layer}"][1]
         assert numbers["maps"].tolist() == [0, count - 1]
         assert numbers["images"].shape == (2, 2, 28, 28, 1)

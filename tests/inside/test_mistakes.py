@@ -183,7 +183,7 @@ def test_the_sheet_adds_up_to_the_result(two_runs, quick_figures):
     right = sum(float(row["accuracy"]) * int(row["test images"]) for row in rows)
     result = read_json(run / "result.json")
     assert right / 360 == pytest.approx(result["test_accuracy"], abs=1e-9)
-    said = re.search("class    best (.) ([0-9.]+) %, worst (.) ([0-9.]+) %\n",
+    said = re.search("class    best (.), ([0-9.]+) %; worst (.), ([0-9.]+) %\n",
                      (folder / "r.txt").read_text()).groups()
     for name, shown, choose in ((*said[:2], max), (*said[2:], min)):
         every = {row["class"]: float(row["accuracy"]) for row in rows}

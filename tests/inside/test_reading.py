@@ -214,7 +214,7 @@ def test_a_run_is_drawn(run, quick_figures):
     labels = [axis.get_ylabel() for axis in drawn["reading"][0].axes]
     assert labels.count("column, read from the top") == 2
     rows = [*reading.table(curves)]
-    assert rows[0] == ("rows", 1, 2, 4, 7) and len({len(row) for row in rows}) == 1
+    assert rows[0] == ("rows", 1, 4, 7) and len({len(row) for row in rows}) == 1
     assert rows[1][-1] == f"{100 * curves['accuracy'][6]:.1f}"
 
 
@@ -225,7 +225,7 @@ def test_runs_are_drawn_together(run, tmp_path, quick_figures):
     status, out, err = run_script("visualize", "reading", run, other, cwd=tmp_path)
     assert (status, err) == (0, "") and "wrote figures/compared/reading.png" in out
     numbers = load_arrays(tmp_path / "figures/compared/reading.npz")
-    assert sorted(numbers) == [f"{name}/{key}" for name in ("lstm 8", "other-seed0") for key in (
+    assert sorted(numbers) == [f"{name}/{key}" for name in ("LSTM 8", "other-seed0") for key in (
         "accuracy", "hidden", "memory", "memory_untrained")]
     for key in ("accuracy", "hidden", "memory", "memory_untrained"):
-        np.testing.assert_allclose(numbers[f"lstm 8/{key}"], numbers[f"other-seed0/{key}"])
+        np.testing.assert_allclose(numbers[f"LSTM 8/{key}"], numbers[f"other-seed0/{key}"])

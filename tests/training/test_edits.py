@@ -69,7 +69,7 @@ def test_a_network_without_convolution_is_drawn_as_far_as_it_goes(edited, quick_
     status, out, err = go("visualize.py", "all", RUN)
     assert (status, err) == (0, ""), err
     drawn = {file.stem for file in (here / "figures" / "a-seed0").glob("*.png")}
-    assert drawn == {"curves", "invariance", "correspondence"}
+    assert drawn == {"curves", "invariance", "correspondence", "mistakes"}
     said = [line for line in out.splitlines() if line.startswith("not drawn: ")]
     assert all(any(name in line for line in said) for name in (
         "filters", "over_time", "activations", "statistics", "strongest", "evolution", "diagnosis",

@@ -80,6 +80,14 @@ def option(name, value):
     return do
 
 
+def gone(home):
+    """The images are neither where the run was begun nor where it says they were."""
+    remove("Bilder")(home)
+    config = json.loads((home / RUN / "config.json").read_text())
+    config["data_path"] = str(home / "Bilder")
+    (home / RUN / "config.json").write_text(json.dumps(config))
+
+
 def write(path):
     def do(home):
         (home / path).parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +139,7 @@ REFUSED = {
                                      ("visualize.py", "evolution", RUN, "--out", "figures"),
                                      ["--snapshots"]),
     "other data than the run's": (remove("Bilder/train/eins/0.png"), DRAW, ["other data"]),
-    "data that are gone": (remove("Bilder"), DRAW, ["Bilder"]),
+    "data that are gone": (gone, DRAW, ["Bilder", "give their place as --data"]),
     "a figure of what is no run": (nothing, ("visualize.py", "curves", "Bilder"), ["Bilder"]),
     "a table of unfinished runs": (nothing, ("visualize.py", "table", STOPPED), ["result.json"]),
     "transfer from what is no run": (nothing, ("transfer.py", "Bilder"), ["Bilder"]),
