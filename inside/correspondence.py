@@ -7,6 +7,7 @@ import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
+from tqdm import tqdm
 
 from inside.trained import first_of_each_class, outputs, require
 from system.command_line import NotDrawn
@@ -67,7 +68,7 @@ def draw(record, count=20, trials=5):
     deltas = {}  # {part: Delta of each group and layer}
     for kind, groups in (("", classes),
                          (", mixed", rng.permutation(classes.ravel()).reshape(classes.shape))):
-        for chosen in groups:
+        for chosen in tqdm(groups, "groups of images", delay=5, disable=None, leave=False):
             images = network.inputs(network.data.test_images[chosen])
             places = [[place] * len(images) for place in fixed.values()] + [
                 list(zip(rng.integers(0, height - h + 1, len(images)),

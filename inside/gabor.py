@@ -3,6 +3,7 @@ import functools
 
 import numpy as np
 from scipy.optimize import least_squares
+from tqdm import tqdm
 
 
 def _stripes(height, width, x0, y0, angle, frequency, phase, along, across):
@@ -97,7 +98,9 @@ def edge_likeness(kernels, shuffles=64):
     """
     flat = [principal(kernels[..., i]) for i in range(kernels.shape[3])]
     rng = np.random.default_rng(0)
-    fits = [fit(kernel) for kernel in flat]
-    chance = np.array([fit(rng.permuted(flat[i % len(flat)].ravel()).reshape(flat[0].shape))["r2"]
-                       for i in range(shuffles)])
+    shuffled = [rng.permuted(flat[i % len(flat)].ravel()).reshape(flat[0].shape)
+                for i in range(shuffles)]
+    every = [fit(kernel) for kernel in tqdm([*flat, *shuffled], "Gabor fits", delay=5, disable=None,
+                                            leave=False)]
+    fits, chance = every[:len(flat)], np.array([f["r2"] for f in every[len(flat):]])
     return fits, chance, float(np.mean([f["r2"] > np.quantile(chance, 0.95) for f in fits]))

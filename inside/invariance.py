@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 from scipy.spatial.distance import pdist
+from tqdm import tqdm
 
 from inside.pictures import as_grey, show
 from inside.statistics import layers_of
@@ -76,7 +77,8 @@ def draw(record):
         show(axis, as_grey(image), classes[label])
         axis.title.set(color=colour, weight="bold")
     axes, numbers = body.subplots(3, 3), {f"{names[k]}/usual": usual[k] for k in range(2)}
-    for row, (kind, label, amounts) in zip(axes, changes):
+    for row, (kind, label, amounts) in zip(axes, tqdm(changes, "transformations", delay=5,
+                                                      disable=None, leave=False)):
         distances, probability = invariance(network.model, tensors, images, labels, kind, amounts)
         numbers |= {f"{kind}/amounts": amounts, f"{kind}/distances": distances,
                     f"{kind}/probability": probability}

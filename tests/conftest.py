@@ -154,11 +154,15 @@ def small_run(tmp_path_factory):
 @pytest.fixture
 def quick_figures(monkeypatch):
     """Figures in coarse pixels, and few shuffled kernels, images and places to compare with."""
-    from inside import correspondence, gabor, pictures
+    from inside import attribution, correspondence, explore, gabor, pictures
+    maximize = explore.maximize
     monkeypatch.setitem(pictures.STYLE, "figure.dpi", 30)
     monkeypatch.setattr(gabor, "edge_likeness", functools.partial(gabor.edge_likeness, shuffles=8))
     monkeypatch.setattr(correspondence, "draw", functools.partial(
         correspondence.draw, count=4, trials=2))
+    monkeypatch.setattr(attribution, "draw", functools.partial(attribution.draw, images=5))
+    monkeypatch.setattr(explore, "draw", functools.partial(explore.draw, count=6))
+    monkeypatch.setattr(explore, "maximize", lambda *what, steps: maximize(*what, steps=5))
 
 
 def tags_not_in_readme(events):

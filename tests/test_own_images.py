@@ -42,6 +42,7 @@ def own_run(tmp_path_factory):
     return place, place / "logs" / "cifar_lenet5" / "x-seed0", out
 
 
+@pytest.mark.slow
 def test_what_a_run_says_of_its_images(own_run):
     _, run, out = own_run
     said = read_json(run / "config.json")["data"]
@@ -68,6 +69,7 @@ def test_figures_and_tables_of_strange_names(own_run, tmp_path, quick_figures):
     assert lines.count("naïve αβγ") == 2
 
 
+@pytest.mark.slow
 def test_figures_find_images_from_elsewhere_and_after_a_move(own_run, tmp_path, monkeypatch,
                                                              quick_figures):
     place, run, _ = own_run

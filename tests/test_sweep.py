@@ -192,6 +192,7 @@ def study(here):
     return here
 
 
+@pytest.mark.slow
 def test_a_study_is_made_collected_and_skipped(study, capsys):
     """Its runs lie in a folder of its name; to diverge is a result; nothing is made twice."""
     assert make("s", "--jobs", 2) == 0

@@ -162,6 +162,7 @@ def test_figures_of_a_run_have_its_folder(tmp_path, quick_figures):
     assert not plt.get_fignums()
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line(tmp_path):
     write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
     write_events(tmp_path / "other" / "r" / "train", batch__loss=[9.0])

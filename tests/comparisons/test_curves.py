@@ -158,6 +158,7 @@ def test_of_rows_by_epoch_and_time(monkeypatch):
         assert numbers["a/train/batch/loss"][:, 0].tolist() == x and len(numbers) == 1
 
 
+@pytest.mark.slow
 def test_the_originals_own_logs(real_data, tmp_path):
     """TensorFlow 0.11 of 2016: every scalar is drawn, and nothing written where they lie."""
     for name in ("first", "testSum"):

@@ -29,6 +29,7 @@ def course_subset(folder):
     return load_images("auto", folder)
 
 
+@pytest.mark.slow
 def test_course_subset(real_data):
     data = course_subset(real_data)
     assert data.train_images.shape == (10000, 28, 28, 1) and data.train_images.dtype == np.uint8
@@ -61,6 +62,7 @@ def test_subset_is_rebuilt_from_official_records(real_data):
     assert exact / rebuilt.size > 0.99
 
 
+@pytest.mark.slow
 def test_subset_from_official_folder_equals_the_recipe(real_data, tmp_path, monkeypatch):
     content = (real_data / "cifar10-first-4000.bin").read_bytes()
     data = load_images("elec677", official_cifar10(tmp_path, monkeypatch, content))

@@ -1,10 +1,12 @@
 """Damaged files of every form, at random but always the same."""
+import pytest
 import written
 from fuzz import fuzz
 
 cache = written.cache
 
 
+@pytest.mark.slow
 def test_whatever_is_damaged_is_read_or_refused_in_one_line(tmp_path, capfd):
     """Of 300 inputs, by all readers; more by `python tests/fuzz.py`."""
     counts = fuzz(0, 300, tmp_path)

@@ -35,6 +35,7 @@ def test_mnist(real_data):
     assert (len(train), len(validation)) == (55000, 5000)
 
 
+@pytest.mark.slow
 def test_every_way_to_mnist_gives_the_same(real_data):
     by_name, by_path = all_of_mnist(real_data), load_images(str(real_data / "mnist"))
     inside = load_images("auto", real_data / "mnist", auto="mnist")  # the four files' own folder
@@ -71,6 +72,7 @@ def test_damaged_idx_is_one_line(tmp_path, content, word):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_files_that_are_not_the_official_ones_are_refused(tmp_path, monkeypatch, capsys):
     idx_folder(tmp_path / "mnist")
     for name in ("auto", "mnist"):
