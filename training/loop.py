@@ -29,7 +29,14 @@ from system.command_line import InputError, in_one_line
 from training import graph
 from training.augmentation import augment, moments, prepare
 from training.checks import check
-from training.needs import CHUNK_BYTES, check_needs, images_at_a_time, needs
+from training.needs import (
+    CHUNK_BYTES,
+    REMEDY,
+    check_needs,
+    check_weights,
+    images_at_a_time,
+    needs,
+)
 from training.optimizers import apply_gradients, create_slots, is_decayed
 from training.parallel import loss_and_gradients, make_predict, measure_statistics, shares
 from training.run import stream_seed
@@ -129,7 +136,10 @@ def make_model(build_model, input_shape, classes, config):
     """
     naming.reset_uids()
     keras.utils.set_random_seed(stream_seed(config.seed, "layers"))
-    model = build_model(input_shape, classes, config)
+    try:
+        model = build_model(input_shape, classes, config)
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise InputError(f"this network does not fit into memory; {REMEDY}") from error
     check(model, input_shape, classes)
     return model
 
@@ -241,6 +251,7 @@ class Training:
         self.total = config.steps or math.ceil(config.epochs * count / config.batch_size)
         if not self.total:
             raise InputError("nothing to train: give --steps or --epochs above 0")
+        check_weights(build_model, data.shape, len(data.classes), config)
         self.model = model = make_model(build_model, data.shape, len(data.classes), config)
         slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
         self.needs = needs(model, slots, data.images, config)

@@ -2,12 +2,15 @@
 import pathlib
 import shutil
 
+import keras
 import numpy as np
+from keras.src.backend.common import global_state
 
 from system import machine
 from system.command_line import InputError
 from training import graph
 
+REMEDY = "a smaller --image-size, or fewer --units or --filters, needs less"
 CHUNK_BYTES = 1 << 28  # of activations that are computed at a time
 
 
@@ -39,14 +42,29 @@ def needs(model, slots, images, config):
     return memory, disk
 
 
+LARGE = 20_000  # values of an image from which a network is looked at before it is built
+
+
+def check_weights(build_model, input_shape, classes, config):
+    """Raise InputError if the weights of a network for large images do not fit into memory.
+
+    It is built once without their values.
+    """
+    if np.prod(input_shape) < LARGE or config.force:
+        return
+    with keras.StatelessScope():
+        count = build_model(input_shape, classes, config).count_params()
+        global_state.set_global_attribute("uninitialized_variables", [])  # nor given them after
+    machine.check_memory(9 * 4 * count, f"training a network of {count:,} weights", REMEDY)
+
+
 def check_needs(memory, disk, folder, force):
     """Raise InputError if memory or disk will not suffice, unless `force`d."""
-    remedy = "a smaller --image-size, or fewer --units or --filters, needs less"
-    machine.check_memory(memory, "training this network", remedy, force)
+    machine.check_memory(memory, "training this network", REMEDY, force)
     folder = pathlib.Path(folder).resolve()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if disk > free and not force:
         raise InputError(f"training this network would take {disk / 1e9:,.1f} GB on the disk of "
-                         f"{folder}, {free / 1e9:,.1f} GB are free; {remedy}, or --force tries it")
+                         f"{folder}, {free / 1e9:,.1f} GB are free; {REMEDY}, or --force tries it")

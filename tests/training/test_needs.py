@@ -1,4 +1,5 @@
 """What a training will need, by hand."""
+import dataclasses
 import shutil
 
 import keras
@@ -40,3 +41,19 @@ def test_what_would_not_fit_is_refused_unless_forced(tmp_path, monkeypatch):
         check_needs(0, 1.1e9, below, False)
     check_needs(2.1e9, 1.1e9, below, True)
     assert not below.exists()
+
+
+def test_a_network_that_does_not_fit_is_refused_before_its_weights_are_made(monkeypatch):
+    """Of images of 200x200x3 the dense layer has 50 * 50 * 2 * 1000 weights and as many biases as
+    units; nine arrays of such a size are what training takes at most."""
+    import cifar_lenet5
+    from training import needs as module
+    config = cifar_lenet5.Config(filters=(2, 2), units=1000)
+    monkeypatch.setattr(machine, "free_memory", lambda: 9 * 4 * 5_014_269)
+    module.check_weights(cifar_lenet5.build_model, (200, 200, 3), 3, config)
+    monkeypatch.setattr(machine, "free_memory", lambda: 9 * 4 * 5_000_000)
+    with pytest.raises(InputError, match=r"5,00\d,\d+ weights would take 0.2 GB .*--image-size"):
+        module.check_weights(cifar_lenet5.build_model, (200, 200, 3), 3, config)
+    small = dataclasses.replace(config, force=True)
+    module.check_weights(cifar_lenet5.build_model, (200, 200, 3), 3, small)
+    module.check_weights(cifar_lenet5.build_model, (28, 28, 1), 3, config)
