@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from inside.pictures import as_grey, show
-from inside.trained import outputs
+from inside.trained import outputs, require_same_images
 from system.command_line import InputError
 
 BINS = 15  # of confidence, of equal width, as Guo et al.
@@ -91,6 +91,7 @@ def draw_together(records):
     for record, own in zip(records, every):
         if own["classes"].tolist() != classes.tolist():
             raise InputError(f"{record.folder} has other classes than {records[0].folder}")
+    require_same_images(records)
     counts = np.stack([own["confusion"] for own in every])
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.8), layout="constrained",
                                          width_ratios=[1.25, 1])

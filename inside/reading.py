@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import utils
 from inside.pictures import show
-from inside.trained import outputs, recognised_of_each_class
+from inside.trained import outputs, recognised_of_each_class, require_same_images
 from system.command_line import NotDrawn
 from training import graph
 from training.cells import gate_activations
@@ -199,6 +199,7 @@ def draw_reading(network, images, titles):
 
 def draw_together(records):
     """Draw the curves of several networks beside each other."""
+    require_same_images(records)
     named = {}
     for record in records:
         config = record.network.config

@@ -188,6 +188,8 @@ def load_keras(file, data, data_dir, pixels):
     if images.train_images.shape[3] != channels or len(images.classes) != model.output.shape[1]:
         raise InputError(f"{file} takes {channels} channels and tells {model.output.shape[1]} "
                          f"classes apart; {images.title} has {len(images.classes)} classes")
+    print(f"note     {file} is given pixels as 0 .. {pixels}; --pixels {256 - pixels} if it was "
+          f"trained on 0 .. {256 - pixels}")
     return Network(file, how, None, model, images, 0.0, 1.0 if pixels == 1 else 1 / 255)
 
 
@@ -280,6 +282,15 @@ def read_pictures(network, files):
         images.append(np.broadcast_to(pixels, (*size, channels)))
     images = np.stack(images)
     return images.swapaxes(1, 2) if how.transpose else images
+
+
+def require_same_images(records):
+    """Raise InputError unless all runs were made of the same images, whose title a figure has."""
+    first = records[0].network.data
+    for record in records[1:]:
+        if record.network.data.checksum != first.checksum:
+            raise InputError(f"{record.folder} is of other images ({record.network.data.title}) "
+                             f"than {records[0].folder} ({first.title})")
 
 
 def require(what, otherwise):

@@ -1,5 +1,6 @@
 """Runs read back: their network from weights.npz, their snapshots, the images that figures show."""
 import shutil
+import types
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from inside.trained import (
     first_of_each_class,
     read_snapshots,
     recognised_of_each_class,
+    require_same_images,
 )
 from sources.images import Images
 from system.command_line import InputError, NotDrawn, import_script
@@ -127,3 +129,15 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(InputError, match=said):
             _ = Record(tmp_path, import_script).network
+
+
+def test_runs_of_other_images_are_not_drawn_together():
+    """The title names the images of the first only."""
+    def record(value):
+        images, labels = np.full((2, 1, 1, 1), value, np.uint8), np.int32([0, 1])
+        data = Images("x", f"images of {value}", ("a", "b"), images, labels, images, labels)
+        network = Network("x", None, None, None, data, 0.0, 1.0)
+        return types.SimpleNamespace(folder=f"run{value}", network=network)
+    require_same_images([record(1), record(1)])
+    with pytest.raises(InputError, match="run2 is of other images .images of 2. than run1"):
+        require_same_images([record(1), record(1), record(2)])
