@@ -145,6 +145,7 @@ def scratch_options(source, config):
     """Return options of the network from scratch: the source's, but for what this run's say."""
     return dataclasses.replace(
         source, seed=config.seed, steps=config.scratch_steps, threads=config.threads,
+        initial_weights="", early_stopping=0, weights="last",
         horizontal_flip=source.horizontal_flip and config.horizontal_flip)
 
 

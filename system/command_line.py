@@ -284,6 +284,6 @@ def _run_name(base, config, given):
         if isinstance(value, bool):
             words.append(flag if value else f"no-{flag}")
         else:
-            text = pathlib.Path(value).stem if own.name == "data" else as_text(value)
-            words.append(f"{flag}={text}")
+            path = pathlib.Path(as_text(value))
+            words.append(f"{flag}={path.stem if own.name == 'data' else path.name}")
     return "-".join(words).replace(os.sep, "_")

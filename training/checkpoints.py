@@ -2,11 +2,13 @@
 
     checkpoints/step-00000500.npz   the last two: weights, optimizer state, lengths of event files
     snapshots/step-00000016.npz     what figures of training need, at logarithmically spaced steps
-    weights.npz                     the final weights, once a run is finished, without the others
+    weights.npz                     the weights of a finished run, which needs no checkpoints
+    checkpoints/best.npz            beside its last weights those best on validation images, if
+                                    --early-stopping looked for them
 """
+import contextlib
 import json
 import pathlib
-import shutil
 import sys
 
 import numpy as np
@@ -49,15 +51,21 @@ def save_snapshot(run, step, arrays):
     _write(run / "snapshots" / f"step-{step:08d}.npz", arrays)
 
 
-def save_weights(run, weights):
-    """Write the final weights {name: array}."""
+def save_weights(run, weights, best=None):
+    """Write the weights {name: array} of a finished run and, beside the last, the best."""
     _write(run / "weights.npz", weights)
+    if best is not None:
+        _write(run / "checkpoints" / "best.npz", best)
 
 
 def forget(run):
     """Delete the checkpoints of a finished run whose weights are kept."""
     if (run / "weights.npz").exists():
-        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+        for file in (run / "checkpoints").glob("*"):
+            if file.name != "best.npz":
+                file.unlink()
+        with contextlib.suppress(OSError):
+            (run / "checkpoints").rmdir()
 
 
 def restore(run):
@@ -80,6 +88,7 @@ def restore(run):
 
 def load_weights(run):
     """Return the newest weights {path: array} of a run; InputError if there are none."""
+    run = pathlib.Path(run)
     files = [file for file in (run / "weights.npz", *checkpoints(run)[::-1]) if file.exists()]
     if not files:
         raise InputError(f"{run} has no weights.npz and no checkpoint; train it first")

@@ -12,6 +12,7 @@ from system.files import DATA_DIR
 from training.optimizers import OPTIMIZERS
 from utils import SCHEDULES, may_be_mirrored
 
+WEIGHTS = ("last", "best")
 LOSSES, PRECISIONS = ("logits", "unclamped"), ("float32", "bfloat16")
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -82,6 +83,12 @@ class Optimization:
     class_weight: str = option("none", "weight of each class in the loss; balanced: the rarer, the "
                                "more", CLASS_WEIGHTS)
     label_smoothing: float = option(0.0, "share of targets spread over classes", low=0, high=1)
+    initial_weights: str = option("", "folder of a finished run whose weights to begin with; its "
+                                  "network must be the same")
+    early_stopping: int = option(0, "end after so many evaluations in a row without a better "
+                                 "accuracy on validation images; 0: never", low=0)
+    weights: str = option("last", "keep and test the last weights, or those best on validation "
+                          "images", WEIGHTS)
 
 
 @dataclasses.dataclass(frozen=True)

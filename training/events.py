@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from system.command_line import as_text
 
-PATTERN = "events.out.tfevents.*"
+PATTERN, LOSSES = "events.out.tfevents.*", "losses.csv"
 COLUMNS = ("recipe", "network", "learning_rate", "batch_size", "seed", "data", "steps", "optimizer",
            "schedule", "weight_decay", "precision")  # of TensorBoard's HParams tab, in this order
 METRICS = ("test_accuracy", "train_accuracy", "train_seconds")
 
 
 class Events:
-    """The event files of a run's folder."""
+    """The event files of a run's folder, and its losses.csv."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -40,19 +40,22 @@ class Events:
             writer.close()
 
     def lengths(self):
-        """Return the lengths of the event files at this moment, {relative path: bytes}."""
+        """Return the lengths of the files at this moment, {relative path: bytes}."""
         self.flush()
         return {file.relative_to(self.folder).as_posix(): file.stat().st_size
-                for file in sorted(self.folder.rglob(PATTERN))}
+                for file in self._files()}
 
     def cut(self, lengths):
-        """Cut the event files back to earlier lengths, and delete those that were not there."""
-        for file in sorted(self.folder.rglob(PATTERN)):
+        """Cut the files back to earlier lengths, and delete those that were not there."""
+        for file in self._files():
             length = lengths.get(file.relative_to(self.folder).as_posix(), 0)
             if length:
                 os.truncate(file, min(length, file.stat().st_size))
             else:
                 file.unlink()
+
+    def _files(self):
+        return sorted([*self.folder.rglob(PATTERN), *self.folder.glob(LOSSES)])
 
     # ------------------------------------------------------------------ what a run writes
 
@@ -80,6 +83,11 @@ class Events:
 
     def log_steps(self, first, losses, rates, images_per_second):
         """Log loss and learning rate of the steps from `first` on, and the speed they ran at."""
+        with open(self.folder / LOSSES, "a") as file:
+            if not file.tell():
+                file.write("step,learning_rate,loss\n")
+            file.writelines(f"{step},{rate!s},{loss!s}\n" for step, (loss, rate) in enumerate(
+                zip(losses, rates), first))
         with self.writer("train").as_default():
             for step, (loss, rate) in enumerate(zip(losses, rates), first):
                 tf.summary.scalar("batch/loss", loss, step=step)

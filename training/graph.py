@@ -143,14 +143,21 @@ def name_weights(variables):
     return dict(zip(numbered([variable.path for variable in variables]), variables))
 
 
-def assign(variables, arrays, source):
-    """Give {name: variable} the values {name: array} of `source`; InputError if they differ."""
+def check(variables, arrays, source):
+    """Raise InputError unless {name: array} of `source` have the names and shapes of {name:
+    variable}."""
     for name in [*variables, *arrays]:
         wanted, found = (tuple(x[name].shape) if name in x else "no such array"
                          for x in (variables, arrays))
         if wanted != found:
             raise InputError(f"{source} is of another network: {name} is {found} there and "
                              f"{wanted} in build_model")
+
+
+def assign(variables, arrays, source):
+    """Give {name: variable} the values {name: array} of `source`; InputError if they do not fit.
+    """
+    check(variables, arrays, source)
     for name, variable in variables.items():
         variable.assign(arrays[name])
 

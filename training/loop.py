@@ -12,8 +12,10 @@
 """
 import dataclasses
 import functools
+import hashlib
 import math
 import os
+import pathlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,6 +30,8 @@ from sources.images import Images, Reading, is_path
 from system.command_line import InputError, in_one_line
 from training import graph
 from training.augmentation import augment, moments, prepare
+from training.best import Best
+from training.checkpoints import load_weights
 from training.checks import check
 from training.needs import (
     CHUNK_BYTES,
@@ -241,11 +245,22 @@ def evaluate(logits, labels):
 
 # -------------------------------------------------------------------------------------- a run
 
+def load_initial_weights(folder, variables):
+    """Return the weights {name: array} of a finished run for the variables {name: variable} of a
+    network; InputError if they are of another."""
+    if not (pathlib.Path(folder) / "result.json").exists():
+        raise InputError(f"--initial-weights {folder}: no folder of a finished run")
+    arrays = load_weights(folder)
+    graph.check(variables, arrays, folder)
+    return arrays
+
+
 class Training:
     """A network in training: its optimizer's state, its graph of many steps, what is due when."""
 
     def __init__(self, build_model, data, config):
         self.data, self.config, self.seconds, self.speed = data, config, 0.0, 0.0
+        self.step, self.best = 0, Best(config, "validation" in data.observed)
         self.of_class = {}  # {class: accuracy on its test images}, once tested
         count = len(data.images)
         self.total = config.steps or math.ceil(config.epochs * count / config.batch_size)
@@ -276,7 +291,12 @@ class Training:
     def begin(self, run):
         """Describe the run and return the step to go on from, 0 or where it was interrupted."""
         data, config, count = self.data, self.config, self.model.count_params()
-        run.describe(total_steps=self.total, parameters=count, data=data.facts(),
+        initial, facts = {}, data.facts()
+        if config.initial_weights:
+            initial = load_initial_weights(config.initial_weights, self.weights())
+            facts["initial_weights"] = hashlib.sha256(
+                b"".join(array.tobytes() for array in initial.values())).hexdigest()
+        run.describe(total_steps=self.total, parameters=count, data=facts,
                      network=graph.describe(self.model), data_path=self.path())
         data.describe()
         memory, disk = self.needs
@@ -287,8 +307,11 @@ class Training:
         step, state = run.restore()
         if state:
             self.seconds = float(state.pop("seconds"))
+            self.best.restore(state)
             graph.assign(self.variables, state, f"the checkpoint of {run.path}")
         else:
+            if initial:
+                graph.assign(self.weights(), initial, config.initial_weights)
             run.log_options(self.model.name)
             self.observe(run, 0)
         return step
@@ -305,12 +328,18 @@ class Training:
         due = sorted({*self.evaluations, *self.snapshots, *range(0, self.total, BLOCK)})
         with tqdm(total=self.total, initial=step, unit="step", disable=None, leave=False) as bar:
             for stop in [stop for stop in due if stop > step]:
+                self.step = step
+                if self.best.is_over(step, self.evaluations):
+                    print(f"note     {self.config.early_stopping:,} evaluations brought no better "
+                          f"accuracy on validation images: training ends at step {step:,}")
+                    return
                 yield step, stop
                 bar.update(stop - step)
                 step = stop
                 if run.signal:
                     run.save(step, self.state())
                     run.interrupt(step)
+            self.step = step
 
     def learning_rates(self, step, stop):
         """Return the learning rates of steps step .. stop - 1, float32."""
@@ -338,6 +367,8 @@ class Training:
         if step in self.evaluations:
             results = self.evaluate()
             run.events.log_evaluation(step, results)
+            if "validation" in results:
+                self.best.observe(step, results["validation"][1], self.weights())
             log_inside(run.events, step, self.model, *self.probe)
             run.save(step, self.state())
             tqdm.write(f"step {step:6,}  " + "  ".join(
@@ -350,7 +381,12 @@ class Training:
 
     def state(self):
         """Return everything that training needs to go on, {name: array}."""
-        return {**{name: v.numpy() for name, v in self.variables.items()}, "seconds": self.seconds}
+        return {**{name: v.numpy() for name, v in self.variables.items()}, "seconds": self.seconds,
+                **self.best.state()}
+
+    def weights(self):
+        """Return {name: variable} of the network's weights."""
+        return graph.name_weights(self.model.weights)
 
     def snapshot(self):
         """Return what figures of training read, {name: array}: graph.weights_of_figures, and of
@@ -368,6 +404,8 @@ class Training:
     def test(self, flip=False):
         """Return the final result {name: number}: the test images are seen here for the first time,
         and once (with `flip` also averaged with their horizontal flips)."""
+        if self.config.weights == "best":
+            graph.assign(self.weights(), self.best.weights, "the best evaluation")
         images, labels = self.data.source.test_images, self.data.source.test_labels
         logits = self.predict(images)
         right = np.argmax(logits, axis=1) == labels
@@ -378,7 +416,7 @@ class Training:
         if flip:
             both = tf.nn.softmax(logits) + tf.nn.softmax(self.predict(images[:, :, ::-1]))
             result["test_accuracy_flipped"] = evaluate(both, labels)[1]
-        return result
+        return result | ({"best_step": self.best.step} if self.best.is_wanted else {})
 
     def best_and_worst(self):
         """Return in words which class is recognised best, and which worst."""
@@ -390,19 +428,23 @@ class Training:
 
     def finish(self, run, result):
         """Record the final result, and print it."""
-        seconds, title = self.seconds, self.data.source.title
-        run.events.log_evaluation(
-            self.total, {"test": (result["test_loss"], result["test_accuracy"])})
+        seconds, title, best = self.seconds, self.data.source.title, self.best
+        is_best = self.config.weights == "best"
+        run.events.log_evaluation(best.step if is_best else self.step, {
+            "test": (result["test_loss"], result["test_accuracy"])})
         log_norms_over_time(run.events, self.model, *self.probe)
-        speed = self.total * self.config.batch_size / seconds
+        speed = self.step * self.config.batch_size / seconds
         result |= {"train_seconds": seconds, "images_per_second": speed}
-        run.finish(self.total, result, {
-            name: v.numpy() for name, v in graph.name_weights(self.model.weights).items()})
+        run.finish(self.step, result, {name: v.numpy() for name, v in self.weights().items()},
+                   best.weights if best.is_wanted and not is_best else None)
+        if best.is_wanted:
+            print(f"weights  {'best, of' if is_best else 'last; best were those of'} step "
+                  f"{best.step:,}, {100 * best.accuracy:.2f} % of the validation images")
         also = "" if "test_accuracy_flipped" not in result else (
             f", {100 * result['test_accuracy_flipped']:.1f} % averaged with horizontal flips")
         print(f"test     {100 * result['test_accuracy']:.2f} % of "
               f"{len(self.data.source.test_labels):,} images{also}; {title}\n"
               f"class    {self.best_and_worst()}\n"
-              f"time     {seconds:.0f} s for {self.total:,} steps, {speed:,.0f} images/s\n"
+              f"time     {seconds:.0f} s for {self.step:,} steps, {speed:,.0f} images/s\n"
               f"curves   tensorboard --logdir {run.config.logdir}\n"
               f"figures  python visualize.py all {run.path}")

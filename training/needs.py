@@ -34,7 +34,7 @@ def needs(model, slots, images, config):
     snapshots, histograms.
     """
     weights = 4 * model.count_params()
-    state = weights * (1 + len(slots))
+    state = weights * (1 + len(slots) + bool(config.early_stopping or config.weights == "best"))
     memory = (2 * state + 3 * weights + images.nbytes
               + 3 * bytes_per_image(model) * config.batch_size + 500_000_000)
     snapshots = 4 * sum(v.shape.num_elements() for v in graph.weights_of_figures(model).values())

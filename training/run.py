@@ -4,6 +4,7 @@ be resumed exactly.
     logs/<script>/<name>-seed<k>/
         config.json                 options, data, versions, processor, commit: written first
         train/, validation/, test/, result/, ...  TensorBoard event files
+        losses.csv                  step, learning rate and loss of every step
         checkpoints/, snapshots/, weights.npz     see checkpoints.py
         result.json                 final metrics: written last, so its presence means "finished"
 """
@@ -85,7 +86,8 @@ class Run:
                              "replace it, or another --name or --seed")
         if self.finished:
             compare(f"{self.path} is finished, with", read_json(self.path / "config.json").get(
-                "options"), self._options(), "use the same, --overwrite or another --name")
+                "options"), self._options(), "use the same or --overwrite; to train it further, "
+                f"another --name and --initial-weights {self.path}")
             checkpoints.forget(self.path)
             print(f"{self.path} is finished; --overwrite to replace it")
 
@@ -186,12 +188,12 @@ class Run:
         raise Interrupted(f"stopped at step {step:,}, saved; the same command with --resume goes "
                           "on", self.signal)
 
-    def finish(self, step, result, weights=None):
-        """Log the final metrics {name: number}, keep the final weights {name: array} in place of
+    def finish(self, step, result, weights=None, best=None):
+        """Log the final metrics {name: number}, keep the weights {name: array} in place of
         checkpoints, and write result.json: the run is finished."""
         self.events.log_result(step, result)
         if weights is not None:
-            checkpoints.save_weights(self.path, weights)
+            checkpoints.save_weights(self.path, weights, best)
         write_json(self.path / "result.json", result)
         checkpoints.forget(self.path)
         self.finished = True
