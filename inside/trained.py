@@ -21,6 +21,8 @@ from training.events import read_events
 from training.loop import make_model
 from training.needs import images_at_a_time
 
+tf.config.set_visible_devices([], "GPU")  # what is looked at is looked at on the processor
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:

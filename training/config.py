@@ -15,6 +15,7 @@ from utils import SCHEDULES, may_be_mirrored
 WEIGHTS = ("last", "best")
 LOSSES, PRECISIONS = ("logits", "unclamped"), ("float32", "bfloat16")
 CLASS_WEIGHTS = ("none", "balanced")
+DEVICES = ("cpu", "gpu")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -113,9 +114,16 @@ class Threads:
 @dataclasses.dataclass(frozen=True)
 class Records(Threads):
     """Machine."""
+    device: str = option("cpu", "where to train; gpu: each batch as a whole, on TensorFlow's first "
+                         "GPU", DEVICES, names_run=False)
     precision: str = option("float32", "of products and states, not weights", PRECISIONS)
     evaluations: int = option(20, "evaluations, each with a checkpoint", low=1, names_run=False)
     snapshots: int = option(0, "steps kept for figures of training", low=0, names_run=False)
+
+    @property
+    def parts(self):
+        """In how many parts a batch is computed at a time."""
+        return self.threads if self.device == "cpu" else 1
 
 
 @dataclasses.dataclass(frozen=True)

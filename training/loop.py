@@ -48,7 +48,6 @@ from training.summaries import log_inside, log_norms_over_time
 
 # TensorFlow's optimisation of graphs gains nothing here and delays the first step
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-tf.config.set_visible_devices([], "GPU")  # parts of a batch are for the cores of a processor
 
 BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras's names of precisions
@@ -99,8 +98,21 @@ class TrainingData:
             print(f"note     {note}")
 
 
+def choose_device(device):
+    """Hide GPUs from TensorFlow unless --device gpu asks for them, and say so. Raises InputError if
+    there is none."""
+    found = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not found:
+        raise InputError("--device gpu: TensorFlow sees no GPU here; leave it out, or see "
+                         "https://www.tensorflow.org/install/pip")
+    if device == "cpu" and found:
+        tf.config.set_visible_devices([], "GPU")
+        print("note     a GPU is there and not used; --device gpu trains on it")
+
+
 def load_training_data(config):
     """Return the TrainingData that a Config asks for."""
+    choose_device(config.device)
     data = utils.load_images(config.data, config.data_dir, config.AUTO, Reading.of(config))
     share = 0 if data.validation else config.validation_split
     chosen, held_out = utils.split_validation(data.train_labels, share)
@@ -181,7 +193,7 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
     Everything random is drawn from `step`. fill: what is seen in the holes of --cutout, as network
     input.
     """
-    sizes = shares(indices.shape[0], config.threads)
+    sizes = shares(indices.shape[0], config.parts)
     seeds = {stream: tf.stack([stream_seed(config.seed, stream), step])
              for stream in ("transforms", "elastic", "holes", "dropout")}
     targets = tf.one_hot(tf.gather(labels, indices), model.output.shape[1])
@@ -192,7 +204,8 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
     loss, gradients = loss_and_gradients(model, variables, parts, tf.split(targets, sizes),
                                          seeds["dropout"],
                                          functools.partial(cross_entropy, kind=config.loss,
-                                                           class_weights=class_weights))
+                                                           class_weights=class_weights),
+                                         config.device == "cpu")
     idle = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
     if idle:
         print(f"note     the loss does not depend on {', '.join(idle)}: these stay as they are")
@@ -277,7 +290,7 @@ class Training:
                                graph.name_weights(model.trainable_variables), values)}
         self.train_steps = make_train_steps(model, slots, config, data.mean, data.std, data.images,
                                             data.labels)
-        self.predict = make_predict(model, data.mean, data.std, config.threads)
+        self.predict = make_predict(model, data.mean, data.std, config.parts)
         images, labels = data.observed["train"]
         few = images_at_a_time(model, 1000, 4 * CHUNK_BYTES)
         spaced = utils.evenly(len(images), few)
@@ -303,7 +316,8 @@ class Training:
         print(f"network  {self.model.name}, {count:,} weights; needs about {memory / 1e9:.1f} GB "
               f"of memory, {disk / 1e9:.1f} GB of disk\n"
               f"run      {run.path}: {self.total:,} steps of {config.batch_size} images, "
-              f"{config.precision}, {config.threads} thread{'s' * (config.threads > 1)}")
+              f"{config.precision}, {config.threads} thread{'s' * (config.threads > 1)}"
+              f"{' and the GPU' * (config.device == 'gpu')}")
         step, state = run.restore()
         if state:
             self.seconds = float(state.pop("seconds"))

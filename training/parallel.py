@@ -292,7 +292,7 @@ CALLS = {"PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile"
          "StatelessIf", "Case", "StatelessCase"}  # operations that call a graph of their own
 
 
-def loss_and_gradients(model, variables, parts, targets, seed, cross_entropy):
+def loss_and_gradients(model, variables, parts, targets, seed, cross_entropy, on_cores=True):
     """Return a batch's mean loss and its gradients with respect to `variables`; call it in a graph.
 
     parts, targets: of each part of the batch; seed: two integers, from which dropout is drawn;
@@ -300,7 +300,7 @@ def loss_and_gradients(model, variables, parts, targets, seed, cross_entropy):
     weights' regularizers ask for. A gradient is None where the loss does not depend on a variable.
     Where no layer sees the batch as a whole, each part is a function that one thread runs from
     input to gradients: what it writes and reads again stays with that core. (Unless a layer calls a
-    graph of its own, which would wait for the thread that waits for it.)
+    graph of its own, which would wait for the thread that waits for it, or not `on_cores`.)
     """
     sizes = [x.shape[0] for x in parts]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
@@ -313,7 +313,7 @@ def loss_and_gradients(model, variables, parts, targets, seed, cross_entropy):
                              for t, z in zip(labels, logits)]) / sum(sizes)
             loss = tf.add_n([loss, *batch.losses])
         return loss, tape.gradient(loss, variables)
-    if sees_batch(model):
+    if sees_batch(model) or not on_cores:
         loss, gradients = compute(parts, targets, starts, seed)
     else:
         alone = tf.function(compute, autograph=False, experimental_attributes={"_noinline": True})

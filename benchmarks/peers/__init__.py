@@ -9,6 +9,7 @@ images, batch, precision and optimizer (Adam, 1e-4) are the same.
 """
 import dataclasses
 import importlib
+import os
 import pathlib
 import sys
 
@@ -17,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
 import system.machine  # noqa: F401  TensorFlow is imported late and quietly from here on
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all are timed on the processor
 CHUNK, RATE = 640, 1e-4
 WAYS = "ours", "keras", "keras_tuned", "torch", "jax", "starter"
 
