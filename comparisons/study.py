@@ -87,15 +87,18 @@ def compare(row, folder, others):
     unequal = [name for name in names if new.get(name) != row[name]]
     if not unequal:
         return True, f"{len(names)} measures, equal to the last digit"
-    if all(new.get(name) == row.get(name) for name in ("processor", "tensorflow", "precision")):
+    moved = [f"{name} {row.get(name)}, not {new.get(name)}"
+             for name in ("processor", "tensorflow", "precision", "threads")
+             if new.get(name) != row.get(name)]
+    if not moved:
         return False, "; ".join(f"{n} {row[n]!r} is now {new.get(n)!r}" for n in unequal)
     if len(others) < 2:
-        return True, "another processor, and no other seed to compare with"
+        return True, f"made on {'; '.join(moved)}, and there is no other seed to compare with"
     far = []
     for name in unequal:
         values = [other[name] for other in others if name in other]
         mean, deviation = np.mean(values), np.std(values, ddof=1)
         if not abs(new.get(name, float("nan")) - mean) <= 3 * deviation + 1e-12:
             far.append(f"{name} {new.get(name)!r} is not within {mean:.4g} ± 3 * {deviation:.2g}")
-    return not far, "; ".join(far) or (f"{len(names)} measures within three standard deviations "
-                                       f"(made on {row.get('processor')})")
+    said = "; ".join(far) or f"{len(names)} measures within three standard deviations"
+    return not far, f"{said} (made on {'; '.join(moved)})"

@@ -8,6 +8,7 @@ import gc
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import math
 import os
 import pathlib
@@ -41,6 +42,24 @@ def processor():
     names = [line.partition(":")[2].strip() for line in cpu_info().splitlines()
              if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def facts():
+    """Return what about this machine and its libraries may change a number or a time."""
+    settings = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS",
+                "OPENBLAS_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS")
+    packages = "tensorflow", "keras", "numpy", "scipy", "scikit-learn", "tensorboard", "pillow"
+    return dict(
+        processor=processor(), cores=cores(), memory=total_memory(), system=platform.platform(),
+        settings={name: os.environ[name] for name in settings if name in os.environ},
+        versions={"python": platform.python_version(),
+                  **{name: importlib.metadata.version(name) for name in packages}})
+
+
+def total_memory():
+    """Return how many bytes of memory this machine has; None where the system does not say."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def has_bfloat16():

@@ -77,6 +77,8 @@ def test_run_leaves_what_it_promises(whole_run):
     assert config["options"]["batch_size"] == 32 and config["total_steps"] == 130
     assert config["data"]["title"].startswith("SYNTHETIC") and "SYNTHETIC" in out
     assert config["script"] == script and config["processor"] and config["versions"]["keras"]
+    assert config["memory"] > 1e9 and config["system"]
+    assert config["settings"]["TF_NUM_INTRAOP_THREADS"] == "1" and "--steps" in config["given"]
     assert str(ROOT) not in json.dumps(config)  # a log says nothing of where it was made
     assert {"images_per_second", "train_seconds"} | {
         f"{part}_{what}" for part in ("train", "validation", "test")

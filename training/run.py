@@ -2,7 +2,7 @@
 be resumed exactly.
 
     logs/<script>/<name>-seed<k>/
-        config.json                 options, data, versions, processor, commit: written first
+        config.json                 options, data, network, machine, versions, commit: written first
         train/, validation/, test/, result/, ...  TensorBoard event files
         losses.csv                  step, learning rate and loss of every step
         checkpoints/, snapshots/, weights.npz     see checkpoints.py
@@ -12,13 +12,12 @@ import contextlib
 import dataclasses
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import pathlib
-import platform
 import shutil
 import signal
 import subprocess
+import sys
 
 import filelock
 import numpy as np
@@ -126,13 +125,10 @@ class Run:
         if self.config.overwrite:
             for file in self._files:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
-        packages = ("tensorflow", "keras", "numpy", "tensorboard")
         described = json.loads(json.dumps(dict(
-            script=self.script, options=self._options(), **facts, processor=machine.processor(),
-            cores=machine.cores(), commit=_commit(),
-            date=datetime.datetime.now().isoformat(timespec="seconds"),
-            versions={"python": platform.python_version(),
-                      **{name: importlib.metadata.version(name) for name in packages}})))
+            script=self.script, options=self._options(), given=sys.argv[1:], **facts,
+            **machine.facts(), commit=_commit(),
+            date=datetime.datetime.now().isoformat(timespec="seconds"))))
         file = self.path / "config.json"
         if not file.exists():
             write_json(file, described)

@@ -53,6 +53,14 @@ def test_the_processor_is_known(monkeypatch):
     assert machine.processor() and not machine.has_bfloat16()
 
 
+def test_a_run_knows_its_machine(monkeypatch):
+    facts = machine.facts()
+    assert 1e9 < facts["memory"] < 1e14 and facts["processor"] and facts["system"]
+    assert facts["versions"]["tensorflow"].count(".") == 2 <= len(facts["settings"])
+    monkeypatch.delattr(os, "sysconf")
+    assert machine.total_memory() is None
+
+
 @pytest.mark.slow
 def test_two_threads_may_import_at_once_and_functions_that_use_tensorflow_travel():
     code = """
