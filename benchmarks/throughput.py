@@ -130,7 +130,25 @@ def evaluation(cases, ways, rounds):
     return "\n".join(rows)
 
 
-TABLES = {"training": training, "evaluation": evaluation}
+def short(cases, ways, rounds):
+    """Markdown table of the training speeds of the usual cases, beside the fastest other way."""
+    rows = ["| training | images/s | fastest other | ours / the fastest other |",
+            "|---|---|---|---|"]
+    for case in cases:
+        if (case.batch, case.units, case.norm, case.shape) != (
+                64 if case.network == "lenet5" else 128, 128, False, (28, 28, 1)):
+            continue
+        found = [{way: values["rate"] for way, values in r[describe(case)].items()} for r in rounds]
+        medians = {way: statistics.median(r[way] for r in found) for way in ways
+                   if all(way in r for r in found)}
+        other = max((way for way in medians if way != "ours"), key=medians.get)
+        ratios = [r["ours"] / max(r[way] for way in r if way != "ours") for r in found]
+        rows.append(f"| {describe(case)} | {medians['ours']:,.0f} | "
+                    f"{medians[other]:,.0f} ({other}) | {spread(ratios)} |")
+    return "\n".join(rows)
+
+
+TABLES = {"training": training, "evaluation": evaluation, "short": short}
 
 
 def summarize(rounds, tables):
@@ -210,7 +228,7 @@ def main():
     parser.add_argument("--ways", nargs="+", choices=peers.WAYS, default=list(peers.WAYS))
     parser.add_argument("--seconds", type=above_zero, default=3.0,
                         help="of each timing, at least (default: 3)")
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES),
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=["training", "evaluation"],
                         help="what to print (default: all)")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a way and a case, as JSON
     options = parser.parse_args()

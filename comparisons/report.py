@@ -1,4 +1,4 @@
-"""Make the tables and figures of README.md and report.md anew, or check them, from studies/.
+"""Make the tables and figures of the documents anew, or check them, from studies/.
 
 A table of a document stands between two marks, the first of which says what it shows:
 
@@ -26,7 +26,8 @@ from system.markdown import table as markdown
 
 TAKES = "FILE?"
 OPTIONS = {"check": "change nothing; say what differs, with exit status 1"}
-DOCUMENTS = ("README.md", "report.md", "benchmarks/README.md")
+DOCUMENTS = ("README.md", "report.md", *(f"{folder}/README.md" for folder in (
+    "benchmarks", "data", "logs", "studies", "training")))
 FIGURES = pathlib.Path("figures")
 BLOCK = re.compile(r"(<!-- (study|figure|benchmark) ([^\n]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")

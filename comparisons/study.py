@@ -1,7 +1,7 @@
 """Print the table of a named study, and draw its figures: `study ten-points`."""
 import numpy as np
 
-from comparisons import curves, dots, heat, over_time, stored, transfer
+from comparisons import curves, dots, heat, kernels, over_time, stored, transfer
 from comparisons import table as tables
 from comparisons.measures import row_of, rows_of
 from system.command_line import InputError
@@ -9,7 +9,8 @@ from training.events import read_events
 
 TAKES, OPTIONS = "NAME", {}
 KEPT = {*stored.INTEGERS, *stored.FLOATS, *stored.END, "data", "source_data"}
-KINDS = {"dots": dots, "heat": heat, "curves": curves, "transfer": transfer, "over_time": over_time}
+KINDS = {"dots": dots, "heat": heat, "curves": curves, "transfer": transfer, "over_time": over_time,
+         "kernels": kernels}
 
 
 def rows_of_study(study):

@@ -103,10 +103,12 @@ def make(rows, columns="accuracy", beside=None):
                                            for name, digits in columns_of(columns)))]
     if beside:
         made.append((beside[0], [beside[1].get(name, "") for name, _, _ in groups]))
-    titles = [data for _, _, data in groups]
-    below = [] if len(set(titles)) > 1 else [f"Data: {titles[0]}."]
-    if not below:
-        made.append(("data", titles))
+    rows_of_data = {}
+    for row, (_, _, data) in enumerate(groups, 1):
+        rows_of_data.setdefault(data, []).append(str(row))
+    below = ["Data: " + "; ".join(
+        data + f", row{'s' * (len(own) > 1)} {', '.join(own)}" * (len(rows_of_data) > 1)
+        for data, own in rows_of_data.items()) + "."]
     if shared:
         below.append(f"All runs: {', '.join(shared)}.")
     text = markdown([heading for heading, _ in made], zip(*(column for _, column in made)))

@@ -166,8 +166,8 @@ def quick_figures(monkeypatch):
 
 
 def tags_not_in_readme(events):
-    """The (part, tag) of a run that are no row of README's table, or of another part there."""
-    table = (ROOT / "README.md").read_text().partition("| TensorBoard tag |")[2].split("\n\n")[0]
+    """The (part, tag) of a run that are no row of logs/README.md, or of another part there."""
+    table = (ROOT / "logs/README.md").read_text().partition("| tag |")[2].split("\n\n")[0]
     rows = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", table, re.M))
     strange = []
     for part, tag in events:

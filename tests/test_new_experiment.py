@@ -1,5 +1,5 @@
-"""README's "add an experiment": one new file trains, resumes, sweeps and draws, and no other file
-of the project is touched."""
+"""The experiment of training/README.md: one new file trains, resumes, sweeps and draws, and no
+other file of the project is touched."""
 import csv
 import re
 import sys
@@ -12,7 +12,7 @@ from system.files import load_arrays, read_json
 from training.events import read_events
 
 TEXT = re.search(r'```python\n("""Train a multi-layer perceptron.*?)```',
-                 (ROOT / "README.md").read_text(), re.DOTALL)[1]
+                 (ROOT / "training/README.md").read_text(), re.DOTALL)[1]
 WORDS = ["--data", "synthetic", "--classes", "0-3", "--steps", "150", "--evaluations", "3",
          "--snapshots", "3", "--threads", "2"]
 

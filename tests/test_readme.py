@@ -1,4 +1,4 @@
-"""README's commands, as they stand there, at a small budget; and every path it names."""
+"""The commands of README.md and studies/README.md, at a small budget; and every path named."""
 import glob
 import pathlib
 import re
@@ -14,9 +14,11 @@ from comparisons.report import DOCUMENTS
 from system.command_line import import_script, parse
 
 README = (ROOT / "README.md").read_text()
-LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+LINES = [line for text in (README, (ROOT / "studies/README.md").read_text())
+         for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
          for line in block.splitlines()]
-COMMANDS = [command.strip() for line in LINES for command in re.findall(r"python [^#;&\n]*", line)]
+COMMANDS = [*dict.fromkeys(command.strip() for line in LINES for command in re.findall(
+    r"python (?!-m)[^#;&\n]*", line))]
 SMALL = "--steps 3 --evaluations 1 --snapshots 0 --batch-size 8 --threads 1".split()
 LESS = {"cifar_lenet5.py": [*SMALL, *"--filters 4 --units 4 --precision float32".split()],
         "mnist_rnn.py": [*SMALL, *"--units 4 --layers 1".split()],
@@ -40,12 +42,13 @@ def small(script, words):
 
 def test_there_are_commands():
     """Every line of README's sh blocks is one that is tried below, or one of these."""
-    assert len(COMMANDS) >= 6
+    assert len(COMMANDS) >= 20
     assert "pip install -r requirements.txt && python cifar_lenet5.py" in README
     assert "pip install -r requirements-dev.txt && pytest" in README
     for line in LINES:
         for command in filter(None, re.split("&&|;", line.partition("#")[0])):
-            assert command.split()[0] in ("python", "pip", "pytest", "tensorboard"), line
+            assert command.split()[0] in (
+                "python", "pip", "pytest", "tensorboard", "."), line
 
 
 @pytest.mark.slow

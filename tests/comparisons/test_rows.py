@@ -51,11 +51,12 @@ def test_table_by_hand(tmp_path):
         table.table([tmp_path])
 
 
-def test_data_that_differ_have_a_column(tmp_path):
-    folders = [write_run(tmp_path / data, 0, {"test_accuracy": 0.5, "train_seconds": 1}, data=data)
-               for data in "DE"]
+def test_data_that_differ_are_named_by_rows(tmp_path):
+    folders = [write_run(tmp_path / data, 0, {"test_accuracy": 0.5, "train_seconds": 1},
+                         name=data.lower(), data=data[0]) for data in ("D", "E", "D2")]
     text = table.table(folders)
-    assert "| a | 1,000 | 1 | 50.00 | 1 | D |" in text and "Data:" not in text
+    assert "| d | 1,000 | 1 | 50.00 | 1 |" in text
+    assert text.endswith("\n\nData: D, rows 1, 3; E, row 2.")
 
 
 def test_names_without_what_all_share():
