@@ -14,9 +14,8 @@ from sources.images import LUMA, Images, Reading, is_path
 from sources.pictures import decode_all
 from system.command_line import InputError, NotDrawn, first_line
 from system.files import compare, load_arrays, read_json
-from training import graph
+from training import graph, plain
 from training.augmentation import prepare
-from training.checkpoints import load_weights
 from training.events import read_events
 from training.loop import make_model
 from training.needs import images_at_a_time
@@ -153,9 +152,7 @@ def load_network(folder, config, experiment, data_dir, data=""):
     if "network" in config:
         compare(f"{folder} was trained with another build_model: in", config["network"],
                 graph.describe(model), "undo the change, or train again")
-    variables = graph.name_weights(model.weights)
-    graph.assign(variables, {name: array for name, array in load_weights(folder).items()
-                             if name in variables}, f"the checkpoint of {folder}")
+    graph.assign(graph.name_weights(model.weights), plain.load(folder, model), folder)
     return Network(folder, options, experiment.build_model, model, images, mean, std)
 
 

@@ -180,6 +180,24 @@ def tags_not_in_readme(events):
     return strange
 
 
+def final_model(run):
+    """The network of a finished run as Keras reads it."""
+    import keras
+    return keras.models.load_model(run / "model.keras")
+
+
+def weights_of(run):
+    """The final weights of a run: {path: array}."""
+    return {w.path: w.numpy() for w in final_model(run).weights}
+
+
+def change_weights(run, change):
+    """Give a finished run other weights: change(path, array) of each."""
+    model = final_model(run)
+    model.set_weights([change(w.path, w.numpy()) for w in model.weights])
+    model.save(run / "model.keras")
+
+
 def assert_one_line(result, *words):
     """The script refused its input: status 2, one line on stderr that holds all `words`."""
     status, _, err = result

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, interrupted_at, run_script
+from conftest import ROOT, assert_one_line, interrupted_at, run_script, weights_of
 
-from system.files import load_arrays, read_json
+from system.files import read_json
 from training.events import read_events
 
 TEXT = re.search(r'```python\n("""Train a multi-layer perceptron.*?)```',
@@ -46,10 +46,7 @@ def test_it_trains_resumes_sweeps_and_draws(here, quick_figures):
     assert status == 143 and "step 50, saved" in err and "--resume" in err
     assert_one_line(run_script(*words), "interrupted")
     assert run_script(*words, "--resume")[::2] == (0, "")
-    one, other = load_arrays(whole / "weights.npz"), load_arrays(stopped / "weights.npz")
-    assert one.keys() == other.keys()
-    for name, values in one.items():
-        np.testing.assert_array_equal(values, other[name])
+    np.testing.assert_equal(weights_of(stopped), weights_of(whole))
     for key in (("train", "batch/loss"), ("validation", "evaluation/accuracy")):
         one, other = read_events(whole)[key], read_events(stopped)[key]
         np.testing.assert_array_equal(one[0], other[0])

@@ -9,7 +9,17 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run, run_script, start, tags_not_in_readme, write_images
+from conftest import (
+    ROOT,
+    assert_one_line,
+    final_model,
+    run,
+    run_script,
+    start,
+    tags_not_in_readme,
+    weights_of,
+    write_images,
+)
 from PIL import Image
 
 import cifar_lenet5
@@ -17,6 +27,7 @@ import mnist_rnn
 from system.files import load_arrays, read_json
 from training.checkpoints import checkpoints, snapshots, step_of
 from training.events import read_events
+from utils import load_images
 
 SMALL = {"cifar_lenet5": ("--data", "synthetic", "--filters", 4, 8, "--units", 16, "--batch-size",
                           32),
@@ -52,10 +63,6 @@ def events_of(folder):
     return {key: (steps.tolist(), [np.asarray(v).tolist() for v in values])
             for key, (steps, _, values) in read_events(folder).items()
             if "second" not in key[1] and "hparams" not in key[1]}
-
-
-def weights_of(folder):
-    return {name: value.tobytes() for name, value in load_arrays(folder / "weights.npz").items()}
 
 
 @pytest.fixture(scope="module", params=SMALL)
@@ -97,21 +104,29 @@ def test_run_leaves_what_it_promises(whole_run):
     assert events["test", "evaluation/accuracy"][2][0] == pytest.approx(result["test_accuracy"])
     assert not (folder / "checkpoints").exists()
     assert [step_of(file) for file in snapshots(folder)] == [0, 1, 5, 26, 130]
-    final, last = load_arrays(folder / "weights.npz"), load_arrays(snapshots(folder)[-1])
-    for name, value in last.items():
-        if not name.startswith("unused/"):
-            np.testing.assert_array_equal(final[name], value)
+    final, last = weights_of(folder), load_arrays(snapshots(folder)[-1])
     if script == "cifar_lenet5":
         kernels = events["train", "filters/kernel"][2]
         assert kernels[0].shape == (5, 5, 1, 4)
         np.testing.assert_array_equal(final["conv1/kernel"], kernels[-1])
+        np.testing.assert_array_equal(final["norm2/beta"], last["norm2/beta"])
         assert "hidden/kernel" in final and "hidden/kernel" not in last
     else:
-        assert last["gru1/recurrent_kernel"].shape == (16, 48)
+        np.testing.assert_array_equal(final["gru1/gru_cell/recurrent_kernel"],
+                                      last["gru1/recurrent_kernel"])
         norms = events["over_time", "over_time/state_norm"]
         assert norms[0].tolist() == list(range(1, 29))
         np.testing.assert_allclose(np.float64(norms[2]), events["train", "over_time/state"][2][-1],
                                    1e-6)
+
+
+@pytest.mark.slow
+def test_keras_reads_the_network_and_it_takes_raw_pixels(whole_run):
+    folder, script, *_ = whole_run
+    data = load_images("synthetic", auto=CONFIGS[script].AUTO)
+    logits = final_model(folder).predict(data.test_images, verbose=0)
+    assert (logits.argmax(1) == data.test_labels).mean() == pytest.approx(
+        read_json(folder / "result.json")["test_accuracy"], abs=0.003)
 
 
 @pytest.mark.slow
@@ -145,7 +160,7 @@ def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
     assert_one_line(run_script(*words, "--resume", "--learning-rate", 0.5), "learning_rate=", "0.5")
     status, _, err = run_script(*words, "--resume")
     assert (status, err) == (0, "")
-    assert weights_of(copy) == weights_of(folder)
+    np.testing.assert_equal(weights_of(copy), weights_of(folder))
     assert events_of(copy) == events_of(folder)
     assert (copy / "snapshots/step-00000026.npz").read_bytes() == \
         (folder / "snapshots/step-00000026.npz").read_bytes()
@@ -155,11 +170,12 @@ def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
 def test_finished_run_is_kept(whole_run):
     folder, _, words, _, _ = whole_run
     words = (*words, "--logdir", folder.parent.parent, "--name", "x")
-    before = weights_of(folder)
+    model = folder / "model.keras"
+    before = model.read_bytes()
     assert_one_line(run_script(*words), "finished", "--overwrite")
     assert_one_line(run_script(*words, "--overwrite", "--data", "nowhere"), "nowhere")
     status, out, _ = run_script(*words, "--resume")
-    assert status == 0 and "finished" in out and weights_of(folder) == before
+    assert status == 0 and "finished" in out and model.read_bytes() == before
 
 
 @pytest.mark.slow
@@ -207,7 +223,8 @@ def test_all_figures_of_a_run(small_run, quick_figures, tmp_path):
     """One command on a finished run makes each figure, its numbers, and shows it in TensorBoard."""
     folder, out = tmp_path / "x-seed0", tmp_path / "figures"
     shutil.copytree(small_run, folder, ignore=shutil.ignore_patterns("figures"))
-    before = weights_of(folder)
+    model = folder / "model.keras"
+    before = model.read_bytes()
     status, said, err = run_script("visualize", "all", folder, "--out", out)
     assert status == 0 and err == "", err
     names = {"curves", "filters", "activations", "statistics", "strongest_relu1",
@@ -220,7 +237,7 @@ def test_all_figures_of_a_run(small_run, quick_figures, tmp_path):
     assert all(f"{name}.png" in said for name in names) and "Projector" in said
     shown = {tag for part, tag in read_events(folder) if part == "figures"}
     assert shown == {f"figures/{name}" for name in names}
-    assert weights_of(folder) == before
+    assert model.read_bytes() == before
     with np.load(out / "x-seed0" / "strongest_relu2.npz") as numbers:
         assert numbers["image"].shape == (4, 9) and (np.diff(numbers["activation"]) <= 0).all()
     rows = (out / "x-seed0" / "statistics.csv").read_text().splitlines()

@@ -29,7 +29,7 @@ class Cell:
     biases: int                   # 1: b is (gates * units,); 2: b is (2, gates * units)
     starts_at_one: int            # number of the gate whose bias starts at 1; -1: none
     gate_values: Callable | None  # x, states before, W, U, b -> {gate: (n, steps, units)}
-    in_keras: Callable | None     # units -> Keras's cell, with the same weights
+    in_keras: Callable | None     # units, options -> Keras's layer, with the same weights
 
 
 CELLS = {}  # {name on the command line: Cell}
@@ -118,7 +118,7 @@ def _gradients(x, W, z, da):
             stacked[:features], stacked[features + 1:], stacked[features])
 
 
-@cell(gates=1, in_keras=lambda units: keras.layers.SimpleRNNCell(units))
+@cell(gates=1, in_keras=lambda units, **options: keras.layers.SimpleRNN(units, **options))
 def rnn(x, W, U, b):
     """Elman's network: h_t = tanh(x_t W + h_(t-1) U + b).
 
@@ -141,7 +141,7 @@ def rnn(x, W, U, b):
 
 
 @cell(gates=4, starts_at_one=1, gate_values=_lstm_gates,
-      in_keras=lambda units: keras.layers.LSTMCell(units))
+      in_keras=lambda units, **options: keras.layers.LSTM(units, **options))
 def lstm(x, W, U, b):
     """Long short-term memory (Hochreiter & Schmidhuber 1997, forget gate of Gers et al. 2000).
 
@@ -177,7 +177,7 @@ def lstm(x, W, U, b):
 
 
 @cell(gates=3, biases=2, gate_values=_gru_gates,
-      in_keras=lambda units: keras.layers.GRUCell(units))
+      in_keras=lambda units, **options: keras.layers.GRU(units, **options))
 def gru(x, W, U, b):
     """Gated recurrent unit, reset gate after the product (Keras's default, cuDNN's form).
 
@@ -224,7 +224,7 @@ def gru(x, W, U, b):
 
 
 @cell(gates=3, gate_values=_gru_gates,
-      in_keras=lambda units: keras.layers.GRUCell(units, reset_after=False))
+      in_keras=lambda units, **options: keras.layers.GRU(units, reset_after=False, **options))
 def gru_reset_before(x, W, U, b):
     """Gated recurrent unit, reset gate before the product (Cho et al. 2014).
 

@@ -2,9 +2,9 @@
 
     checkpoints/step-00000500.npz   the last two: weights, optimizer state, lengths of event files
     snapshots/step-00000016.npz     what figures of training need, at logarithmically spaced steps
-    weights.npz                     the weights of a finished run, which needs no checkpoints
-    checkpoints/best.npz            beside its last weights those best on validation images, if
-                                    --early-stopping looked for them
+    weights.npz                     the final weights, where there is no model.keras (plain.py)
+    checkpoints/best.npz            beside a finished run's last weights those best on validation
+                                    images, if --early-stopping looked for them
 """
 import contextlib
 import json
@@ -51,16 +51,19 @@ def save_snapshot(run, step, arrays):
     _write(run / "snapshots" / f"step-{step:08d}.npz", arrays)
 
 
-def save_weights(run, weights, best=None):
-    """Write the weights {name: array} of a finished run and, beside the last, the best."""
+def save_weights(run, weights):
+    """Write the final weights {name: array}."""
     _write(run / "weights.npz", weights)
-    if best is not None:
-        _write(run / "checkpoints" / "best.npz", best)
+
+
+def save_best(run, weights):
+    """Write, beside the last weights, the best {name: array}."""
+    _write(run / "checkpoints" / "best.npz", weights)
 
 
 def forget(run):
     """Delete the checkpoints of a finished run whose weights are kept."""
-    if (run / "weights.npz").exists():
+    if any((run / name).exists() for name in ("model.keras", "weights.npz")):
         for file in (run / "checkpoints").glob("*"):
             if file.name != "best.npz":
                 file.unlink()
@@ -91,5 +94,5 @@ def load_weights(run):
     run = pathlib.Path(run)
     files = [file for file in (run / "weights.npz", *checkpoints(run)[::-1]) if file.exists()]
     if not files:
-        raise InputError(f"{run} has no weights.npz and no checkpoint; train it first")
+        raise InputError(f"{run} has no model.keras and no checkpoint; train it first")
     return load_arrays(files[0])

@@ -28,10 +28,10 @@ from tqdm import tqdm
 import utils
 from sources.images import Images, Reading, is_path
 from system.command_line import InputError, in_one_line
-from training import graph
+from training import graph, plain
 from training.augmentation import augment, moments, prepare
 from training.best import Best
-from training.checkpoints import load_weights
+from training.checkpoints import save_best
 from training.checks import check
 from training.needs import (
     CHUNK_BYTES,
@@ -258,14 +258,12 @@ def evaluate(logits, labels):
 
 # -------------------------------------------------------------------------------------- a run
 
-def load_initial_weights(folder, variables):
-    """Return the weights {name: array} of a finished run for the variables {name: variable} of a
-    network; InputError if they are of another."""
+def load_initial_weights(folder, model):
+    """Return the weights {name: array} of a finished run for a model; InputError if they are of
+    another."""
     if not (pathlib.Path(folder) / "result.json").exists():
         raise InputError(f"--initial-weights {folder}: no folder of a finished run")
-    arrays = load_weights(folder)
-    graph.check(variables, arrays, folder)
-    return arrays
+    return plain.load(pathlib.Path(folder), model)
 
 
 class Training:
@@ -306,7 +304,7 @@ class Training:
         data, config, count = self.data, self.config, self.model.count_params()
         initial, facts = {}, data.facts()
         if config.initial_weights:
-            initial = load_initial_weights(config.initial_weights, self.weights())
+            initial = load_initial_weights(config.initial_weights, self.model)
             facts["initial_weights"] = hashlib.sha256(
                 b"".join(array.tobytes() for array in initial.values())).hexdigest()
         run.describe(total_steps=self.total, parameters=count, data=facts,
@@ -449,8 +447,10 @@ class Training:
         log_norms_over_time(run.events, self.model, *self.probe)
         speed = self.step * self.config.batch_size / seconds
         result |= {"train_seconds": seconds, "images_per_second": speed}
-        run.finish(self.step, result, {name: v.numpy() for name, v in self.weights().items()},
-                   best.weights if best.is_wanted and not is_best else None)
+        plain.save(run.path, self.model, self.data.mean, self.data.std)
+        if best.is_wanted and not is_best:
+            save_best(run.path, best.weights)
+        run.finish(self.step, result)
         if best.is_wanted:
             print(f"weights  {'best, of' if is_best else 'last; best were those of'} step "
                   f"{best.step:,}, {100 * best.accuracy:.2f} % of the validation images")

@@ -1,7 +1,10 @@
 """The cells as Keras layers: over a sequence, and sweeping over the patches of an image."""
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from training.cells import CELLS, all_states, last_state
 
@@ -67,6 +70,32 @@ class Recurrent(keras.layers.Layer):
         return (input_shape[0], *middle, self.units)
 
 
+def columns(maps):
+    """Return patches of 2x2 column by column: maps (batch, height, width, channels) ->
+    (batch * width / 2, height / 2, 4 channels)."""
+    _, height, width, channels = maps.shape
+    x = ops.reshape(maps, (-1, height // 2, 2, width // 2, 2, channels))
+    return ops.reshape(ops.transpose(x, (0, 3, 1, 2, 4, 5)), (-1, height // 2, 4 * channels))
+
+
+def sweep(maps, down, up, right, left):
+    """Read patches of 2x2 along every column, then what these two layers say of each along every
+    row: (batch, height, width, channels) -> (batch, height / 2, width / 2, 2 units).
+
+    Each layer returns all its states; `up` and `left` read backwards.
+    """
+    _, height, width, _ = maps.shape
+    height, width = height // 2, width // 2
+
+    def both_ways(x, forward, backward):
+        return ops.concatenate([forward(x), ops.flip(backward(x), axis=1)], axis=-1)
+    x = both_ways(columns(maps), down, up)
+    features = x.shape[-1]
+    x = ops.transpose(ops.reshape(x, (-1, width, height, features)), (0, 2, 1, 3))
+    x = both_ways(ops.reshape(x, (-1, width, features)), right, left)
+    return ops.reshape(x, (-1, height, width, features))
+
+
 @keras.saving.register_keras_serializable("mnist_rnn")
 class Sweeps(keras.layers.Layer):
     """A layer of ReNet (Visin et al. 2015): maps (batch, height, width, channels) -> (batch,
@@ -94,29 +123,12 @@ class Sweeps(keras.layers.Layer):
         for layer in (self.right, self.left):
             layer.build((None, width, features))
 
-    def columns(self, maps):
-        """Return what `down` and `up` read: (batch * width / 2, height / 2, 4 channels)."""
-        _, height, width, channels = maps.shape
-        x = tf.reshape(maps, (-1, height // 2, 2, width // 2, 2, channels))
-        return tf.reshape(tf.transpose(x, (0, 3, 1, 2, 4, 5)), (-1, height // 2, 4 * channels))
-
-    @staticmethod
-    def both_ways(x, forward, backward, training):
-        """Return the states of two cells after each step of x, one of which reads it backwards."""
-        return tf.concat([forward(x, training=training),
-                          tf.reverse(backward(x, training=training), [1])], axis=-1)
-
     def get_config(self):
         return super().get_config() | dict(cell=self.cell, units=self.units, seed=self.seed)
 
     def call(self, inputs, training=False):
-        _, height, width, features = self.compute_output_shape(inputs.shape)
-        x = self.columns(inputs)
-        x = self.both_ways(x, self.down, self.up, training)
-        x = tf.transpose(tf.reshape(x, (-1, width, height, features)), (0, 2, 1, 3))
-        x = tf.reshape(x, (-1, width, features))  # by rows
-        x = self.both_ways(x, self.right, self.left, training)
-        return tf.reshape(x, (-1, height, width, features))
+        return sweep(inputs, *(functools.partial(layer, training=training) for layer in (
+            self.down, self.up, self.right, self.left)))
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

@@ -5,7 +5,8 @@ be resumed exactly.
         config.json                 options, data, network, machine, versions, commit: written first
         train/, validation/, test/, result/, ...  TensorBoard event files
         losses.csv                  step, learning rate and loss of every step
-        checkpoints/, snapshots/, weights.npz     see checkpoints.py
+        checkpoints/, snapshots/    see checkpoints.py
+        model.keras, or weights.npz the final weights: see plain.py
         result.json                 final metrics: written last, so its presence means "finished"
 """
 import contextlib
@@ -184,12 +185,10 @@ class Run:
         raise Interrupted(f"stopped at step {step:,}, saved; the same command with --resume goes "
                           "on", self.signal)
 
-    def finish(self, step, result, weights=None, best=None):
-        """Log the final metrics {name: number}, keep the weights {name: array} in place of
-        checkpoints, and write result.json: the run is finished."""
+    def finish(self, step, result):
+        """Log the final metrics {name: number} and write result.json: the run is finished, and its
+        checkpoints go if its final weights are there."""
         self.events.log_result(step, result)
-        if weights is not None:
-            checkpoints.save_weights(self.path, weights, best)
         write_json(self.path / "result.json", result)
         checkpoints.forget(self.path)
         self.finished = True

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from training import graph
 from training.cells import CELLS, gate_activations
-from training.recurrent import Recurrent, Sweeps
+from training.recurrent import Recurrent, Sweeps, columns
 
 
 def tile_filters(kernel, columns=8, gap=1):
@@ -74,7 +74,7 @@ def first_gates(model, inputs):
         inputs, training=False), tf.float32)
     layer = first.operation
     if isinstance(layer, Sweeps):
-        layer, sequence = layer.down, layer.columns(sequence)
+        layer, sequence = layer.down, columns(sequence)
     if layer.go_backwards:
         sequence = tf.reverse(sequence, [1])
     return gate_activations(layer.cell, sequence, *(tf.constant(w) for w in layer.get_weights()))
@@ -89,7 +89,7 @@ def step_by_step(node, sequence):
         return layer.cell
     if type(layer) is not Recurrent or CELLS[layer.cell].in_keras is None:
         return None
-    cell = CELLS[layer.cell].in_keras(layer.units)
+    cell = CELLS[layer.cell].in_keras(layer.units).cell
     cell.build(sequence[:, 0].shape)
     cell.set_weights(layer.get_weights())
     return cell

@@ -4,6 +4,7 @@ import shutil
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conftest import weights_of
 
 from inside import diagnosis
 from inside.trained import Record
@@ -21,7 +22,7 @@ def test_unused_units_stand_in_the_snapshots(small_run, tmp_path):
     np.savez(files[1], **arrays | {"unused/relu_hidden": 11})
     figure, numbers = diagnosis.draw(Record(run, import_script))
     plt.close(figure)
-    kernel = load_arrays(run / "weights.npz")["conv1/kernel"]
+    kernel = weights_of(run)["conv1/kernel"]
     np.testing.assert_array_equal(numbers["kernel"], kernel)
     np.testing.assert_allclose(numbers["norms"], np.sqrt(np.square(kernel).sum((0, 1, 2))))
     assert numbers["steps"].tolist() == [0, 1, 6, 40]

@@ -6,7 +6,7 @@ import shutil
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import change_weights, run_script
 from scipy import optimize
 from small_networks import as_record, network_of, one_hot, recurrent_run
 
@@ -167,8 +167,8 @@ def two_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     run = recurrent_run(folder, "--cell", "rnn")
     other = shutil.copytree(run, run.with_name("other-seed0"))
-    weights = load_arrays(run / "weights.npz")
-    np.savez(other / "weights.npz", **weights | {"logits/bias": 99.0 * (np.arange(10) == 3)})
+    change_weights(other, lambda path, x: 99.0 * (np.arange(10) == 3) if path == "logits/bias"
+                   else x)
     return folder, run, other
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import assert_one_line, run_script
+from conftest import assert_one_line, change_weights, run_script
 from scipy.stats import spearmanr
 from small_networks import network_of
 
@@ -90,9 +90,7 @@ def two_methods(monkeypatch):
 def permuted(run, folder, name="permuted-seed0", mean=None, **options):
     """A copy of a run whose config.json says something else, its weights in disorder."""
     other, rng = shutil.copytree(run, folder / name), np.random.default_rng(0)
-    weights = load_arrays(other / "weights.npz")
-    np.savez(other / "weights.npz", **{name: rng.permutation(x.ravel()).reshape(x.shape)
-                                       for name, x in weights.items()})
+    change_weights(other, lambda path, x: rng.permutation(x.ravel()).reshape(x.shape))
     config = read_json(run / "config.json")
     config["options"] |= options
     config["data"]["mean"] = mean or config["data"]["mean"]

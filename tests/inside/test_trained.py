@@ -1,4 +1,4 @@
-"""Runs read back: their network from weights.npz, their snapshots, the images that figures show."""
+"""Runs read back: their network from model.keras, their snapshots, the images that figures show."""
 import shutil
 import types
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run_script
+from conftest import change_weights, run_script
 
 from inside.trained import (
     Network,
@@ -19,7 +19,7 @@ from inside.trained import (
 from sources.images import Images
 from system.command_line import InputError, NotDrawn, import_script
 from system.files import load_arrays, read_json
-from training.checkpoints import load_weights, snapshots
+from training.checkpoints import snapshots
 from training.loop import evaluate
 
 
@@ -48,8 +48,8 @@ def test_recognised_images_by_hand():
 
 @pytest.mark.slow
 def test_the_network_is_that_of_the_run(small_run):
-    """From weights.npz, and it is as good as result.json says; there are no checkpoints."""
-    assert (small_run / "weights.npz").exists() and not (small_run / "checkpoints").exists()
+    """From model.keras, and it is as good as result.json says; there are no checkpoints."""
+    assert (small_run / "model.keras").exists() and not (small_run / "checkpoints").exists()
     network = Record(small_run, import_script).network
     logits = network.model(network.inputs(network.data.test_images), training=False)
     accuracy = evaluate(logits, network.data.test_labels)[1]
@@ -61,19 +61,24 @@ def test_the_network_is_that_of_the_run(small_run):
 
 @pytest.mark.slow
 def test_figures_load_the_final_weights_and_no_others(small_run, tmp_path):
-    """Without a finished run's weights.npz, or with another network's, nothing is drawn."""
+    """Those of model.keras or, in older runs, of weights.npz; without them, or with another
+    network's, nothing is drawn."""
     run = shutil.copytree(small_run, tmp_path / "run")
-    weights = load_arrays(run / "weights.npz")
-    weights["conv1/kernel"] = weights["conv1/kernel"] + 1
-    np.savez(run / "weights.npz", **weights)
-    found = Record(run, import_script).network.model.get_layer("conv1").kernel.numpy()
-    np.testing.assert_array_equal(found, weights["conv1/kernel"])
-    np.savez(run / "weights.npz", **weights | {"conv1/kernel": np.zeros(3)})
+
+    def drawn():
+        return {v.path: v.numpy() for v in Record(run, import_script).network.model.weights}
+    before = drawn()
+    change_weights(run, lambda path, x: x + 1)
+    found = drawn()
+    np.testing.assert_equal(found, {path: x + 1 for path, x in before.items()})
+    (run / "model.keras").unlink()
+    with pytest.raises(InputError, match="has no model.keras"):
+        drawn()
+    np.savez(run / "weights.npz", **before)
+    np.testing.assert_equal(drawn(), before)
+    np.savez(run / "weights.npz", **before | {"conv1/kernel": np.zeros(3)})
     with pytest.raises(InputError, match="conv1/kernel"):
-        _ = Record(run, import_script).network
-    (run / "weights.npz").unlink()
-    with pytest.raises(InputError, match="has no weights"):
-        load_weights(run)
+        drawn()
 
 
 @pytest.mark.slow
@@ -110,7 +115,7 @@ def test_a_finished_run_is_small(tmp_path):
     files = {file: file.stat().st_size * (11 if "tfevents" in file.name else 1)
              for file in run.rglob("*") if file.is_file()}
     snapshot = files[snapshots(run)[-1]]  # at most nine of them
-    assert run / "weights.npz" in files and len(snapshots(run)) >= 4
+    assert run / "model.keras" in files and len(snapshots(run)) >= 4
     assert sum(files.values()) + 5 * snapshot + 5000 * 150 < 25e6, sorted(
         files.items(), key=lambda pair: -pair[1])[:5]
 

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import interrupted_at, run_script
+from conftest import interrupted_at, run_script, weights_of
 
 from system.command_line import InputError
 from system.files import load_arrays, read_json
@@ -110,16 +110,16 @@ def test_beside_the_last_weights_the_best_are_kept(best_run):
     best, folder, options = best_run
     run, out = train(folder, *options[:-2], "--early-stopping", 1000, "--name", "last")
     assert [file.name for file in (run / "checkpoints").iterdir()] == ["best.npz"]
-    mine, whole = load_arrays(run / "checkpoints/best.npz"), load_arrays(best / "weights.npz")
+    mine, whole = load_arrays(run / "checkpoints/best.npz"), weights_of(best)
     assert {k: v.tobytes() for k, v in mine.items()} == {k: v.tobytes() for k, v in whole.items()}
-    assert (load_arrays(run / "weights.npz")["conv1/kernel"] != mine["conv1/kernel"]).any()
+    assert (weights_of(run)["conv1/kernel"] != mine["conv1/kernel"]).any()
 
 
 def test_training_goes_on_from_a_runs_weights(best_run, tmp_path):
     run, folder, _ = best_run
     options = "--steps", 10, "--initial-weights", run
     same, _ = train(tmp_path, *options, "--learning-rate", 0, "--name", "same")
-    one, other = load_arrays(same / "weights.npz"), load_arrays(run / "weights.npz")
+    one, other = weights_of(same), weights_of(run)
     np.testing.assert_array_equal(one["conv1/kernel"], other["conv1/kernel"])
     np.testing.assert_array_equal(one["logits/bias"], other["logits/bias"])
     accuracy = read_json(run / "result.json")["test_accuracy"]

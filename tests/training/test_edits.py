@@ -5,10 +5,15 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, interrupted_at, run_script, write_images
+from conftest import (
+    ROOT,
+    assert_one_line,
+    interrupted_at,
+    run_script,
+    weights_of,
+    write_images,
+)
 from PIL import Image
-
-from training.checkpoints import load_weights
 
 SMALL = ("--data", "images", "--steps", 60, "--batch-size", 16, "--evaluations", 2, "--name", "a")
 BEGIN, END = "    x = images = keras.Input(input_shape, name=\"images\")\n", (
@@ -123,7 +128,7 @@ def test_a_seed_gives_the_same_network_again_without_seeds_in_it(edited):
     kernels = []
     for name in ("b", "c"):
         assert go("cifar_lenet5.py", *SMALL[:-1], name, "--steps", 1)[::2] == (0, "")
-        kernels.append(load_weights(here / f"logs/cifar_lenet5/{name}-seed0")["dense/kernel"])
+        kernels.append(weights_of(here / f"logs/cifar_lenet5/{name}-seed0")["dense/kernel"])
     np.testing.assert_array_equal(*kernels)
 
 

@@ -13,7 +13,14 @@ import sys
 import filelock
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, interrupted_at, run_script, write_images
+from conftest import (
+    ROOT,
+    assert_one_line,
+    interrupted_at,
+    run_script,
+    weights_of,
+    write_images,
+)
 from PIL import Image
 
 from system.files import load_arrays
@@ -131,8 +138,8 @@ REFUSED = {
     "a list where a number should be": (option("units", [4]), DRAW, ["config.json"]),
     "a word where numbers should be": (option("filters", "many"), DRAW, ["config.json"]),
     "another network than was trained": (option("units", 5), DRAW, ["build_model", "units=4", "5"]),
-    "deleted weights": (remove(f"{RUN}/weights.npz"), DRAW, ["no checkpoint"]),
-    "damaged weights": (cut(f"{RUN}/weights.npz"), DRAW, ["weights.npz"]),
+    "deleted weights": (remove(f"{RUN}/model.keras"), DRAW, ["no checkpoint"]),
+    "damaged weights": (cut(f"{RUN}/model.keras"), DRAW, ["model.keras"]),
     "damaged checkpoints": (cut(f"{STOPPED}/checkpoints/*"), (
         "visualize.py", "strongest", STOPPED), ["step-00000002.npz"]),
     "snapshots that were not made": (remove(f"{RUN}/snapshots"),
@@ -182,9 +189,7 @@ def test_damaged_checkpoints(home, tmp_path, damaged):
         cut(f"{STOPPED}/checkpoints/step-{step:08}.npz")(here)
     status, _, err = run_script(*AGAIN, "stopped", "--resume", cwd=here)
     assert status == 0 and err.count("\n") == damaged and "step-00000002.npz is damaged" in err
-    mine, whole = (load_arrays(folder / "weights.npz") for folder in (here / STOPPED, here / RUN))
-    for name in whole:
-        np.testing.assert_array_equal(mine[name], whole[name], name)
+    np.testing.assert_equal(weights_of(here / STOPPED), weights_of(here / RUN))
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_a_run_is_not_touched_unasked(config):
     with pytest.raises(InputError, match="interrupted.*--resume"):
         Run("s", config)
     with Run("s", again) as run:
-        run.finish(10, {"accuracy": 0.5}, {"w": np.ones(2)})
+        run.finish(10, {"accuracy": 0.5})
     with pytest.raises(InputError, match="finished.*--overwrite"):
         Run("s", config)
     with Run("s", again) as run:
@@ -136,7 +136,8 @@ def test_a_finished_run_has_its_weights_and_no_checkpoints(config):
     """Also where it was stopped between its last two writes."""
     path, again = interrupted(config, 10)
     with Run("s", again) as run:
-        run.finish(10, {"accuracy": 0.5}, {"w": np.ones(2)})
+        checkpoints.save_weights(path, {"w": np.ones(2)})
+        run.finish(10, {"accuracy": 0.5})
     assert sorted(p.name for p in path.iterdir()) == [
         "config.json", "result", "result.json", "train", "weights.npz"]
     assert load_weights(path)["w"].tolist() == [1, 1]
