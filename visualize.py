@@ -109,6 +109,7 @@ if __name__ == "__main__":  # --help answers before the slow imports below
 import matplotlib.pyplot as plt
 import numpy as np
 
+from comparisons import names as naming
 from inside.pictures import STYLE, draw_names_as_they_are
 from inside.trained import Record
 from training.events import log_picture
@@ -165,10 +166,10 @@ def named(name, drawn):
     return drawn if isinstance(drawn, list) else [(name, *drawn)]
 
 
-def record_of(run, options):
-    """Return the Record of a run's folder."""
+def record_of(run, options, name):
+    """Return the Record of a run's folder, which figures call by its name."""
     return Record(run, import_script, getattr(options, "data_dir", ""),
-                  getattr(options, "data", ""), getattr(options, "pixels", 255))
+                  getattr(options, "data", ""), getattr(options, "pixels", 255), name)
 
 
 def draw_inside(names, run, options, own):
@@ -177,7 +178,8 @@ def draw_inside(names, run, options, own):
     Raises InputError if nothing can.
     """
     own_folder(options.out, run)
-    record, failed, done = record_of(run, options), {}, 0
+    (name,), _ = naming.labels([run])
+    record, failed, done = record_of(run, options, name), {}, 0
     if not record.is_keras:
         record.events  # noqa: B018  a folder without events is refused here
     for name in names:
@@ -221,8 +223,12 @@ def visualize(command, module, options):
         elif getattr(module, "TAKES", "") == "RUN FILE...":
             draw_inside([module.__name__], options.run, options, {**own, "pictures": options.paths})
         elif hasattr(module, "draw_together") and len(options.paths) > 1:
-            records = [record_of(run, options) for run in options.paths]
+            names, shared = naming.labels(options.paths)
+            records = [record_of(*one) for one in zip(options.paths, [options] * len(names), names)]
             for name, figure, numbers in named(command, module.draw_together(records)):
+                if shared:
+                    figure.suptitle(f"{figure.get_suptitle()}\nall runs: {', '.join(shared)}",
+                                    fontsize=10)
                 write(figure, numbers, options.out / "compared" / name, None, options.format,
                       options.dpi)
         elif module.__name__.startswith("inside.") or len(options.paths) == 1 and (

@@ -8,7 +8,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 
-from comparisons import stored
+from comparisons import names, stored
 from comparisons.measures import series_of, smooth
 from system.command_line import InputError, NotDrawn
 from system.files import read_json
@@ -114,14 +114,17 @@ def _points(series, per_epoch, by, width, per_cent):
 def _panel(axis, panel, curves, colours, by, smoothed):
     """Draw the curves (group, runs, key, kind) of a panel; return their numbers. Accuracies are
     shares 0 .. 1; a run's that are above 1.5 anywhere are per cent."""
-    own = all(key in OWN for _, _, key, _ in curves)
+    own, several = (all(key in OWN for _, _, key, _ in curves),
+                    any(len(runs) > 1 for _, runs, _, _ in curves))
+    drawn_kinds = {(group, kind) for group, _, _, kind in curves}  # a band is of validation, if any
     numbers, halfway, turns = {}, [], {}  # error rates (%) in the middle of each accuracy's curve
     for group, runs, key, kind in curves:
         having = [(series[key], per_epoch) for series, per_epoch in runs if key in series]
         width = len(having[0][0][0]) // 50 if smoothed else 1
         drawn = [_points(*one, by, width, panel == "accuracy") for one in having]
         colour, what = colours[group], kind if own else "/".join(filter(None, key))
-        label = f"{group} (n = {len(drawn)})" + (f", {what}" if not own or panel != "loss" else "")
+        label = group + f" (n = {len(drawn)})" * several + (
+            f", {what}" if not own or panel != "loss" else "")
         if own and panel == "accuracy" and len(colours) > 1:  # colours stand in the loss's legend
             label = what if group == next(iter(colours)) else "_"
         lost = np.unique(np.concatenate([x for *_, x in drawn]))
@@ -141,13 +144,12 @@ def _panel(axis, panel, curves, colours, by, smoothed):
                   **_look(panel, own, kind, turn, len(x)))
         if panel == "accuracy" and len(x) > 1:
             halfway.append(100 - scale * mean[len(x) // 2])
-        if len(whole) > 1:
+        if len(whole) > 1 and (kind != "train" or (group, "validation") not in drawn_kinds):
             low = mean - deviation
             if panel == "loss" and own:  # a logarithmic axis has no 0
                 low = np.maximum(low, 0.1 * mean)
             axis.fill_between(x, scale * low, scale * (mean + deviation), color=colour, alpha=0.2,
                               linewidth=0)
-    several = any(len(runs) > 1 for _, runs, _, _ in curves)
     _finish(axis, panel, own, smoothed, several, halfway)
     return numbers
 
@@ -226,16 +228,13 @@ def draw(paths, by="step", tags=None, csv=False):
     """Return the figure of run folders, whoever wrote them, and of studies, and its numbers."""
     if by not in ("step", "epoch", "time"):
         raise InputError(f"--by {by} is none of step, epoch, time")
-    groups, seen = {}, set()
-    for path in map(pathlib.Path, paths):
-        if study := stored.named_by(path):
-            groups |= of_rows(stored.rows(stored.load(study)), by)
-            continue
-        if path.name in seen:
-            raise InputError(f"several of these runs share a name, {path.name}")
-        seen.add(path.name)
-        group = re.sub(r"-seed\d+$", "", path.name)
-        groups.setdefault(group, []).append(of_folder(path, by))
+    paths, groups = [*map(pathlib.Path, paths)], {}
+    for study in filter(None, map(stored.named_by, paths)):
+        groups |= of_rows(stored.rows(stored.load(study)), by)
+    folders = [path for path in paths if not stored.named_by(path)]
+    names.labels(folders)  # that no two are the same
+    for folder, (group, _) in zip(folders, names.of_runs(folders)):
+        groups.setdefault(group, []).append(of_folder(folder, by))
     figure, numbers = make(groups, by, tags)
     if not csv:
         return figure, numbers

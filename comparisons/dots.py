@@ -1,20 +1,23 @@
 """Draw finished runs as dots, one row a configuration: each seed a dot, their mean a bar."""
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogLocator
 
+from comparisons import names as naming
 from comparisons import table as tables
 from comparisons.measures import rows_of
 
-OPTIONS = {"columns": "accuracy, edges or speed, or columns joined by commas"}
+OPTIONS = {"columns": "accuracy, kernels or speed, or columns joined by commas"}
 PANELS = {"accuracy": ("test_accuracy", "train_seconds"),
-          "edges": ("test_accuracy", "edge_like", "r2_above_chance"),
+          "kernels": ("test_accuracy", "structured", "r2_above_chance"),
           "speed": ("images_per_second", "test_accuracy", "instability")}
 LABELS = {"images_per_second": "training speed (images/s)", "train_seconds": "training time (s)",
-          "edge_like": "edge-like kernels (%)\n5 % is chance",
+          "structured": "structured kernels (%)\n5 % is chance",
           "r2_above_chance": "mean r2 of their Gabor fits\nabove that of shuffled pixels",
-          "instability": "instability: std of the\nhigh-frequency part of log loss\nwhile it is "
-                         "0.1 to 0.2 nats"}
+          "instability": "instability: std of the log loss about\nits running mean, at 0.1 to 0.2 "
+                         "nats"}
 
 
 def panels_of(columns):
@@ -28,13 +31,20 @@ def make(rows, columns="accuracy"):
     """Return (figure, {configuration: (seeds, measures)}) of rows, a panel for each measure."""
     groups, measures = tables.finished(rows), panels_of(columns)
     values = {name: tables.values_of(groups, name) for name in measures}
-    names, shared = tables.short_names(groups)
-    names = [f"{name} (n = {len(group)})" for name, group in zip(names, groups.values())]
-    figure, axes = plt.subplots(1, len(measures), figsize=(11, 1 + 0.3 * len(names)), sharey=True,
+    names, shared = naming.without_shared([name for name, _, _ in groups], "=")
+    counts = [len(group) for group in groups.values()]
+    alike = len({*counts}) == 1
+    names = [textwrap.fill(name if alike else f"{name} ({n} seed{'s' * (n > 1)})", 30)
+             for name, n in zip(names, counts)]
+    titles = [*dict.fromkeys(data for _, _, data in groups)]
+    lines = sum(name.count("\n") + 1 for name in names) + (len(titles) + 2) * (len(titles) > 1)
+    figure, axes = plt.subplots(1, len(measures), figsize=(11, 1 + 0.3 * lines), sharey=True,
                                 layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], measures):
-        for row, seeds in enumerate(values[name].values()):
-            axis.plot(seeds, [row] * len(seeds), "o", color="#0072B2", alpha=0.5)
+        for row, ((_, _, data), seeds) in enumerate(values[name].items()):
+            colour = f"C{titles.index(data)}"
+            axis.plot(seeds, [row] * len(seeds), "o", color=colour, alpha=0.5,
+                      label=data if [data for _, _, data in groups].index(data) == row else None)
             axis.plot(np.mean(seeds), row, "|", color="black", markersize=14)
         heading = tables.COLUMNS[name][0].format(seconds=tables.equal_time(groups))
         axis.set(xlabel=LABELS.get(name, heading), yticks=range(len(names)), yticklabels=names,
@@ -44,10 +54,15 @@ def make(rows, columns="accuracy"):
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
             axis.xaxis.set_major_formatter("{x:,.0f}")
             axis.minorticks_off()
-    titles = [*dict.fromkeys(data for _, _, data in groups)]
+    said = [f"{counts[0]} seeds, " * (alike and counts[0] > 1) + "each a dot, their mean a bar"]
+    if len(titles) == 1:
+        said.insert(0, titles[0])
+    else:
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center",
+                      title="data", fontsize=9)
     if shared:
-        titles[-1] += f"; all runs: {', '.join(shared)}"
-    figure.suptitle("\n".join([*titles, "each seed a dot, their mean a bar"]), fontsize=10)
+        said.append(f"all runs: {', '.join(shared)}")
+    figure.suptitle("\n".join(said), fontsize=10)
     keys = [key[0] if [other[0] for other in groups].count(key[0]) == 1 else
             "/".join(map(str, key)) for key in groups]
     return figure, {"measures": np.array(measures)} | {
@@ -57,7 +72,7 @@ def make(rows, columns="accuracy"):
 
 def draw(paths, columns="accuracy"):
     """Return the figure of run folders, CSV files or studies, and its numbers."""
-    return make(rows_of(paths, tables.edges_of(columns)), columns)
+    return make(rows_of(paths, tables.need_fits(columns)), columns)
 
 
 def table(paths, columns="accuracy"):

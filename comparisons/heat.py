@@ -1,4 +1,6 @@
 """Draw a sweep's results as a heat map over two options, and where the loss was not finite."""
+import contextlib
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -16,6 +18,16 @@ def in_order(values):
         return sorted(values, key=float)
     except ValueError:
         return sorted(values)
+
+
+def as_ticks(values):
+    """Return what stands at the ticks of values: where any of them is small, 1e-4 for 0.0001."""
+    with contextlib.suppress(ValueError):
+        parts = [f"{float(value):e}".split("e") for value in values]
+        if any(int(power) < -3 for _, power in parts):
+            return [f"{float(one):g}e{int(power)}" * (float(one) != 0) or "0"
+                    for one, power in parts]
+    return values
 
 
 def text_of(finished, lost, runs):
@@ -40,12 +52,16 @@ def make(table, rows=("optimizer",), columns="learning_rate", metric="validation
     if not all(isinstance(row.get(metric, 0.0), float) for row in table):
         raise InputError(f"--metric {metric} is no number")
 
-    def up_of(row):
-        return ", ".join(row[name] for name in rows)
+    first = {(row[rows[0]], *(row[name] for name in rows[1:])) for row in table}
+
+    def up_of(row):  # without what does not vary beside the first option
+        more = [f"{name.replace('_', ' ')} {row[name]}" for i, name in enumerate(rows[1:], 1)
+                if len({own[i] for own in first if own[0] == row[rows[0]]}) > 1]
+        return ", ".join([row[rows[0]], *more])
     ups, lefts = in_order({up_of(row) for row in table}), in_order({row[columns] for row in table})
     scale, down = 100 if "accuracy" in metric else 1, ", ".join(rows)
     means, lost = np.full((len(ups), len(lefts)), np.nan), np.zeros((len(ups), len(lefts)), int)
-    figure, axis = plt.subplots(figsize=(2.5 + 0.9 * len(lefts), 1.6 + 0.5 * len(ups)),
+    figure, axis = plt.subplots(figsize=(2.5 + 1.2 * len(lefts), 1.6 + 0.6 * len(ups)),
                                 layout="constrained")
     for i, up in enumerate(ups):
         for j, left in enumerate(lefts):
@@ -59,11 +75,11 @@ def make(table, rows=("optimizer",), columns="learning_rate", metric="validation
             means[i, j] = np.mean(finished) if finished else np.nan
             text = text_of(finished, lost[i, j], len(cell))
             if text:
-                axis.text(j, i, text, ha="center", va="center", fontsize=6.5,
+                axis.text(j, i, text, ha="center", va="center", fontsize=8,
                           bbox=dict(boxstyle="round,pad=0.15", color="white", alpha=0.7))
     picture = axis.imshow(means, cmap="viridis", aspect="auto")
-    axis.set(xticks=range(len(lefts)), xticklabels=lefts, yticks=range(len(ups)), yticklabels=ups,
-             xlabel=columns.replace("_", " "), ylabel=down.replace("_", " "))
+    axis.set(xticks=range(len(lefts)), xticklabels=as_ticks(lefts), yticks=range(len(ups)),
+             yticklabels=ups, xlabel=columns.replace("_", " "), ylabel=down.replace("_", " "))
     axis.grid(False)
     figure.colorbar(picture, label=metric.replace("_", " ") + " (%)" * (scale == 100))
     seeds = len({row["seed"] for row in table})

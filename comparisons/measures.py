@@ -9,7 +9,7 @@ import pathlib
 import joblib
 import numpy as np
 
-from comparisons import stored
+from comparisons import names, stored
 from inside import gabor
 from system import machine
 from system.command_line import InputError, as_text
@@ -17,27 +17,27 @@ from system.files import read_json
 from training.events import read_events
 
 
-def rows_of(paths, edges=False):
+def rows_of(paths, fits=False):
     """Return the rows of run folders, sweeps' folders, CSV files and names of studies, in order.
 
-    edges: fit Gabor functions to the kernels of run folders, which takes seconds each.
+    fits: fit Gabor functions to the kernels of run folders, which takes seconds each.
     """
-    rows = []
-    for path in map(pathlib.Path, paths):
+    paths, rows = [*map(pathlib.Path, paths)], []
+    for path, (name, _) in zip(paths, names.of_runs(paths)):
         table = path / "results.csv" if (path / "results.csv").exists() else path
         if study := stored.named_by(path):
             rows += stored.rows(stored.load(study))
         elif table.suffix == ".csv":
-            rows += [{"configuration": row.get("run", "").removesuffix(f"-seed{row.get('seed')}"),
-                      **row} for row in stored.read_csv(table)]
+            rows += [{"configuration": names.name_of(row | {"name": row.get("run", "").removesuffix(
+                f"-seed{row.get('seed')}")}), **row} for row in stored.read_csv(table)]
         else:
-            rows.append(row_of(path))
-    if edges:
+            rows.append(row_of(path) | {"configuration": name})
+    if fits:
         fitted = [row for row in rows if "folder" in row
                   and ("train", "filters/kernel") in series_of(row)]
         kernels = [series_of(row)["train", "filters/kernel"][2][-1] for row in fitted]
         for row, measures in zip(fitted, joblib.Parallel(machine.cores())(
-                joblib.delayed(edge_measures)(kernel) for kernel in kernels)):
+                joblib.delayed(kernel_measures)(kernel) for kernel in kernels)):
             row |= measures
     return rows
 
@@ -151,11 +151,11 @@ def accuracy_after(series, after, seconds):
     return float(np.interp(after, steps / steps[-1] * seconds, np.float64(values)))
 
 
-def edge_measures(kernels):
-    """Return how edge-like a first layer's kernels are: the share that fits a Gabor function better
-    than 95 % of shuffled kernels, and the mean r2 of the fits above that of the shuffled, as it is
-    and as a share of what is left to explain."""
-    fits, chance, share = gabor.edge_likeness(kernels)
+def kernel_measures(kernels):
+    """Return how structured a first layer's kernels are: the share that fits a Gabor function
+    better than 95 % of shuffled kernels, and the mean r2 of the fits above that of the shuffled, as
+    it is and as a share of what is left to explain."""
+    fits, chance, share = gabor.structure(kernels)
     above = float(np.mean([fit["r2"] for fit in fits]) - chance.mean())
-    return {"edge_like": share, "r2_above_chance": above,
+    return {"structured": share, "r2_above_chance": above,
             "r2_normalised": float(above / (1 - chance.mean()))}

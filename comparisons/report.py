@@ -115,8 +115,11 @@ def same(new, old):
 def disagreements(one):
     """Yield what a study's CSV says other than its TOML, and than the curves in its NPZ."""
     yield from stored.contradictions(one)
-    series = stored.series(one.name)
-    for row in stored.rows(one, own=True):
+    series, rows = stored.series(one.name), stored.rows(one, own=True)
+    for name in sorted({name for row in rows for name in row} - {"study", "run"}):
+        if not study.is_kept(one, name):
+            yield f"{name} is no column that runs give"
+    for row in rows:
         own, said = series.get(row["run"], {}), {}
         for part in ("train", "validation", "test"):
             for tag in ("accuracy", "loss"):

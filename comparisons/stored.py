@@ -24,7 +24,7 @@ FOLDER = pathlib.Path("studies")
 INTEGERS = ("seed", "parameters", "steps", "threads")
 FLOATS = ("steps_per_epoch", "train_accuracy", "validation_accuracy", "test_accuracy",
           "test_accuracy_flipped", "train_loss", "validation_loss", "test_loss", "train_seconds",
-          "images_per_second", "epoch_seconds", "seconds_to_98", "instability", "edge_like",
+          "images_per_second", "epoch_seconds", "seconds_to_98", "instability", "structured",
           "r2_above_chance", "r2_normalised")
 BEGIN = "configuration", "seed"
 END = "status", "threads", "precision", "commit", "tensorflow", "processor", "date"

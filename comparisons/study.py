@@ -1,16 +1,16 @@
 """Print the table of a named study, and draw its figures: `study ten-points`."""
 import numpy as np
 
-from comparisons import curves, dots, heat, kernels, over_time, stored, transfer
+from comparisons import curves, dots, heat, stored, transfer
 from comparisons import table as tables
-from comparisons.measures import row_of, rows_of
+from comparisons.measures import row_of, rows_of, series_of
+from inside import filters, over_time
 from system.command_line import InputError
 from training.events import read_events
 
 TAKES, OPTIONS = "NAME", {}
-KEPT = {*stored.INTEGERS, *stored.FLOATS, *stored.END, "data", "source_data"}
-KINDS = {"dots": dots, "heat": heat, "curves": curves, "transfer": transfer, "over_time": over_time,
-         "kernels": kernels}
+KEPT = {*stored.BEGIN, *stored.INTEGERS, *stored.FLOATS, *stored.END, "data", "source_data"}
+KINDS = {"dots": dots, "heat": heat, "curves": curves, "transfer": transfer}
 
 
 def rows_of_study(study):
@@ -37,8 +37,9 @@ def figures_of(study):
     for own in study.figures:
         own = dict(own)
         kind, name = own.pop("kind"), own.pop("name", study.name)
-        if kind not in KINDS:
-            raise InputError(f"{study.file('.toml')}: figures are {', '.join(KINDS)}, not {kind}")
+        if kind not in (*KINDS, *SINGLE):
+            raise InputError(f"{study.file('.toml')}: figures are {', '.join((*KINDS, *SINGLE))}, "
+                             f"not {kind}")
         yield name, lambda own=own, kind=kind: _drawn(study, kind, **own)
 
 
@@ -48,7 +49,28 @@ def _drawn(study, kind, configurations=(), **options):
             if not configurations or row["configuration"] in configurations]
     if kind == "curves":
         return curves.make(curves.of_rows(rows, options.get("by", "step")), **options)
+    if kind in SINGLE:
+        first = {f"{row['configuration']}, seed {row['seed']}": row for row in rows
+                 if row["seed"] == rows[0]["seed"]}
+        return SINGLE[kind](first, "\n".join(dict.fromkeys(row["data"] for row in rows)))
     return KINDS[kind].make(rows, **options)
+
+
+def _kernels(rows, data):
+    """Draw the first-layer kernels of {run: row}."""
+    return filters.one_below_the_other({name: (
+        series_of(row)["train", "filters/kernel"][2][-1],
+        f"{100 * row['structured']:.0f} % structured, test accuracy "
+        f"{100 * row['test_accuracy']:.1f} %")
+        for name, row in rows.items()}, data)
+
+
+def _norms_over_time(rows, data):
+    """Draw the norms of states and gradients of {run: row}."""
+    return over_time.side_by_side({name: series_of(row) for name, row in rows.items()}, data)
+
+
+SINGLE = {"filters": _kernels, "over_time": _norms_over_time}  # of one seed a configuration
 
 
 def draw(names):
@@ -63,19 +85,23 @@ def table(names):
     return "\n\n".join(f"{study.question}\n\n{table_of(study)}".strip() for study in studies)
 
 
+def is_kept(study, column):
+    """Return whether a study's CSV keeps this of a run's row."""
+    return column in KEPT or column in study.varied or column.startswith("test_accuracy/")
+
+
 def collect(study, finished, diverged):
     """Write a study's CSV and NPZ with the rows of runs' folders {(configuration, seed): folder},
     finished or diverged. Rows of other runs stay."""
     there = stored.read_csv(study.file(".csv")) if study.file(".csv").exists() else []
     rows = {(row["configuration"], row["seed"]): row for row in there}
     series = stored.series(study.name)
-    made = dict(zip(finished, rows_of(finished.values(), edges=True)))
+    made = dict(zip(finished, rows_of(finished.values(), fits=True)))
     made |= {key: row_of(folder, "diverged") for key, folder in diverged.items()}
     for (name, seed), row in made.items():
         run = row.pop("folder")
-        rows[name, seed] = {key: value for key, value in row.items() if value is not None and (
-            key in KEPT or key in study.varied or key.startswith("test_accuracy/"))} | {
-                "configuration": name}
+        rows[name, seed] = {key: value for key, value in row.items() if value is not None
+                            and is_kept(study, key)} | {"configuration": name}
         series[run.name] = stored.thinned(read_events(run), study)
     stored.write(study, rows.values(), series)
 

@@ -1,16 +1,17 @@
 """Print a table of finished runs, one row a configuration: mean ± standard deviation over seeds."""
 import numpy as np
 
+from comparisons import names as naming
 from comparisons.measures import accuracy_after, groups_of, rows_of, series_of
 from system.command_line import InputError
 from system.markdown import mean_and_deviation
 from system.markdown import table as markdown
 
-OPTIONS = {"columns": "accuracy, edges or speed, or columns joined by commas, each with its digits "
-                      "where they are not the usual ones, like test_accuracy:1"}
+OPTIONS = {"columns": "accuracy, kernels or speed, or columns joined by commas, each with its "
+                      "digits where they are not the usual ones, like test_accuracy:1"}
 SETS = {"accuracy": "steps seeds test_accuracy test_accuracy_flipped train_seconds",
-        "edges": "seeds parameters train_accuracy test_accuracy:1 accuracy_at_equal_time edge_like "
-                 "r2_above_chance train_seconds",
+        "kernels": "seeds parameters train_accuracy test_accuracy:1 accuracy_at_equal_time "
+                   "structured r2_above_chance train_seconds",
         "speed": "seeds images_per_second epoch_seconds seconds_to_98 test_accuracy instability"}
 COLUMNS = {  # heading, factor, digits
     "train_accuracy": ("train accuracy (%)", 100, 1),
@@ -20,7 +21,7 @@ COLUMNS = {  # heading, factor, digits
     "accuracy_at_equal_time": ("validation accuracy after {seconds:.0f} s (%)", 100, 1),
     "train_loss": ("train loss (nats)", 1, 3), "validation_loss": ("validation loss (nats)", 1, 3),
     "test_loss": ("test loss (nats)", 1, 3),
-    "edge_like": ("edge-like kernels (%)", 100, 0), "r2_above_chance": ("r2 above chance", 1, 2),
+    "structured": ("structured kernels (%)", 100, 0), "r2_above_chance": ("r2 above chance", 1, 2),
     "r2_normalised": ("r2 above chance, of what chance leaves", 1, 2),
     "images_per_second": ("images/s", 1, 0), "epoch_seconds": ("s per epoch", 1, 1),
     "seconds_to_98": ("s to 98 % validation accuracy", 1, 1),
@@ -66,18 +67,6 @@ def finished(rows):
     return groups
 
 
-def short_names(groups):
-    """Return the names of configurations without the options that all of them share; and these."""
-    names, shared = [name for name, _, _ in groups], []
-    first = next(iter(groups.values()))[0]
-    for option, value in first.items():
-        part = f"{option.replace('_', '-')}={value}"
-        if len(names) > 1 and all(f"-{part}-" in f"{name}-" for name in names):
-            names = [f"{name}-".replace(f"-{part}-", "-").removesuffix("-") for name in names]
-            shared.append(part)
-    return names, shared
-
-
 def cells(name, digits, groups):
     """Return a column as (heading, a cell for each configuration); None if no run has it."""
     if name in COUNTS:
@@ -98,7 +87,7 @@ def make(rows, columns="accuracy", beside=None):
     beside: (heading, {configuration: cell}) of a last column.
     """
     groups = finished(rows)
-    names, shared = short_names(groups)
+    names, shared = naming.without_shared([name for name, _, _ in groups], "=")
     made = [("run", names), *filter(None, (cells(name, digits, groups)
                                            for name, digits in columns_of(columns)))]
     if beside:
@@ -115,12 +104,12 @@ def make(rows, columns="accuracy", beside=None):
     return text + ("\n\n" + " ".join(below) if below else "")
 
 
-def edges_of(columns):
+def need_fits(columns):
     """Return whether these columns need Gabor fits."""
-    return any(name in ("edge_like", "r2_above_chance", "r2_normalised")
+    return any(name in ("structured", "r2_above_chance", "r2_normalised")
                for name, _ in columns_of(columns))
 
 
 def table(paths, columns="accuracy"):
     """Return the table of run folders, CSV files or studies."""
-    return make(rows_of(paths, edges_of(columns)), columns)
+    return make(rows_of(paths, need_fits(columns)), columns)

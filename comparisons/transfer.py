@@ -1,4 +1,7 @@
 """Draw what each layer's features are worth on other images: runs of transfer.py."""
+import re
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -8,7 +11,7 @@ from system.markdown import mean_and_deviation
 from system.markdown import table as markdown
 
 OPTIONS = {}
-TITLES = {"svm": "linear support vector machine"}
+TITLES = {"svm": "linear SVM"}
 
 
 def accuracies_of(group):
@@ -40,33 +43,42 @@ def make_table(rows):
     return "\n\n".join(texts)
 
 
+def without_brackets(title):
+    """Return the title of a data set without its sizes, which stand in brackets."""
+    return re.sub(r" \(.*?\)", "", title)
+
+
 def make(rows):
-    """Return (figure, numbers): test accuracy by images a class, a row of panels a transfer."""
+    """Return (figure, numbers): test accuracy by images a class, a panel a transfer."""
     groups, numbers = groups_of(rows), {}
-    figure = plt.figure(figsize=(11, 4.5 * len(groups)), layout="constrained")
-    parts = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
-    for part, ((name, _, data), group) in zip(parts, groups.items()):
+    columns = min(3, len(groups))
+    figure, axes = plt.subplots(-(-len(groups) // columns), columns, squeeze=False,
+                                figsize=(max(6, 4 * columns), 4.6 * -(-len(groups) // columns)),
+                                layout="constrained")
+    for axis in axes.flat[len(groups):]:
+        axis.remove()
+    for axis, ((name, _, data), group) in zip(axes.flat, groups.items()):
         shots, accuracies = accuracies_of(group)
-        heads = [head for head in dict.fromkeys(head for head, _ in accuracies)
-                 if head != "scratch"]
-        axes = part.subplots(1, len(heads), sharey=True, squeeze=False)[0]
+        layers = [*dict.fromkeys(layer for _, layer in accuracies)]
+        heads = [*dict.fromkeys(head for head, _ in accuracies)]
         numbers[f"{name}/images_per_class"] = np.array(shots)
         for (head, layer), values in accuracies.items():
             numbers["/".join(filter(None, (name, head, layer)))] = values
-            mean, scratch = values.mean(1), head == "scratch"
-            deviation = values.std(1, ddof=1) if values.shape[1] > 1 else np.zeros(len(shots))
-            for axis in axes if scratch else [axes[heads.index(head)]]:
-                line, = axis.plot(shots, mean, "k--" if scratch else "o-", ms=4,
-                                  label="the network from scratch" if scratch else layer)
-                axis.fill_between(shots, mean - deviation, mean + deviation, alpha=0.2,
-                                  color=line.get_color(), linewidth=0)
-        for axis, head in zip(axes, heads):
-            axis.set(xscale="log", xticks=shots, xticklabels=shots, title=TITLES.get(head, head),
-                     xlabel="training images a class", ylabel="test accuracy (%)")
-            axis.minorticks_off()
-            axis.legend(fontsize=8)
-        part.suptitle(f"Features trained on {group[0].get('source_data', 'other images')}\n"
-                      f"tested on {data}; mean and std, n = {len(group)}")
+            label = f"{layer}, {TITLES.get(head, head)}" if layer else "the network from scratch"
+            axis.errorbar(shots, values.mean(1), values.std(1, ddof=1) if values.shape[1] > 1 else
+                          None, label=label, capsize=2, lw=1.5, ms=4, marker="os^"[
+                              heads.index(head) % 3], ls="-:"[heads.index(head) % 2] if layer
+                          else "--", color=f"C{layers.index(layer)}" if layer else "black")
+        axis.set(xscale="log", xticks=shots, xticklabels=[f"{k:,}" for k in shots],
+                 xlabel="training images a class", ylabel="test accuracy (%)")
+        axis.set_title("\n".join(textwrap.fill(text, 50) for text in (
+            name, f"from {without_brackets(group[0].get('source_data', 'other images'))}",
+            f"to {without_brackets(data)}")), fontsize=9)
+        axis.minorticks_off()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
+                  fontsize=9)
+    figure.suptitle("Heads on the frozen features of each layer: mean and standard deviation over "
+                    f"{len(next(iter(groups.values())))} seeds", fontsize=10)
     return figure, numbers
 
 

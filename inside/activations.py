@@ -41,8 +41,7 @@ def draw_rows(network, classes, images, maps, chosen, height):
                      for m in np.moveaxis(mean[c].clip(0, limit), -1, 0)]
             show(axis, mosaic(tiles, max(1, len(tiles) // 4)))
     for axis, layer, limit in zip(axes[0, 1:], network.layers, limits):
-        axis.set_title(f"{layer}: 0 (dark) to {limit:.2f} and more (yellow), all classes alike",
-                       fontsize=9)
+        axis.set_title(f"{layer}: 0 (dark) to {limit:.2f} and more (yellow)", fontsize=9)
     figure.suptitle(f"{network.name}: {images.shape[1]} test images a class, and the mean of each "
                     f"feature map over them{network.of_all(chosen)}\n{network.data.title}")
     return figure

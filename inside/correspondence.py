@@ -43,13 +43,13 @@ def correspondence(model, tensors, images, parts, grey=0.0):
     return np.array(table)
 
 
-OPTIONS = {"count": "test images of each class", "trials": "random places to compare with"}
+OPTIONS = {"count": "test images of each class", "trials": "random positions to compare with"}
 
 
 def draw(record, count=20, trials=5):
     """Draw how alike the features of a class's images change as the same part is hidden.
 
-    Delta of fixed parts against that of as large parts at random places (mean of `trials`), by
+    Delta of fixed parts against that of as large parts at random positions (mean of `trials`), by
     layer; mean and standard deviation over groups of images, one a class. A fixed part also
     hides the same weights of the network from every image, whatever it shows; so all of it again
     with groups of images drawn from all classes.
@@ -86,7 +86,7 @@ def draw(record, count=20, trials=5):
                       if len(rows) > 1 else None, fmt="o", capsize=2, ms=5,
                       color="black" if k == len(fixed) else f"C{k}",
                       mfc="white" if mixed else None, label=None if mixed else part)
-    axis.set(xticks=x, xticklabels=names, ylabel="Delta (lower: more alike)",
+    axis.set(xticks=x, xticklabels=names, ylabel="Delta, 0 (all alike) .. 1",
              title=f"{network.name}: sign distance of feature changes when a {h}x{w} part is "
              f"hidden in {classes.shape[1]} test images\nof one class (filled) or of all classes "
              f"(open), mean and std over {len(classes)} groups; {network.data.title}")

@@ -30,7 +30,7 @@ def unused_over_time(network, names, count=1000):
 
 
 def draw(record):
-    """Draw the first layer's filters, each on its own scale and on one, with their norms."""
+    """Draw the first layer's kernels with their norms, and count unused dense units."""
     network = record.network
     first = require(graph.first_convolution(network.model), "the network has no convolution")
     layer = require([name for name in network.layers if network.stages[name].shape[-1]
@@ -38,27 +38,35 @@ def draw(record):
     kernel = first.kernel.numpy()
     summary = summarize(network, layer)
     norms = np.sqrt((kernel ** 2).sum((0, 1, 2)))
-    dead, pairs = summary.dead(), summary.near_duplicates()
-    order, limit = np.argsort(-norms), np.abs(kernel).max()
     dense = {name: x.shape[1] for name, x in network.stages.items() if len(x.shape) == 2}
     steps, unused = unused_over_time(network, list(dense))
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
-    own = [as_signed(kernel[..., i]) for i in order]
-    common = [plt.cm.RdBu_r(kernel[..., i].mean(2) / (2 * limit) + 0.5)[..., :3] for i in order]
-    show(axes[0], mosaic(own, 8), "each on its own scale, by norm")
-    show(axes[1], mosaic(common, 8), f"all on one scale: -{limit:.2f} (blue) to {limit:.2f} (red)")
-    axes[2].bar(range(len(order)), norms[order])
-    axes[2].set(xlabel="filter, by norm", ylabel="Euclidean norm of the kernel",
-                title=f"{len(dead)} dead, {len(pairs)} near-duplicate pairs; the largest norm is "
-                f"{norms.max() / np.median(norms):.1f} medians" + "".join(
-                    f"\n{name}: of {count:,} units {now[-1]:,} are positive on no training\n"
-                    f"image, at most {now.max():,}, at step {steps[now.argmax()]:,}"
-                    for (name, count), now in zip(dense.items(), unused.T)))
-    axes[2].title.set_fontsize(9)
-    figure.suptitle(f"{network.name}: first-layer filters, {network.data.title}")
-    return figure, dict(kernel=kernel, norms=norms, dead=dead, near_duplicates=np.array(pairs),
-                        steps=np.array(steps), dense_unused=unused, dense_images="training",
-                        dense_units=np.array([*dense.values()], int))
+    numbers = dict(kernel=kernel, norms=norms, dead=summary.dead(), steps=np.array(steps),
+                   near_duplicates=np.array(summary.near_duplicates()), dense_unused=unused,
+                   dense_images="training", dense_units=np.array([*dense.values()], int),
+                   dense_layers=np.array([*dense], str))
+    return picture(numbers, f"{network.name}: first-layer kernels; {network.data.title}"), numbers
+
+
+def picture(numbers, title):
+    """Draw the kernels on one scale, largest norm first, beside their norms."""
+    kernel, norms = numbers["kernel"], numbers["norms"]
+    order, limit = np.argsort(-norms), np.abs(kernel).max()
+    said = [f"{len(numbers['dead'])} dead, {len(numbers['near_duplicates'])} near-duplicate pairs; "
+            f"the largest norm is {norms.max() / np.median(norms):.1f} medians"]
+    for name, count, now in zip(numbers.get("dense_layers", ()), numbers.get("dense_units", ()),
+                                numbers.get("dense_unused", norms[:0]).T):
+        said.append(f"{name}: {now[-1]:,} of {count:,} units positive on no training image" + (
+            f"\n(at most {now.max():,}, at step {numbers['steps'][now.argmax()]:,})"
+            if now.max() > now[-1] else ""))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained",
+                                width_ratios=[1.6, 1])
+    show(axes[0], mosaic([as_signed(kernel[..., i].mean(2, keepdims=True), limit) for i in order],
+                         8), f"all on one scale: -{limit:.2f} (blue) to {limit:.2f} (red)")
+    axes[1].bar(range(len(order)), norms[order])
+    axes[1].set(xlabel="kernel, by norm", ylabel="Euclidean norm of the kernel")
+    axes[1].set_title("\n".join(said), fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return figure
 
 
 def table(numbers):

@@ -53,10 +53,10 @@ def draw(record, count=6):
                  (f"step {steps[k]:,}\n" if i == 0 else "") + f"{value[i]:.1f}{' *' * bool(jump)}")
             if k == 0:
                 axis.set_ylabel(f"map {maps[i]}", fontsize=9)
-    figure.suptitle(f"{network.name}, {layer}: projection of each map's strongest activation "
-                    f"(number) on {len(sample):,} training images, above its patch; * where "
-                    "another image takes over"
-                    f"\n{network.data.title}", fontsize=10)
+    figure.suptitle(f"{network.name}, {layer}: projection (blue - 0 + red, each on its own "
+                    f"scale) of each map's strongest activation (number) on {len(sample):,} "
+                    f"training images, above its patch;\n* where another image takes over; "
+                    f"{network.data.title}", fontsize=10)
     return figure, numbers
 
 

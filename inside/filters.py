@@ -1,4 +1,4 @@
-"""Show the first layer's kernels, and how edge-like they are."""
+"""Show the first layer's kernels, and which of them are structured."""
 import io
 
 import matplotlib.pyplot as plt
@@ -32,60 +32,71 @@ def animation(steps, kernels, order, zoom=10):
 
 
 def draw(record, animate=False):
-    """Draw the last first-layer kernels, best Gabor fit first, each on its own scale and all on
-    one, and how they changed over training."""
+    """Draw the last first-layer kernels, best Gabor fit first, and how they came about."""
     steps, _, kernels = record.series("filters/kernel")
     height, width, _, count = kernels[-1].shape
-    fits, chance, share = gabor.edge_likeness(kernels[-1])
+    fits, chance, share = gabor.structure(kernels[-1])
     r2 = np.array([f["r2"] for f in fits])
-    order = np.argsort(-r2)
-    kernel, limit = kernels[-1][..., order], np.abs(kernels[-1]).max()
-    rows, columns, chosen = -(-count // 8), 8, moments(len(kernels))
-    figure = plt.figure(figsize=(12, 0.75 * rows + 0.35 * len(chosen) + 2), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[0.75 * rows + 1, 0.35 * len(chosen) + 1])
-    axes = top.subplots(1, 2, gridspec_kw={"wspace": 0.1})
-    for axis, scale, title in zip(axes, (None, limit), (
-            "each on its own scale (blue - 0 + red)",
-            f"all on one scale, {-limit:.2f} (blue) to {limit:.2f} (red)")):
-        show(axis, mosaic([as_signed(kernel[..., i], scale) for i in range(count)], columns, gap=2),
-             title, pad=12)
-        for i, f in enumerate(fits[k] for k in order):
-            axis.text(i % columns * (width + 2) - 0.4, i // columns * (height + 2) - 0.7,
-                      f"{f['r2']:.2f}, {f['angle']:.0f}°", fontsize=7)
-    shown = [as_signed(kernels[m][..., i], np.abs(kernels[m]).max())
-             for m in chosen for i in order[:24]]
+    order, columns, chosen = np.argsort(-r2), min(16, count), moments(len(kernels))
+    rows, limit = -(-count // columns), np.abs(kernels[-1]).max()
+    figure = plt.figure(figsize=(12, 0.9 * rows + 0.55 * len(chosen) + 1.7), layout="constrained")
+    top, bottom = figure.subfigures(
+        2, 1, height_ratios=[0.9 * rows + 0.5, 0.55 * len(chosen) + 0.5])
+    axis = top.subplots()
+    show(axis, mosaic([as_signed(kernels[-1][..., i]) for i in order], columns, gap=2),
+         f"at step {steps[-1]:,}, best Gabor fit first: r2 and direction of its stripes", pad=14)
+    for i, f in enumerate(fits[k] for k in order):
+        axis.text(i % columns * (width + 2) - 0.4, i // columns * (height + 2) - 0.7,
+                  f"{f['r2']:.2f}, {f['angle']:.0f}°", fontsize=8)
     axis = bottom.subplots()
-    show(axis, mosaic(shown, min(24, count), gap=1),
-         f"over training: the same filters, best fit first, at steps "
-         f"{', '.join(f'{steps[m]:,}' for m in chosen)} from top to bottom, each row on one scale")
+    shown = [as_signed(kernels[m][..., i], limit) for m in chosen for i in order[:columns]]
+    show(axis, mosaic(shown, columns, gap=1),
+         f"the first {columns} of them through training, all on one scale, "
+         f"{-limit:.2f} (blue) to {limit:.2f} (red)")
+    axis.set_yticks((np.arange(len(chosen)) + 0.5) * (height + 1) - 1,
+                    [f"step {steps[m]:,}" for m in chosen], fontsize=9)
+    axis.tick_params(length=0)
     figure.suptitle(
-        f"{record.name}: {count} first-layer kernels, {height}x{width}, step {steps[-1]:,}, with "
-        "r2 and stripe angle of the best Gabor fit\n"
-        f"mean r2 {r2.mean():.2f} (shuffled pixels {chance.mean():.2f}); {100 * share:.0f} % fit "
-        "better than 95 % of shuffled kernels (chance 5 %)", fontsize=10)
+        f"{record.name}: {count} first-layer kernels, {height}x{width}, each on its own scale "
+        f"(blue - 0 + red)\n{100 * share:.0f} % are structured: a Gabor function fits them better "
+        f"than 95 % of shuffled kernels; mean r2 {r2.mean():.2f}, shuffled {chance.mean():.2f}",
+        fontsize=10)
     numbers = {"kernel": kernels[-1], "order": order, "step": steps[-1], "r2": r2,
-                    "chance_r2": chance, "edge_likeness": share,
-                    "angle": np.array([f["angle"] for f in fits]),
-                    "frequency": np.array([f["frequency"] for f in fits])}
+               "chance_r2": chance, "structured": share,
+               "angle": np.array([f["angle"] for f in fits]),
+               "frequency": np.array([f["frequency"] for f in fits])}
     if not animate:
         return figure, numbers
     return [("filters", figure, numbers), ("filters.gif", animation(steps, kernels, order), {})]
 
 
 def draw_together(records):
-    """Draw the last first-layer kernels of several runs side by side, best Gabor fit first."""
-    figure, axes = plt.subplots(1, len(records), figsize=(4 * len(records), 3.2), squeeze=False,
-                                layout="constrained")
-    numbers = {}
-    for axis, record in zip(axes[0], records):
+    """Draw the last first-layer kernels of several runs, one run below the other."""
+    runs = {}
+    for record in records:
         steps, _, kernels = record.series("filters/kernel")
-        fits, chance, share = gabor.edge_likeness(kernels[-1])
-        order = np.argsort([-f["r2"] for f in fits])
-        show(axis, mosaic([as_signed(kernels[-1][..., i]) for i in order], 8, gap=1),
-             f"{record.name}, step {steps[-1]:,}\n{100 * share:.0f} % fit better than 95 % of "
-             "shuffled")
-        numbers |= {f"{record.name}/kernel": kernels[-1][..., order],
-                    f"{record.name}/edge_likeness": share}
-    figure.suptitle("first-layer kernels, each on its own scale (blue - 0 + red), best Gabor fit "
-                    "first", fontsize=10)
-    return figure, numbers
+        share = gabor.structure(kernels[-1])[2]
+        runs[record.name] = kernels[-1], f"step {steps[-1]:,}, {100 * share:.0f} % structured"
+    return one_below_the_other(runs)
+
+
+def one_below_the_other(runs, data=""):
+    """Return (figure, {run: kernels}) of {run: (first-layer kernels, what to say of them)}."""
+    rows = [-(-kernels.shape[3] // 32) for kernels, _ in runs.values()]
+    height = 0.5 + 0.4 * sum(rows) + 0.22 * len(rows)
+    figure, axes = plt.subplots(len(runs), 1, figsize=(11, height), height_ratios=rows,
+                                squeeze=False, layout="constrained")
+    for axis, (name, (kernels, said)) in zip(axes[:, 0], runs.items()):
+        show(axis, mosaic([in_grey(kernel) for kernel in np.moveaxis(kernels, 3, 0)], 32))
+        axis.set_title(f"{name}: {said}", fontsize=9, loc="left", pad=3)
+    figure.suptitle(f"{data}\n" * bool(data) + "first-layer kernels after training, each on its "
+                    "own scale, grey is 0", fontsize=10)
+    return figure, {name: kernels for name, (kernels, _) in runs.items()}
+
+
+def in_grey(kernel):
+    """Return a kernel (height, width, channels) as colours, stretched to 0 .. 1 about 0; of other
+    channels than one or three their mean."""
+    kernel = kernel if kernel.shape[2] in (1, 3) else kernel.mean(2, keepdims=True)
+    return np.broadcast_to(kernel / (2 * max(np.abs(kernel).max(), 1e-12)) + 0.5,
+                           (*kernel.shape[:2], 3))

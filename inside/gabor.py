@@ -1,4 +1,4 @@
-"""How much a kernel looks like an edge detector: best fit by a Gabor function (Daugman 1985)."""
+"""Tell structured kernels from noise by their best fit by a Gabor function (Daugman 1985)."""
 import functools
 
 import numpy as np
@@ -88,13 +88,13 @@ def principal(kernel):
     return (flat @ direction).reshape(kernel.shape[:2]) * (np.sign(direction.sum()) or 1)
 
 
-def edge_likeness(kernels, shuffles=64):
-    """Measure how edge-like a layer's kernels (height, width, channels, filters) are.
+def structure(kernels, shuffles=64):
+    """Measure how many of a layer's kernels (height, width, channels, filters) are structured.
 
     Returns (fits, chance, share): the fit of each filter; the r2 of `shuffles` kernels whose pixels
-    were permuted, which is what so many free parameters explain of noise; and the share of filters
-    whose r2 exceeds 95 % of those: 0.05 is chance, 1 means that every filter is an edge,
-    a stripe or a blob.
+    were permuted, which is what so many free parameters explain of noise; and the share of
+    structured kernels, those whose r2 exceeds that of 95 % of the shuffled: 0.05 is chance. A
+    structured kernel is no noise; it may be an edge, a stripe or a blob.
     """
     flat = [principal(kernels[..., i]) for i in range(kernels.shape[3])]
     rng = np.random.default_rng(0)

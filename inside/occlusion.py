@@ -117,7 +117,7 @@ def draw(record, side=0, count=4, pictures=()):
         heat = show(row[4], np.searchsorted(seen, result["predicted"][i]), "most probable class",
                     cmap=colours, vmin=-0.5, vmax=len(seen) - 0.5)
         bar = figure.colorbar(heat, ax=row[4], shrink=0.8, ticks=range(len(seen)))
-        bar.ax.set_yticklabels([classes[c] for c in seen], fontsize=7)
+        bar.ax.set_yticklabels([classes[c] for c in seen], fontsize=9)
     every = "each pixel" if stride == 1 else f"every {stride} pixels"
     of = "" if pictures else network.of_all(np.unique(labels))
     figure.suptitle(f"{network.name}: a {side}x{side} grey square centred at {every}, layer "
@@ -130,7 +130,7 @@ def table(numbers):
     (images, rows, columns)."""
     places = numbers["predicted"][0].size
     yield ("class of the image", "its probability, nothing hidden",
-           f"another class the most probable, of {places:,} places of the square")
+           f"another class the most probable, of {places:,} positions of the square")
     for label, whole, predicted in zip(numbers["labels"], numbers["untouched"],
                                        numbers["predicted"]):
         yield numbers["classes"][label], f"{whole:.2f}", (predicted != label).sum()

@@ -2,40 +2,55 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from training.events import read_events
+import utils
 
-LABELS = {"state": "norm of the hidden state h", "gradient": "norm of the gradient d loss / d h",
-          "memory": "norm of the cell state c",
-          "memory_gradient": "norm of the gradient d loss / d c"}
-OPTIONS = {"alike": "folders of other runs, to share the scale with"}
+ROWS = "norm of the state", "norm of the gradient\nof the loss with respect to it"
+KINDS = (("h", "-", ("state", "gradient")), ("c", ":", ("memory", "memory_gradient")))
+CURVES = 7  # of the evaluations after the first, evenly chosen, so that one can tell them apart
 
 
-def draw(record, alike=()):
-    """Draw the norms of hidden state (and an LSTM's cell state) and gradient at each time step, at
-    each evaluation."""
-    record.series("over_time/state")
-    series, others = record.events, [read_events(folder) for folder in alike]
-    labels = LABELS
-    kinds = [kind for kind in labels if ("train", f"over_time/{kind}") in series]
-    figure, axes = plt.subplots(len(kinds) // 2, 2, figsize=(11, 2 * len(kinds)), squeeze=False,
-                                layout="constrained")
+def draw(record):
+    """Draw the norms of hidden state (and an LSTM's cell state) and gradient at each time step."""
+    return draw_together([record])
+
+
+def draw_together(records):
+    """Draw the norms of several runs beside each other, on one scale."""
+    for record in records:
+        record.series("over_time/state")
+    return side_by_side({record.name: record.events for record in records})
+
+
+def side_by_side(runs, data=""):
+    """Return (figure, {run/kind: (evaluations, time steps)}) of {run: its events}: a column for
+    each run, the norms of its states above those of the gradients, in the course of training."""
+    figure, axes = plt.subplots(2, len(runs), figsize=(1.2 + max(5, 3.3 * len(runs)), 5.6),
+                                sharex=True, sharey="row", squeeze=False, layout="constrained")
     numbers = {}
-    for axis, kind in zip(axes.flat, kinds):
-        updates, _, norms = series["train", f"over_time/{kind}"]
-        numbers |= {"updates": updates, kind: np.stack(norms)}
-        axis.plot(range(1, len(norms[0]) + 1), norms[0], "k--", label="before training", zorder=3)
-        for i, norm in enumerate(norms[1:], 1):
-            axis.plot(range(1, len(norm) + 1), norm,
-                      color=plt.cm.viridis(i / max(1, len(norms) - 1)))
-        axis.legend()
-        same = [("train", f"over_time/{other}") for other in labels
-                 if other.endswith("gradient") == kind.endswith("gradient")]
-        values = np.concatenate([np.ravel(one[tag][2]) for one in (series, *others)
-                                 for tag in same if tag in one])
-        values = values[values > 0]
-        axis.set(xlabel="time step", ylabel="mean over 100 images", title=labels[kind],
-                 yscale="log", ylim=(values.min() / 1.5, values.max() * 1.5))
-    scale = plt.Normalize(updates[0], updates[-1])
-    figure.colorbar(plt.cm.ScalarMappable(scale, "viridis"), ax=axes, label="step")
-    figure.suptitle(f"{record.name}: norms over time, from the first step to the last")
+    for (name, events), column in zip(runs.items(), axes.T):
+        for letter, line, kinds in KINDS:
+            for axis, kind in zip(column, kinds):
+                if ("train", f"over_time/{kind}") in events:
+                    steps, _, norms = events["train", f"over_time/{kind}"]
+                    numbers |= {f"{name}/steps": steps, f"{name}/{kind}": np.stack(norms)}
+                    draw_norms(axis, np.stack(norms), letter, line)
+        column[0].set_title(name)
+        column[0].legend(fontsize=8, loc="lower right")
+        column[1].set_xlabel("time step")
+    for axis, label in zip(axes[:, 0], ROWS):
+        axis.set(yscale="log", ylabel=label)
+    figure.colorbar(plt.cm.ScalarMappable(plt.Normalize(0, 100), "viridis"), ax=axes, aspect=40,
+                    label="training done (%)")
+    cell = " and cell state c" * any(key.endswith("/memory") for key in numbers)
+    figure.suptitle(f"Hidden state h{cell} at each time step, mean over 100 training images"
+                    f"{data and chr(10)}{data}", fontsize=10)
     return figure, numbers
+
+
+def draw_norms(axis, norms, letter, line):
+    """Draw norms (evaluations, time steps): the first black, some of the others in colour."""
+    time, last = range(1, norms.shape[1] + 1), len(norms) - 1
+    axis.plot(time, norms[0], line, color="black", lw=2, label=f"{letter} before training")
+    for i in 1 + utils.evenly(last, CURVES):
+        axis.plot(time, norms[i], line, color=plt.cm.viridis(i / last),
+                  label=f"{letter} at the end" if i == last else None)

@@ -159,7 +159,7 @@ def draw(record, count=5):
     labels = [data.classes[c] for c in data.test_labels[chosen]]
     curves = measure(network)
     return [("reading", *draw_reading(network, data.test_images[chosen], labels)),
-            ("reading_curves", draw_curves({record.name: curves}, network), curves)]
+            ("reading_curves", draw_curves({record.name: curves}, data), curves)]
 
 
 def draw_reading(network, images, titles):
@@ -200,16 +200,12 @@ def draw_reading(network, images, titles):
 def draw_together(records):
     """Draw the curves of several networks beside each other."""
     require_same_images(records)
-    named = {}
-    for record in records:
-        config = record.network.config
-        name = f"{config.cell.upper()} {config.units}" if hasattr(config, "cell") else record.name
-        named[name if name not in named else record.name] = measure(record.network)
-    return draw_curves(named, records[0].network), {
+    named = {record.name: measure(record.network) for record in records}
+    return draw_curves(named, records[0].network.data), {
         f"{name}/{key}": x for name, own in named.items() for key, x in own.items()}
 
 
-def draw_curves(named, network):
+def draw_curves(named, data):
     """Draw {name: numbers of measure()}: accuracy after each row, hidden rows, memory."""
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.3), layout="constrained")
     for i, (name, own) in enumerate(named.items()):
@@ -219,16 +215,16 @@ def draw_curves(named, network):
         axes[2].plot(steps - 1, own["memory"], color=f"C{i}")
         axes[2].plot(steps - 1, own["memory_untrained"], color=f"C{i}", ls=":",
                      label="before training" if i == 0 else None)
-    few = min(500, len(network.data.test_labels))
+    count = len(data.test_labels)
     axes[0].set(xlabel="rows read", ylabel="accuracy (%)", ylim=(0, 101),
-                title=f"accuracy after so many rows, {len(network.data.test_labels):,} test images")
+                title=f"accuracy after so many rows,\n{count:,} test images")
     axes[1].set(xlabel="row that is hidden", ylabel="probability lost",
-                title=f"what hiding one row costs the true class, {few} test images")
+                title=f"what hiding one row costs the true class,\n{min(500, count)} test images")
     axes[2].set(xlabel="rows read since", ylabel="R2 of a linear decoder", ylim=(-0.05, 1.02),
-                title="how well the state gives back a row read before")
+                title="how well the state gives back\na row read before")
     axes[0].legend()
     axes[2].legend()
-    figure.suptitle(network.data.title, fontsize=10)
+    figure.suptitle(data.title, fontsize=10)
     return figure
 
 

@@ -93,15 +93,15 @@ def draw(record, images=64, permuted=""):
     numbers = {"stages": np.array(names)} | {
         f"{method}/correlation": np.stack([rank_correlations(own[0], x) for x in own])
         for method, own in found.items()}
-    figure = plt.figure(figsize=(1.35 * len(stages) + 8, 1.35 * len(METHODS) + 1.2),
+    figure = plt.figure(figsize=(1.35 * len(stages), 1.35 * len(METHODS) + 5),
                         layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.35 * len(stages), 6.5])
-    axes = left.subplots(len(METHODS), len(stages), squeeze=False)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.35 * len(METHODS), 4.5])
+    axes = top.subplots(len(METHODS), len(stages), squeeze=False)
     for i, (row, (method, pictures)) in enumerate(zip(axes, shown.items())):
         for axis, name, picture in zip(row, names, pictures):
             show(axis, as_signed(picture.sum(-1, keepdims=True)), name if i == 0 else "")
         row[0].set_ylabel(method, fontsize=8)
-    axis = right.subplots()
+    axis = bottom.subplots()
     for i, method in enumerate(METHODS):
         r = numbers[f"{method}/correlation"]
         axis.errorbar(np.arange(len(names)) + 0.04 * (i - 3.5), r.mean(1), r.std(1, ddof=1),
@@ -110,10 +110,11 @@ def draw(record, images=64, permuted=""):
     axis.set(xticks=range(len(names)), ylim=(-0.4, 1.05), ylabel="rank correlation with the "
              "trained network's map",
              title=f"mean and standard deviation over {len(inputs)} test images")
-    axis.set_xticklabels(names, rotation=45, ha="right")
-    axis.legend(fontsize=8)
-    figure.suptitle(f"{record.name}: maps as its layers forget what they learnt, one more from "
-                    f"left to right, from the logits down\n{data.title}")
+    axis.set_xticklabels(names)
+    axis.legend(fontsize=9, ncols=2)
+    figure.suptitle(f"{record.name}: maps of one test image as layers forget what they learnt, one "
+                    "more from left to right, from the logits down\n(red for the class, blue "
+                    f"against it, each on its own scale); {data.title}", fontsize=10)
     return figure, numbers
 
 

@@ -87,27 +87,27 @@ def draw_layer(network, layer):
     (image, row, column, value), patches, projections = project_strongest(
         network.model, layer, network.data.test_images, inputs=network.inputs)
     every, few = np.arange(len(image)), utils.evenly(len(image), 8)
-    columns = 12 if max(largest([p for own in patches for p in own])) < 10 else 8
+    columns = (4, 6) if max(largest([p for own in patches for p in own])) < 10 else (2, 4)
     numbers = dict(image=image, row=row, column=column, activation=value)
     large, small = (draw_maps(network, layer, patches, projections, *how)
-                    for how in ((few, 4), (every, columns)))
+                    for how in zip((few, every), columns))
     return [(f"strongest_{layer}", large, numbers), (f"strongest_{layer}_all", small, {})]
 
 
 def draw_maps(network, layer, patches, projections, chosen, columns):
-    """Draw the maps `chosen`, projections and patches in turn, `columns` tiles in a row."""
-    size, tiles = largest([p for own in patches for p in own]), []
-    for m in chosen:
-        tiles.append(mosaic([as_signed(p) for p in projections[m]], 3, size=size))
-        tiles.append(mosaic([as_grey(p) for p in patches[m]], 3, size=size))
-    gap, (height, width) = max(8, size[0] // 2), largest(tiles)
-    picture = mosaic(tiles, columns, gap)
+    """Draw the maps `chosen`, projections beside patches, `columns` maps in a row."""
+    size = largest([p for own in patches for p in own])
+    pairs = [mosaic([mosaic([as_signed(p) for p in projections[m]], 3, size=size),
+                     mosaic([as_grey(p) for p in patches[m]], 3, size=size)], 2, 2) for m in chosen]
+    gap, (height, width) = max(4, size[0] // 3), pairs[0].shape[:2]
+    picture = mosaic(pairs, columns, gap)
     figure, axis = plt.subplots(figsize=(14, 14 * picture.shape[0] / picture.shape[1] + 0.6),
                                 layout="constrained")
     show(axis, picture, f"{network.name}, {layer}: of each feature map the nine strongest units on "
          f"{len(network.data.test_images):,} test images: projections (blue - 0 + red, each on its "
-         f"own scale) and, to their right, the image patches\n{network.data.title}", pad=16)
+         f"own scale) and, to their right, the image patches\n{network.data.title}", pad=20)
     for k, m in enumerate(chosen):
-        axis.text(2 * k % columns * (width + gap), 2 * k // columns * (height + gap) - 1.5,
-                  f"map {m}", fontsize=7 if columns > 4 else 9, va="bottom")
+        axis.annotate(f"map {m}", (k % columns * (width + gap) - 0.5,
+                                   k // columns * (height + gap) - 0.5), (0, 2),
+                      textcoords="offset points", fontsize=9)
     return figure

@@ -33,10 +33,7 @@ class Network:
     data: Images
     mean: float
     std: float
-
-    @property
-    def name(self):
-        return self.folder.name
+    name: str = ""  # of its run
 
     def inputs(self, images):
         """Return network input (n, height, width, channels) of uint8 images."""
@@ -67,13 +64,13 @@ class Record:
     """A run's folder: what it holds is read when it is first asked for.
 
     experiment: the module that made the run, for its Config and build_model; find_experiment: a
-    function that returns it, given the script's name.
+    function that returns it, given the script's name. name: what figures call the run.
     """
 
-    def __init__(self, folder, find_experiment, data_dir="data", data="", pixels=255):
+    def __init__(self, folder, find_experiment, data_dir="data", data="", pixels=255, name=""):
         self.folder, self.data_dir, self.data = pathlib.Path(folder), data_dir, data
-        self.pixels = pixels
-        self.name, self.find_experiment = self.folder.name, find_experiment
+        self.pixels, self.name = pixels, name or self.folder.name
+        self.find_experiment = find_experiment
 
     @property
     def is_keras(self):
@@ -106,6 +103,9 @@ class Record:
     @functools.cached_property
     def network(self):
         """The run's Network; InputError if it has none, or its data is not there."""
+        return dataclasses.replace(self._network(), name=self.name)
+
+    def _network(self):
         if self.is_keras:
             return load_keras(self.folder, self.data, self.data_dir, self.pixels)
         if not isinstance(self.config.get("script"), str):

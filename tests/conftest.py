@@ -157,7 +157,7 @@ def quick_figures(monkeypatch):
     from inside import attribution, correspondence, explore, gabor, pictures
     maximize = explore.maximize
     monkeypatch.setitem(pictures.STYLE, "figure.dpi", 30)
-    monkeypatch.setattr(gabor, "edge_likeness", functools.partial(gabor.edge_likeness, shuffles=8))
+    monkeypatch.setattr(gabor, "structure", functools.partial(gabor.structure, shuffles=8))
     monkeypatch.setattr(correspondence, "draw", functools.partial(
         correspondence.draw, count=4, trials=2))
     monkeypatch.setattr(attribution, "draw", functools.partial(attribution.draw, images=5))

@@ -351,7 +351,7 @@ def test_a_study_of_the_project_can_be_made(tmp_path, monkeypatch):
         '[[configurations]]\nname = "a"\n')
     assert make("s") == 0
     (row,) = stored.rows(stored.load("s"))
-    assert row["steps"] == 20 and 0 <= row["edge_like"] <= 1 and row["tensorflow"]
+    assert row["steps"] == 20 and 0 <= row["structured"] <= 1 and row["tensorflow"]
     kept = stored.series("s")["a-seed0"]
     assert kept["train", "filters/kernel"][2][0].shape == (5, 5, 1, 4)
     assert len(kept["train", "batch/loss"][2]) == 20

@@ -77,7 +77,7 @@ def test_curves_of_events_that_others_wrote():
     left, right = figure.axes
     assert left.lines[0].get_ydata().tolist() == [3, 2]
     assert right.lines[0].get_ydata().tolist() == [50, 75] and len(numbers) == 2
-    assert right.get_legend().texts[0].get_text() == "k (n = 1), validation/epoch_accuracy"
+    assert right.get_legend().texts[0].get_text() == "k, validation/epoch_accuracy"
     assert left.get_xlabel() == right.get_xlabel() == "epoch"
 
 

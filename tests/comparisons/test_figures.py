@@ -42,7 +42,7 @@ LINES = {
                    "| larger and smaller, 2 times | 0.62 | 0.31 | 1.00 |",  # (2 + 0.5) / 2 of 2
                    "| rotated both ways, by 20 degrees | 10.00 | 5.00 | 1.00 |"],
     "occlusion": ["| class of the image | its probability, nothing hidden | another class the most "
-                  "probable, of 4 places of the square |", "|---|---|---|",
+                  "probable, of 4 positions of the square |", "|---|---|---|",
                   "| dog | 0.90 | 1 |", "| cat | 0.46 | 0 |"],
     "correspondence": [  # fixed: 0.2 and 0.4 in the two groups
         "| relu1 | 0.300 ± 0.141 | 0.500 ± 0.141 | 0.500 ± 0.000 | 0.700 ± 0.000 |"]}

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from comparisons import dots, heat, measures, stored, table, transfer
-from comparisons.measures import accuracy_after, groups_of, instability, rows_of, seconds_to
+from comparisons.measures import accuracy_after, instability, rows_of, seconds_to
 from system.command_line import InputError
 
 
@@ -52,8 +52,9 @@ def test_table_by_hand(tmp_path):
 
 
 def test_data_that_differ_are_named_by_rows(tmp_path):
-    folders = [write_run(tmp_path / data, 0, {"test_accuracy": 0.5, "train_seconds": 1},
-                         name=data.lower(), data=data[0]) for data in ("D", "E", "D2")]
+    folders = [write_run(tmp_path / f"{data.lower()}-seed0", 0, {
+        "test_accuracy": 0.5, "train_seconds": 1}, name=data.lower(), data=data[0])
+        for data in ("D", "E", "D2")]
     text = table.table(folders)
     assert "| d | 1,000 | 1 | 50.00 | 1 |" in text
     assert text.endswith("\n\nData: D, rows 1, 3; E, row 2.")
@@ -61,14 +62,14 @@ def test_data_that_differ_are_named_by_rows(tmp_path):
 
 def test_names_without_what_all_share():
     options = {"rate": "0.1", "batch_norm": "after", "filters": "8,16", "weight_decay": "0.5"}
-    names = ["best-batch-norm=after-rate=0.1-weight-decay=0.5",
-             "best-filters=8,16-rate=0.1-weight-decay=0.5", "best-rate=0.1-weight-decay=0.5"]
+    names = ["best, batch-norm=after, rate=0.1, weight-decay=0.5",
+             "best, filters=8,16, rate=0.1, weight-decay=0.5", "best, rate=0.1, weight-decay=0.5"]
     rows = [{"configuration": name, "seed": 0, "data": "D", "steps": 1, "status": "finished",
              "test_accuracy": 0.5, "train_seconds": 1.0} | options for name in names]
-    assert table.short_names(groups_of(rows)) == (
-        ["best-batch-norm=after", "best-filters=8,16", "best"], ["rate=0.1", "weight-decay=0.5"])
-    assert table.short_names(groups_of(rows[:1])) == (names[:1], [])
-    assert "\n\nData: D. All runs: rate=0.1, weight-decay=0.5." in table.make(rows)
+    text = table.make(rows)
+    assert [line.split(" | ")[0] for line in text.splitlines()[2:5]] == [
+        "| best, batch-norm=after", "| best, filters=8,16", "| best"]
+    assert "\n\nData: D. All runs: rate=0.1, weight-decay=0.5." in text
 
 
 def test_what_not_all_seeds_have(tmp_path):
@@ -113,26 +114,26 @@ def test_seconds_and_accuracies_by_hand():
     assert np.isnan(seconds_to({}, 0.5, 1.0)) and np.isnan(accuracy_after({}, 1, 1.0))
 
 
-def test_edges_by_hand(tmp_path, monkeypatch):
+def test_structured_kernels_by_hand(tmp_path, monkeypatch):
     """Fits of r2 0.9 and 0.7, where chance explains 0.3: 0.5 more, of 0.7 that it leaves."""
     kernels = np.ones((5, 5, 1, 2), np.float32)
     monkeypatch.setattr(measures.machine, "cores", lambda: 1)
-    monkeypatch.setattr(measures.gabor, "edge_likeness", lambda of: (
+    monkeypatch.setattr(measures.gabor, "structure", lambda of: (
         [{"r2": 0.9}, {"r2": 0.7}], np.array([0.2, 0.4]), float((of == kernels).mean())))
-    assert measures.edge_measures(kernels) == pytest.approx(
-        {"edge_like": 1, "r2_above_chance": 0.5, "r2_normalised": 5 / 7})
+    assert measures.kernel_measures(kernels) == pytest.approx(
+        {"structured": 1, "r2_above_chance": 0.5, "r2_normalised": 5 / 7})
     folder = write_run(tmp_path / "a-seed0", 0, {
         "train_accuracy": 1.0, "test_accuracy": 0.5, "train_seconds": 3})
     with tf.summary.create_file_writer(str(folder / "train")).as_default():
         tf.summary.write("filters/kernel", kernels + 1, step=1)
         tf.summary.write("filters/kernel", kernels, step=2)
-    text = table.table([folder], "edges")
+    text = table.table([folder], "kernels")
     assert "| a | 1 | 1,234 | 100.0 | 50.0 | 100 | 0.50 | 3 |" in text
-    figure, numbers = dots.draw([folder], "edges")
-    assert numbers["measures"].tolist() == ["test_accuracy", "edge_like", "r2_above_chance"]
+    figure, numbers = dots.draw([folder], "kernels")
+    assert numbers["measures"].tolist() == ["test_accuracy", "structured", "r2_above_chance"]
     np.testing.assert_allclose(numbers["a"], [[50, 100, 0.5]])
     assert len(figure.axes) == 3 and "D" in figure.get_suptitle()
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a (n = 1)"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a"]
 
 
 def test_heat_by_hand(tmp_path):
@@ -194,3 +195,29 @@ def test_rows_of_a_study_are_those_of_its_files(tmp_path, monkeypatch):
     stored.write_csv("studies/s.csv", [{key: row[key] for key in (
         "configuration", "seed", "test_accuracy", "train_seconds", "status", "steps", "data")}])
     assert table.table(["s"]) == table.table(["studies/s.csv"]) == table.table([folder])
+
+
+def test_ticks_and_rows_of_heat_maps_by_hand():
+    """Small numbers are powers of ten; of the second option only what varies beside the first."""
+    for values, ticks in ((["0.0001", "0.003", "0.1"], ["1e-4", "3e-3", "1e-1"]),
+                          (["0", "0.00015"], ["0", "1.5e-4"]), (["0.001", "1"], ["0.001", "1"]),
+                          (["sgd", "adam"], ["sgd", "adam"])):
+        assert heat.as_ticks(values) == ticks
+    rows = [{"optimizer": optimizer, "momentum": momentum, "rate": "0.1", "seed": 0,
+             "status": "finished", "accuracy": 0.5}
+            for optimizer, momentum in (("sgd", "0.0"), ("sgd", "0.9"), ("adam", "0.9"))]
+    _, numbers = heat.make(rows, ("optimizer", "momentum"), "rate", "accuracy")
+    assert numbers["optimizer, momentum"].tolist() == [
+        "adam", "sgd, momentum 0.0", "sgd, momentum 0.9"]
+
+
+def test_dots_of_several_data_sets_have_their_colours(tmp_path):
+    rows = [{"configuration": name, "seed": seed, "steps": 1, "data": data, "status": "finished",
+             "test_accuracy": 0.5, "train_seconds": 1.0}
+            for name, data, seeds in (("a", "D", 2), ("b", "E", 1)) for seed in range(seeds)]
+    figure, _ = dots.make(rows)
+    assert [text.get_text() for text in figure.legends[0].texts] == ["D", "E"]
+    one, _, other, _ = figure.axes[0].lines
+    assert one.get_color() != other.get_color() and len(one.get_xdata()) == 2
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "a (2 seeds)", "b (1 seed)"]

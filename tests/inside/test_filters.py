@@ -1,4 +1,4 @@
-"""Kernels sorted by how edge-like they are."""
+"""Kernels sorted by their Gabor fits."""
 import functools
 import types
 
@@ -11,7 +11,7 @@ from inside import filters, gabor
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_filters_are_sorted_by_their_fit(channels, monkeypatch):
-    monkeypatch.setattr(gabor, "edge_likeness", functools.partial(gabor.edge_likeness, shuffles=4))
+    monkeypatch.setattr(gabor, "structure", functools.partial(gabor.structure, shuffles=4))
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(5, 5, channels, 9))
     kernel[..., 4] = np.sin(np.arange(5))[:, None, None]  # horizontal stripes
@@ -20,7 +20,7 @@ def test_filters_are_sorted_by_their_fit(channels, monkeypatch):
     assert numbers["order"][0] == 4 and numbers["r2"][4] > 0.99 and numbers["step"] == 7
     assert min(numbers["angle"][4], 180 - numbers["angle"][4]) < 2
     own = figure.subfigs[0].axes[0].images[0].get_array()
-    assert own.shape == (2 * 7 - 2, 8 * 7 - 2, 3)
+    assert own.shape == (5, 9 * 7 - 2, 3)
     assert "9 first-layer kernels" in figure.get_suptitle()
     plt.close(figure)
 
@@ -29,3 +29,27 @@ def test_moments_by_hand():
     """At most six evaluations, early ones closer together."""
     assert filters.moments(1).tolist() == [0] and filters.moments(3).tolist() == [0, 1, 2]
     assert filters.moments(32).tolist() == [0, 1, 3, 7, 15, 31]
+
+
+def test_kernels_one_run_below_the_other(monkeypatch):
+    rng = np.random.default_rng(0)
+    kernels = {"a": rng.normal(size=(5, 5, 1, 40)), "b": rng.normal(size=(7, 7, 3, 2))}
+    monkeypatch.setattr(gabor, "structure", lambda kernel: ([], [], kernel.shape[3] / 100))
+    figure, numbers = filters.draw_together([types.SimpleNamespace(
+        name=name, series=lambda tag, own=own: (np.array([0, 1200]), None, [0 * own, own]))
+        for name, own in kernels.items()])
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [
+        "a: step 1,200, 40 % structured", "b: step 1,200, 2 % structured"]
+    shown = [axis.images[0].get_array().shape for axis in figure.axes]
+    assert shown == [(2 * 6 - 1, 32 * 6 - 1, 3), (7, 32 * 8 - 1, 3)]
+    assert all(np.array_equal(numbers[name], own) for name, own in kernels.items())
+    plt.close(figure)
+
+
+def test_grey_by_hand():
+    """The largest value is 0 or 1, 0 is the middle grey; of two channels the mean."""
+    np.testing.assert_allclose(filters.in_grey(np.array([[[-2.0]], [[0.0]], [[1.0]]]))[:, 0, 0],
+                               [0, 0.5, 0.75])
+    assert filters.in_grey(np.zeros((2, 2, 3))).tolist() == np.full((2, 2, 3), 0.5).tolist()
+    np.testing.assert_allclose(filters.in_grey(np.array([[[1.0, 3.0]], [[0.0, -4.0]]]))[:, 0, 1],
+                               [1, 0])

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from inside.gabor import derivatives, edge_likeness, fit, gabor, principal
+from inside.gabor import derivatives, fit, gabor, principal, structure
 
 
 @pytest.mark.parametrize("angle", [0, 30, 90, 135])
@@ -33,13 +33,13 @@ def test_derivatives_are_those_of_the_function():
 
 
 @pytest.mark.slow
-def test_edge_likeness_tells_edges_from_noise():
+def test_structure_tells_edges_from_noise():
     rng = np.random.default_rng(1)
     edges = np.stack([gabor(7, 7, 1, 0, 0, a, 0.15, p, 3, 2) for a, p in
                       zip(rng.uniform(0, 3, 6), rng.uniform(0, 6, 6))], -1)[:, :, None]
-    fits, chance, share = edge_likeness(edges + 0.05 * rng.normal(size=edges.shape), 12)
+    fits, chance, share = structure(edges + 0.05 * rng.normal(size=edges.shape), 12)
     assert share == 1 and np.mean([f["r2"] for f in fits]) > 0.95 and len(chance) == 12
-    assert edge_likeness(rng.normal(size=(7, 7, 1, 6)), 12)[2] < 0.4
+    assert structure(rng.normal(size=(7, 7, 1, 6)), 12)[2] < 0.4
 
 
 def test_colour_kernels_are_seen_along_their_main_direction():

@@ -1,4 +1,4 @@
-"""Norms over the time steps, and the scale that runs share."""
+"""Norms over the time steps: one figure of several runs, on one scale."""
 import types
 
 import matplotlib.pyplot as plt
@@ -11,32 +11,39 @@ from inside.trained import Record
 from system.command_line import NotDrawn
 
 
-def series(factor, *more):
-    steps = np.array([0, 5])
-    return {("train", f"over_time/{kind}"): (steps, None, [np.array([0.0, 1.0]),
-                                                           np.array([1.0, factor])])
-            for kind in ("state", "gradient", *more)}
+def run(name, factor, *more, evaluations=2):
+    """A run whose norms at two time steps are 1 and the number of the evaluation, times factor."""
+    events = {("train", f"over_time/{kind}"): (np.arange(evaluations), None, [
+        np.array([1.0, k + 1]) * factor for k in range(evaluations)])
+        for kind in ("state", "gradient", *more)}
+    return types.SimpleNamespace(name=name, events=events, series=lambda tag: events["train", tag])
 
 
-def draw(monkeypatch, own, *others):
-    """Draw a run of these events beside others."""
-    monkeypatch.setattr(over_time, "read_events", lambda events: events)
-    record = types.SimpleNamespace(name="x", events=own, series=lambda tag: own["train", tag])
-    figure, numbers = over_time.draw(record, others)
+def test_runs_beside_each_other_share_their_scale():
+    figure, numbers = over_time.draw_together([
+        run("RNN", 1.0), run("LSTM", 1.0, "memory", "memory_gradient"), run("GRU", 1e-3)])
+    above, below = np.reshape(figure.axes[:6], (2, 3))
+    assert [axis.get_title() for axis in above] == ["RNN", "LSTM", "GRU"]
+    assert [len(axis.lines) for axis in (*above, *below)] == [2, 4, 2, 2, 4, 2]
+    for row in (above, below):
+        assert len({axis.get_ylim() for axis in row}) == 1
+        assert row[0].get_ylim()[0] < 1e-3 and row[0].get_ylim()[1] > 2
+    texts = [text.get_text() for text in above[1].get_legend().texts]
+    assert texts == ["h before training", "h at the end", "c before training", "c at the end"]
+    np.testing.assert_array_equal(numbers["LSTM/memory"], [[1, 1], [1, 2]])
+    assert "cell state" in figure.get_suptitle() and len(numbers) == 11
     plt.close(figure)
-    return figure, numbers
 
 
-def test_norms_over_time_share_their_scale(monkeypatch):
-    small, large = series(0.1), series(100.0)
-    alone, _ = draw(monkeypatch, small)
-    shared, numbers = draw(monkeypatch, small, small, large)
-    assert alone.axes[0].get_ylim() == pytest.approx((0.1 / 1.5, 1.5))
-    assert shared.axes[1].get_ylim() == pytest.approx((0.1 / 1.5, 150))
-    np.testing.assert_array_equal(numbers["state"], [[0, 1], [1, 0.1]])
-    with_memory, _ = draw(monkeypatch, series(1e-3, "memory", "memory_gradient"), large)
-    assert [axis.get_ylim()[0] < 1e-3 < 100 < axis.get_ylim()[1] for axis in with_memory.axes[:4]
-            ] == [True] * 4 and "cell state" in with_memory.axes[2].get_title()
+def test_some_of_many_evaluations_are_drawn_the_first_and_the_last_too():
+    figure, numbers = over_time.draw(run("GRU", 1.0, evaluations=22))
+    lines = [line.get_ydata()[1] for line in figure.axes[0].lines]
+    assert lines == [1, 2, 5, 8, 12, 15, 18, 22] and len(numbers["GRU/state"]) == 22
+    assert "cell state" not in figure.get_suptitle()
+    plt.close(figure)
+    figure, _ = over_time.draw(run("GRU", 1.0, evaluations=1))
+    assert len(figure.axes[0].lines) == 1
+    plt.close(figure)
 
 
 def test_a_run_without_states_over_time_is_not_drawn(tmp_path):

@@ -220,12 +220,12 @@ def test_a_run_is_drawn(run, quick_figures):
 
 @pytest.mark.slow
 def test_runs_are_drawn_together(run, tmp_path, quick_figures):
-    """Into figures/compared; of one cell and size the second has the name of its folder."""
+    """Into figures/compared, under the names of runs without what all share."""
     other = shutil.copytree(run, tmp_path / "other-seed0")
     status, out, err = run_script("visualize", "reading", run, other, cwd=tmp_path)
     assert (status, err) == (0, "") and "wrote figures/compared/reading.png" in out
     numbers = load_arrays(tmp_path / "figures/compared/reading.npz")
-    assert sorted(numbers) == [f"{name}/{key}" for name in ("LSTM 8", "other-seed0") for key in (
-        "accuracy", "hidden", "memory", "memory_untrained")]
-    for key in ("accuracy", "hidden", "memory", "memory_untrained"):
-        np.testing.assert_allclose(numbers[f"LSTM 8/{key}"], numbers[f"other-seed0/{key}"])
+    keys, names = ("accuracy", "hidden", "memory", "memory_untrained"), ("other", "r")
+    assert sorted(numbers) == [f"{name}/{key}" for name in names for key in keys]
+    for key in keys:
+        np.testing.assert_allclose(*(numbers[f"{name}/{key}"] for name in names))

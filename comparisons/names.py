@@ -1,0 +1,77 @@
+"""Name runs by what they are, not by their folders: "best, kernel-size=7", "GRU 128, original"."""
+import json
+import pathlib
+import re
+
+from comparisons import stored
+from system.command_line import InputError, as_text, options_of
+from training.config import Experiment
+
+UNNAMED = {own.name for own in options_of(Experiment) if not own.names_run}
+
+
+def options_in(folder):
+    """Return the options of a run's config.json; {} of what is no run of ours."""
+    try:
+        options = json.loads((folder / "config.json").read_text())["options"]
+        return options if isinstance(options["name"], str) else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def name_of(options, study=""):
+    """Return the name of a run's options: its configuration's in a study of that name, or its
+    recipe and, after commas, the options that its own name says."""
+    name, more = options["name"], []
+    if study in stored.names():
+        for one in stored.load(study).own:
+            if one.slug == name:
+                return one.name
+    if name.startswith(cell := f"{options.get('cell')}-{options.get('units')}-"):
+        name = f"{options['cell'].upper()} {options['units']}, {name.removeprefix(cell)}"
+    for option, value in options.items():
+        flag = option.replace("_", "-")
+        text = pathlib.Path(value).stem if option == "data" else as_text(value)
+        part = {"True": flag, "False": f"no-{flag}"}.get(text, f"{flag}={text}")
+        if f"-{part}-" in f"{name}-":
+            name, more = f"{name}-".replace(f"-{part}-", "-").removesuffix("-"), [*more, part]
+    return ", ".join([name, *more])
+
+
+def of_runs(folders):
+    """Return [(configuration, seed or None)] of runs' folders, or of others' logs and models. A
+    folder that was given another name is called by that. Of runs of one name that are not of the
+    same options each says those that differ."""
+    every, names, found = [options_in(folder) for folder in folders], [], []
+    for folder, own in zip([folder.resolve() for folder in folders], every):
+        name, seed = re.fullmatch(r"(?s)(.*?)(?:-seed(\d+))?(?:\.keras)?", folder.name).groups()
+        kept = own and folder.name == f"{own['name']}-seed{own.get('seed')}"
+        names.append(name_of(own, folder.parent.name) if kept else name)
+        own.setdefault("seed", seed)
+    for name, own in zip(names, every):
+        alike = [other for its, other in zip(names, every) if its == name]
+        more = [f"{option.replace('_', '-')}={as_text(value)}" for option, value in own.items()
+                if option not in UNNAMED and any(other.get(option, value) != value
+                                                 for other in alike)]
+        found.append((", ".join([name, *more]), own["seed"]))
+    return found
+
+
+def without_shared(names, of=""):
+    """Return names without the parts, those with `of` in them, that all have; and these parts. The
+    first part of each stays."""
+    parts = [name.split(", ") for name in names]
+    shared = [part for part in parts[0][1:] if of in part and len(names) > 1
+              and all(part in own[1:] for own in parts)]
+    return [", ".join([own[0], *(part for part in own[1:] if part not in shared)])
+            for own in parts], shared
+
+
+def labels(folders):
+    """Return (a label for each of some runs, what all of them share); InputError if two runs would
+    have the same."""
+    names = [name if seed is None else f"{name}, seed {seed}" for name, seed in of_runs(folders)]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"several of these runs share a name, {name}")
+    return without_shared(names)
