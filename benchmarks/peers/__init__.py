@@ -1,4 +1,4 @@
-"""The same training step in six ways, each as its own users would write it well.
+"""The same training step in seven ways, each as its own users would write it well.
 
 Every way's module, named with_... so as not to hide the library it imports, has a function
 build(case) that returns (loss, train, predict): loss() is the training loss of the case's first
@@ -20,14 +20,14 @@ import system.machine  # noqa: F401  TensorFlow is imported late and quietly fro
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all are timed on the processor
 CHUNK, RATE = 640, 1e-4
-WAYS = "ours", "keras", "keras_tuned", "torch", "jax", "starter"
+WAYS = "ours", "keras", "keras_tuned", "torch", "torch_compiled", "jax", "starter"
 
 
 def build(way, case):
     """(loss, train, predict) of one of WAYS; imports what it needs."""
-    how = {"tuned": True} if way == "keras_tuned" else {}
-    name = "ours" if way == "ours" else f"with_{way.removesuffix('_tuned')}"
-    return importlib.import_module(f"peers.{name}").build(case, **how)
+    library, _, how = way.partition("_")
+    name = "ours" if way == "ours" else f"with_{library}"
+    return importlib.import_module(f"peers.{name}").build(case, **({how: True} if how else {}))
 
 
 @dataclasses.dataclass(frozen=True)

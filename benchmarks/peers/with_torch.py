@@ -1,4 +1,4 @@
-"""PyTorch: eager, channels_last, fused Adam; bfloat16 by autocast."""
+"""PyTorch: eager or by torch.compile, channels_last, fused Adam; bfloat16 by autocast."""
 import torch
 import torch.nn.functional as fun
 from torch import nn
@@ -61,7 +61,7 @@ class Recurrent(nn.Module):
         return self.logits(self.layer(x)[0][:, -1])
 
 
-def build(case):
+def build(case, compiled=False):
     images, labels = case.images()
     images, labels = torch.tensor(images).float() / 255, torch.tensor(labels).long()
     weights = [torch.tensor(w) for w in case.weights()]
@@ -71,13 +71,14 @@ def build(case):
     else:
         model = Recurrent(case, weights)
         images = images.reshape(case.count, case.shape[0], -1)
+    run = torch.compile(model) if compiled else model
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], RATE,
                                  fused=True)
     low = case.precision == "bfloat16"
 
     def step_loss(chosen):
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            logits = model(images[chosen])
+            logits = run(images[chosen])
         return fun.cross_entropy(logits.float(), labels[chosen])
 
     def loss():
@@ -96,7 +97,7 @@ def build(case):
     def predict():
         model.eval()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
-            logits = torch.cat([model(part) for part in images.split(CHUNK)])
+            logits = torch.cat([run(part) for part in images.split(CHUNK)])
         model.train()
         return logits
     return loss, train, predict
