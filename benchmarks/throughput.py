@@ -144,7 +144,7 @@ def short(cases, ways, rounds):
         other = max((way for way in medians if way != "ours"), key=medians.get)
         ratios = [r["ours"] / max(r[way] for way in r if way != "ours") for r in found]
         rows.append(f"| {describe(case)} | {medians['ours']:,.0f} | "
-                    f"{medians[other]:,.0f} ({other}) | {spread(ratios)} |")
+                    f"{medians[other]:,.0f} ({other.replace('_', ', ')}) | {spread(ratios)} |")
     return "\n".join(rows)
 
 
@@ -158,6 +158,8 @@ def summarize(rounds, tables):
     if not cases:
         sys.exit("no case of this benchmark is in these figures")
     ways = [w for w in peers.WAYS if any(w in rounds[0][describe(case)] for case in cases)]
+    if list(tables) == ["short"]:
+        return f"On {machine or 'one machine'}:\n\n{short(cases, ways, rounds)}"
     head = (f"{len(rounds)} rounds; {f'{machine}; ' if machine else ''}large products: "
             + ", ".join(f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
                         for p in ("float32", "bfloat16"))
