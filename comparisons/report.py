@@ -2,9 +2,11 @@
 
 A table of a document stands between two marks, the first of which says what it shows:
 
-    <!-- study ten-points -->                a study's table, and figures/ten-points.png
+    <!-- study ten-points -->                a study's table
+    <!-- study ten-points seeds,steps -->    only these columns of it
     <!-- figure best/occlusion -->           what figures/best/occlusion.npz says
     <!-- benchmark lenet5 training -->       what a script of benchmarks/ measured
+    <!-- machines studies -->                what the runs of the studies were made on
     <!-- end -->
 """
 import functools
@@ -26,10 +28,11 @@ from system.markdown import table as markdown
 
 TAKES = "FILE?"
 OPTIONS = {"check": "change nothing; say what differs, with exit status 1"}
-DOCUMENTS = ("README.md", "report.md", *(f"{folder}/README.md" for folder in (
+DOCUMENTS = ("README.md", "report.md", "appendix.md", *(f"{folder}/README.md" for folder in (
     "benchmarks", "data", "logs", "studies", "training")))
 FIGURES = pathlib.Path("figures")
-BLOCK = re.compile(r"(<!-- (study|figure|benchmark) ([^\n]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (study|figure|benchmark|machines) ([^\n]*?) -->\n)(.*?)(<!-- end -->)",
+                   re.DOTALL)
 MEASURED = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
 BENCHMARKS = {"lenet5": ("throughput", "lenet5"), "recurrent": ("throughput", "recurrent"),
               "waiting": ("waiting", "waiting"), "cost": ("cost", "cost"),
@@ -39,8 +42,20 @@ BENCHMARKS = {"lenet5": ("throughput", "lenet5"), "recurrent": ("throughput", "r
 # ----------------------------------------------------------------------------- what a block shows
 
 def of_study(name):
-    """Return the table of a study."""
-    return study.table_of(stored.load(name))
+    """Return the table of a study, "NAME" or "NAME columns"."""
+    name, _, columns = name.partition(" ")
+    return study.table_of(stored.load(name), columns)
+
+
+def of_machines(_):
+    """Return a table of the studies that have runs of their own: how many, and what made them."""
+    rows = []
+    for one in map(stored.load, stored.names()):
+        made = [(row.get("processor", "not recorded"), row.get("threads", "?"))
+                for row in stored.rows(one, own=True)]
+        for processor, threads in sorted(set(made), key=str):
+            rows.append((one.name, made.count((processor, threads)), processor, threads))
+    return markdown(("study", "runs", "processor", "cores"), rows)
 
 
 def of_figure(name):
@@ -75,7 +90,7 @@ def of_benchmark(name):
     return done.stdout
 
 
-SHOW = {"study": of_study, "figure": of_figure, "benchmark": of_benchmark}
+SHOW = {"study": of_study, "figure": of_figure, "benchmark": of_benchmark, "machines": of_machines}
 
 
 def blocks(text):
@@ -83,7 +98,7 @@ def blocks(text):
     found = [*BLOCK.finditer(text)]
     marks = len(re.findall(r"<!-- (?!end -->)", text))
     if marks != len(found) or any("<!--" in block[4] for block in found):
-        raise InputError("a mark <!-- ... --> is none of study, figure, benchmark, or has no "
+        raise InputError(f"a mark <!-- ... --> is none of {', '.join(SHOW)}, or has no "
                          "<!-- end -->")
     return found
 

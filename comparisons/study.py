@@ -21,14 +21,17 @@ def rows_of_study(study):
     return rows
 
 
-def table_of(study):
-    """Return a study's table, with the published numbers beside it; "" if it has none."""
+def table_of(study, columns=""):
+    """Return a study's table, with the published numbers beside it; "" if it has none.
+
+    columns: those to show in place of its own.
+    """
     if study.columns == "transfer":
         return transfer.make_table(rows_of_study(study))
     if not study.columns:
         return ""
     published = {one.name: one.published for one in study.configurations}
-    return tables.make(rows_of_study(study), study.columns,
+    return tables.make(rows_of_study(study), columns or study.columns,
                        (study.published, published) if any(published.values()) else None)
 
 
