@@ -4,8 +4,8 @@
 
 A case is trained once undisturbed. Then a run of it is killed (SIGKILL, to all its processes, in a
 fifth of the runs twice), stopped (SIGTERM), kept from writing a file beyond a random size, or has
-its newest checkpoint cut or a bit of it flipped after a kill; and the same command goes on. Weights,
-event values and losses.csv must be equal to the last bit, every file whole, nothing left over.
+its newest checkpoint cut or a bit of it flipped after a kill; and the same command goes on.
+Weights, event values and losses.csv must be equal to the last bit, every file whole, nothing left.
 """
 import argparse
 import collections
@@ -20,22 +20,23 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from system.files import load_arrays, read_json
 from training.checkpoints import checkpoints
 from training.events import read_events
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 NET = "--data digits --batch-size 16 --steps 120 --evaluations 6 --snapshots 4".split()
 LENET5 = ["cifar_lenet5.py", *NET, "--filters", "3", "4", "--units", "8"]
 GRU = ["mnist_rnn.py", *NET, "--units", "6"]
 CASES = {
-    "LeNet-5, 1 part": [*LENET5, "--threads", "1"], "LeNet-5, 2 parts": [*LENET5, "--threads", "2"],
+    "LeNet-5, 1 part": [*LENET5, "--threads", "1"],
+    "LeNet-5, 2 parts": [*LENET5, "--threads", "2"],
     "GRU, 1 part": [*GRU, "--threads", "1"], "GRU, 2 parts": [*GRU, "--threads", "2"],
-    "transfer": ["transfer.py", "source/cifar_lenet5/source-seed0", *"--data digits --per-class 1 2 "
-                 "5 --scratch-steps 20 --strengths 1".split()],
+    "transfer": ["transfer.py", "source/cifar_lenet5/source-seed0", "--data", "digits",
+                 *"--per-class 1 2 5 --scratch-steps 20 --strengths 1".split()],
     "sweep": ["sweep.py", "cifar_lenet5.py", "--grid", "dropout=0.2,0.4", "--", *LENET5[1:]]}
 FAULTS = "kill", "kill", "stop", "small files", "cut checkpoint", "flipped bit"
 TIMED = "second", "hparams"  # tags of what depends on the clock

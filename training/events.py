@@ -1,4 +1,5 @@
 """Write a run's TensorBoard event files, and read anyone's back."""
+import contextlib
 import os
 import pathlib
 
@@ -32,12 +33,19 @@ class Events:
         return self._writers[part]
 
     def flush(self):
-        for writer in self._writers.values():
-            writer.flush()
+        """Write what was logged. Raises OSError if that fails, as on a full disk."""
+        for part, writer in self._writers.items():
+            try:
+                writer.flush()
+            except tf.errors.OpError as error:
+                raise OSError(None, "events cannot be written; is the disk full?",
+                              str(self.folder / part)) from error
 
     def close(self):
+        """Give up the files; everything that counts has been flushed."""
         for writer in self._writers.values():
-            writer.close()
+            with contextlib.suppress(tf.errors.OpError):
+                writer.close()
 
     def lengths(self):
         """Return the lengths of the files at this moment, {relative path: bytes}."""

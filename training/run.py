@@ -167,6 +167,9 @@ class Run:
     def restore(self):
         """Return (step, state) of the newest readable checkpoint, or (0, None); what later steps
         wrote is cut off, and will be written again, exactly."""
+        for folder in (self.path, self.path / "checkpoints", self.path / "snapshots"):
+            for half in folder.glob("*.[0-9]*.tmp"):  # what a killed process was writing
+                half.unlink()
         step, state, lengths = checkpoints.restore(self.path)
         self.events.cut(lengths)
         return step, state

@@ -1,6 +1,7 @@
 """A run's folder: options, seeds, locking, checkpoints and event files."""
 import dataclasses
 import json
+import resource
 import subprocess
 import sys
 
@@ -249,3 +250,28 @@ def test_an_interrupted_run_says_how_it_goes_on(config, capsys):
             run.interrupt(1234)
     assert main(go, config) == 128 + 15
     assert "step 1,234, saved" in capsys.readouterr().err
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(config):
+    path, resumed = interrupted(config, 10)
+    halves = [path / "config.json.12.tmp", path / "checkpoints/step-00000020.npz.7.tmp"]
+    for file in (*halves, path / "notes.tmp"):
+        file.write_text("half")
+    with Run("s", resumed) as again:
+        again.restore()
+    assert not any(file.exists() for file in halves) and (path / "notes.tmp").exists()
+
+
+def test_events_that_cannot_be_written_are_one_line(config):
+    """As on a full disk: no file may be longer than 400 bytes."""
+    with Run("x", config) as run:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with run.events.writer("train").as_default():
+            for step in range(100):
+                tf.summary.scalar("x", float(step), step=step)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400, limits[1]))
+        try:
+            with pytest.raises(OSError, match="events cannot be written"):
+                run.events.flush()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
