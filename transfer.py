@@ -311,7 +311,7 @@ def describe(run, sets, steps):
 
 def log(run, name, k, accuracy, strength):
     """Log and say what a head, or the network from scratch, reached with k images a class."""
-    with run.events.writer(name).as_default():
+    with run.events.into(name):
         tf.summary.scalar("transfer/test_accuracy", accuracy, step=k)
         if name != "scratch":
             tf.summary.scalar("transfer/strength", strength, step=k)

@@ -21,35 +21,37 @@ class Events:
         self.folder = pathlib.Path(folder)
         self._writers = {}
 
-    def writer(self, part):
-        """Return the summary writer of a part, a subfolder: "train", "validation", "test", ...
+    @contextlib.contextmanager
+    def into(self, part):
+        """Let tf.summary write into a part, a subfolder: "train", "validation", "test", ...
 
         Options and final metrics have a part "result" of their own since TensorBoard takes every
-        curve in or below their folder for a metric of the HParams tab.
+        curve in or below their folder for a metric of the HParams tab. Raises OSError if what was
+        written does not reach the file, as on a full disk.
         """
-        if part not in self._writers:
-            self._writers[part] = tf.summary.create_file_writer(
-                str(self.folder / part), max_queue=100_000)
-        return self._writers[part]
-
-    def flush(self):
-        """Write what was logged. Raises OSError if that fails, as on a full disk."""
-        for part, writer in self._writers.items():
-            try:
-                writer.flush()
-            except tf.errors.OpError as error:
-                raise OSError(None, "events cannot be written; is the disk full?",
-                              str(self.folder / part)) from error
+        computing = False
+        try:
+            if part not in self._writers:
+                self._writers[part] = tf.summary.create_file_writer(
+                    str(self.folder / part), max_queue=100_000)
+            with self._writers[part].as_default():  # which flushes at its end
+                computing = True
+                yield
+                computing = False
+        except tf.errors.OpError as error:
+            if computing:
+                raise
+            raise OSError(None, "events cannot be written; is the disk full?",
+                          str(self.folder / part)) from error
 
     def close(self):
-        """Give up the files; everything that counts has been flushed."""
+        """Close the files; all that was written has reached them."""
         for writer in self._writers.values():
             with contextlib.suppress(tf.errors.OpError):
                 writer.close()
 
     def lengths(self):
         """Return the lengths of the files at this moment, {relative path: bytes}."""
-        self.flush()
         return {file.relative_to(self.folder).as_posix(): file.stat().st_size
                 for file in self._files()}
 
@@ -72,7 +74,7 @@ class Events:
         table = "| option | value |\n|---|---|\n" + "\n".join(
             f"| {name} | {' '.join(as_text(value).split()).replace('|', chr(92) + '|')} |"
             for name, value in options.items())
-        with self.writer("result").as_default():
+        with self.into("result"):
             tf.summary.text("config", table, step=0)
 
     def log_hparams(self, columns, trial):
@@ -82,7 +84,7 @@ class Events:
         """
         from tensorboard.plugins.hparams import api as hparams
         keys = {name: f"{i:02} {name}" for i, name in enumerate(COLUMNS)}  # TensorBoard sorts them
-        with self.writer("result").as_default():
+        with self.into("result"):
             hparams.hparams_config(
                 hparams=[hparams.HParam(key, display_name=name) for name, key in keys.items()],
                 metrics=[hparams.Metric(f"result/{name}", display_name=name.replace("_", " "))
@@ -96,7 +98,7 @@ class Events:
                 file.write("step,learning_rate,loss\n")
             file.writelines(f"{step},{rate!s},{loss!s}\n" for step, (loss, rate) in enumerate(
                 zip(losses, rates), first))
-        with self.writer("train").as_default():
+        with self.into("train"):
             for step, (loss, rate) in enumerate(zip(losses, rates), first):
                 tf.summary.scalar("batch/loss", loss, step=step)
                 tf.summary.scalar("learning_rate", rate, step=step)
@@ -105,16 +107,15 @@ class Events:
     def log_evaluation(self, step, results):
         """Log {"train" | "validation" | "test": (loss, accuracy)}."""
         for part, (loss, accuracy) in results.items():
-            with self.writer(part).as_default():
+            with self.into(part):
                 tf.summary.scalar("evaluation/loss", loss, step=step)
                 tf.summary.scalar("evaluation/accuracy", accuracy, step=step)
 
     def log_result(self, step, result):
         """Log the final metrics {name: number}."""
-        with self.writer("result").as_default():
+        with self.into("result"):
             for name, value in result.items():
                 tf.summary.scalar(f"result/{name}", value, step=step)
-        self.flush()
 
 
 def log_picture(folder, name, png):

@@ -33,7 +33,7 @@ def log_histograms(events, step, model, activations):
     """
     def thin(values):
         return tf.reshape(values, [-1])[::-(-tf.size(values) // 50_000)]
-    with events.writer("train").as_default():
+    with events.into("train"):
         for variable in model.trainable_variables:
             tf.summary.histogram(f"histograms/weights/{variable.path}", thin(variable), step=step)
         for name, values in activations.items():
@@ -48,7 +48,7 @@ def log_inside(events, step, model, inputs, labels):
         inputs, training=False) if stages else []
     log_histograms(events, step, model, dict(zip(stages, values)) | first_gates(model, inputs))
     first = graph.first_convolution(model)
-    with events.writer("train").as_default():
+    with events.into("train"):
         if first is not None:
             kernel = first.kernel.numpy()
             if kernel.shape[2] in (1, 3):
@@ -146,7 +146,7 @@ def log_norms_over_time(events, model, inputs, labels):
     """Log norms_over_time as a chart whose horizontal axis is the time step."""
     norms = norms_over_time(model, inputs, labels)
     if norms:
-        with events.writer("over_time").as_default():
+        with events.into("over_time"):
             for name, values in norms.items():
                 for t, value in enumerate(values, 1):
                     tf.summary.scalar(f"over_time/{name}_norm", value, step=t)

@@ -37,7 +37,7 @@ def config(tmp_path):
 
 def record(run, step):
     """One scalar event and one checkpoint at `step`."""
-    with run.events.writer("train").as_default():
+    with run.events.into("train"):
         tf.summary.scalar("x", float(step), step=step)
     run.save(step, {"w": np.full(3, step, np.float32)})
 
@@ -98,7 +98,7 @@ def test_events_and_snapshots_after_the_checkpoint_are_cut_off(config):
         record(run, 1)
         run.snapshot(2, {"w": np.zeros(1)})
         for part in ("train", "validation"):
-            with run.events.writer(part).as_default():
+            with run.events.into(part):
                 tf.summary.scalar("x", -99.0, step=2)
     with Run("s", dataclasses.replace(config, resume=True)) as run:
         assert run.restore()[0] == 1
@@ -266,12 +266,11 @@ def test_events_that_cannot_be_written_are_one_line(config):
     """As on a full disk: no file may be longer than 400 bytes."""
     with Run("x", config) as run:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        with run.events.writer("train").as_default():
-            for step in range(100):
-                tf.summary.scalar("x", float(step), step=step)
         resource.setrlimit(resource.RLIMIT_FSIZE, (400, limits[1]))
         try:
             with pytest.raises(OSError, match="events cannot be written"):
-                run.events.flush()
+                for step in range(20):
+                    with run.events.into("train"):
+                        tf.summary.scalar("x", float(step), step=step)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
