@@ -103,7 +103,8 @@ def contents(folder):
     for result in sorted(folder.rglob("result.json")):
         run = result.parent
         for file in run.rglob("*.npz"):
-            load_arrays(file)
+            if file.parent.name != "checkpoints":  # of a finished run they count no longer
+                load_arrays(file)
         events = {key: [steps.tolist(), *(np.asarray(v).tolist() for v in values)]
                   for key, (steps, _, values) in read_events(run).items()
                   if not any(word in key[1] for word in TIMED)}

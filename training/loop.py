@@ -185,7 +185,6 @@ def balanced(counts):
     return np.float32(counts.sum() / (len(counts) * np.maximum(counts, 1)))
 
 
-@tf.autograph.experimental.do_not_convert  # looking for what to convert is slow
 def train_step(model, slots, config, mean, std, images, labels, indices, rate, step, fill=0.0,
                class_weights=None):
     """Update the network once on images[indices] and return the mean loss.
@@ -228,14 +227,17 @@ def make_train_steps(model, slots, config, mean, std, images, labels):
     counts = np.bincount(labels, minlength=model.output.shape[1])
     class_weights = balanced(counts) if config.class_weight == "balanced" else None
 
-    @tf.function(input_signature=(tf.TensorSpec((None, config.batch_size), tf.int32),
-                                  tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int32)))
+    @tf.function(autograph=False, input_signature=(  # AutoGraph is slow, and needs room in /tmp
+        tf.TensorSpec((None, config.batch_size), tf.int32), tf.TensorSpec((None,), tf.float32),
+        tf.TensorSpec((), tf.int32)))
     def train_block(indices, rates, first):
-        losses = tf.TensorArray(tf.float32, tf.shape(rates)[0])
-        for i in tf.range(tf.shape(rates)[0]):
+        def one(i, losses):
             loss = train_step(model, slots, config, *data, indices[i], rates[i], first + i, fill,
                               class_weights)
-            losses = losses.write(i, loss)
+            return i + 1, losses.write(i, loss)
+        steps = tf.shape(rates)[0]
+        _, losses = tf.while_loop(lambda i, _: i < steps, one,
+                                  (0, tf.TensorArray(tf.float32, steps)))
         return losses.stack()
 
     train_block = train_block.get_concrete_function()
