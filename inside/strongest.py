@@ -39,18 +39,20 @@ def strongest_of_layer(model, name, images, count=9, inputs=None):
     return strongest(*map(np.concatenate, zip(*found)), tensor.shape[2], count)
 
 
-def project_strongest(model, name, images, count=9, inputs=None):
-    """Project the strongest units of every feature map of a layer through the deconvnet.
+def project_strongest(model, name, images, count=9, inputs=None, maps=slice(None)):
+    """Project the strongest units of a layer's feature maps, all or those of an array of numbers,
+    through the deconvnet.
 
-    images, inputs: as for trained.in_parts. Returns strongest(...) and, each a list over maps of
-    lists over units, the image patches under the units' receptive fields and the projections there
-    (height, width, channels).
+    images, inputs: as for trained.in_parts. Returns strongest(...) of all and, each a list over
+    chosen maps of lists over units, the image patches under the units' receptive fields and the
+    projections there (height, width, channels).
     """
-    image, row, column, value = strongest_of_layer(model, name, images, count, inputs)
+    found = strongest_of_layer(model, name, images, count, inputs)
+    image, row, column = (x[maps] for x in found[:3])
     chosen = image.ravel()
-    unit = row.ravel(), column.ravel(), np.repeat(np.arange(len(image)), image.shape[1])
+    unit = row.ravel(), column.ravel(), np.repeat(np.arange(len(found[0]))[maps], image.shape[1])
     patches, projections, size = [], [], images_at_a_time(model, 256)
-    for i in tqdm(range(0, len(chosen), size), desc="projections", unit="part", delay=5,
+    for i in tqdm(range(0, len(chosen), size), desc=f"{name}, projections", unit="part", delay=5,
                   disable=None, leave=False):
         part = slice(i, i + size)
         own = images[chosen[part]] if inputs is None else inputs(images[chosen[part]])
@@ -62,17 +64,20 @@ def project_strongest(model, name, images, count=9, inputs=None):
             projections.append(pixels[k, top:bottom, left:right].copy())
     shape = image.shape[1]
     nested = [[x[k:k + shape] for k in range(0, len(x), shape)] for x in (patches, projections)]
-    return (image, row, column, value), *nested
+    return found, *nested
 
 
-def draw(record):
+OPTIONS = {"maps": "feature maps of each layer at most, evenly chosen; 0: all"}
+
+
+def draw(record, maps=64):
     """Draw each layer's feature maps: the nine strongest test images and what in them excites it;
-    eight maps large, and all."""
+    eight maps large, and all, or many of them."""
     maps_of(record.network)
     drawn, failed = [], []
     for layer in record.network.layers:
         try:
-            drawn += draw_layer(record.network, layer)
+            drawn += draw_layer(record.network, layer, maps)
         except NotDrawn as error:
             failed.append(f"strongest_{layer}: {error}")
     if not drawn:
@@ -82,31 +87,39 @@ def draw(record):
     return drawn
 
 
-def draw_layer(network, layer):
-    """Return the two figures of one layer: eight maps, evenly chosen, and all."""
+def draw_layer(network, layer, most):
+    """Return the two figures of one layer: eight maps and at most `most` (0: all), evenly chosen.
+    """
+    count = network.stages[layer].shape[3]
+    maps = utils.evenly(count, most or count)
     (image, row, column, value), patches, projections = project_strongest(
-        network.model, layer, network.data.test_images, inputs=network.inputs)
-    every, few = np.arange(len(image)), utils.evenly(len(image), 8)
+        network.model, layer, network.data.test_images, inputs=network.inputs, maps=maps)
     columns = (4, 6) if max(largest([p for own in patches for p in own])) < 10 else (2, 4)
     numbers = dict(image=image, row=row, column=column, activation=value)
-    large, small = (draw_maps(network, layer, patches, projections, *how)
-                    for how in zip((few, every), columns))
+    large, small = (
+        draw_maps(network, layer, {maps[i]: (patches[i], projections[i]) for i in own}, across)
+        for own, across in zip((utils.evenly(len(maps), 8), range(len(maps))), columns))
     return [(f"strongest_{layer}", large, numbers), (f"strongest_{layer}_all", small, {})]
 
 
-def draw_maps(network, layer, patches, projections, chosen, columns):
-    """Draw the maps `chosen`, projections beside patches, `columns` maps in a row."""
-    size = largest([p for own in patches for p in own])
-    pairs = [mosaic([mosaic([as_signed(p) for p in projections[m]], 3, size=size),
-                     mosaic([as_grey(p) for p in patches[m]], 3, size=size)], 2, 2) for m in chosen]
+def draw_maps(network, layer, maps, columns):
+    """Draw maps {number: (patches, projections)}, projections beside patches, `columns` maps in a
+    row."""
+    size = largest([p for own, _ in maps.values() for p in own])
+    pairs = [mosaic([mosaic([as_signed(p) for p in projections], 3, size=size),
+                     mosaic([as_grey(p) for p in patches], 3, size=size)], 2, 2)
+             for patches, projections in maps.values()]
     gap, (height, width) = max(4, size[0] // 3), pairs[0].shape[:2]
     picture = mosaic(pairs, columns, gap)
     figure, axis = plt.subplots(figsize=(14, 14 * picture.shape[0] / picture.shape[1] + 0.6),
                                 layout="constrained")
-    show(axis, picture, f"{network.name}, {layer}: of each feature map the nine strongest units on "
-         f"{len(network.data.test_images):,} test images: projections (blue - 0 + red, each on its "
+    count = network.stages[layer].shape[3]
+    of = f"{len(maps)} of {count} feature maps" if len(maps) < count else "each feature map"
+    zero = "grey is 0" if network.model.input.shape[3] == 3 else "blue - 0 + red"
+    show(axis, picture, f"{network.name}, {layer}: of {of} the nine strongest units on "
+         f"{len(network.data.test_images):,} test images: projections ({zero}, each on its "
          f"own scale) and, to their right, the image patches\n{network.data.title}", pad=20)
-    for k, m in enumerate(chosen):
+    for k, m in enumerate(maps):
         axis.annotate(f"map {m}", (k % columns * (width + gap) - 0.5,
                                    k // columns * (height + gap) - 0.5), (0, 2),
                       textcoords="offset points", fontsize=9)

@@ -15,6 +15,19 @@ def test_strongest_by_hand():
     assert (image[1, 0], row[1, 0], column[1, 0], value[1, 0]) == (1, 1, 1, 1)
 
 
+def test_chosen_maps_alone_are_projected():
+    kernel, images = (np.random.default_rng(0).normal(size=shape).astype(np.float32)
+                      for shape in ((3, 3, 1, 5), (4, 7, 9, 1)))
+    model = linear(kernel)
+    every, few = (project_strongest(model, "conv", images, 2, maps=maps)
+                  for maps in (slice(None), np.array([1, 4])))
+    np.testing.assert_equal(few[0], every[0])
+    for mine, whole in zip(few[1:], every[1:]):
+        assert len(mine) == 2
+        for own, map_number in zip(mine, (1, 4)):
+            np.testing.assert_equal(own, whole[map_number])
+
+
 def test_strongest_patch_and_projection():
     """A kernel finds itself in noise: its patch is the planted one, the projection the kernel."""
     kernel = np.zeros((3, 3, 1, 1))
