@@ -6,15 +6,16 @@
 
 Layer by layer downwards: max-pooling is undone by putting each value back where the maximum was
 (its switch), a rectifier by rectifying the signal itself, a convolution or dense layer by its
-transpose without bias, batch norm by the factor gamma / sqrt(variance + epsilon). It is not the
-gradient, which a rectifier masks by what went forward, and not guided backprop, which masks by
-both. The backward rectifier of a leaky ReLU is ReLU too, the paper's rule. Nothing rectifies the
-pixels, so projections have both signs. They grow in proportion to a seed of at least 0; of a
-negative seed nothing passes the rectifier of its own layer.
+transpose without bias, batch norm by the factor gamma / sqrt(variance + epsilon), and a rescaling
+by its own. It is not the gradient, which a rectifier masks by what went forward, and not guided
+backprop, which masks by both. The backward rectifier of a leaky ReLU is ReLU too, the paper's rule.
+Nothing rectifies the pixels, so projections have both signs. They grow in proportion to a seed of
+at least 0; of a negative seed nothing passes the rectifier of its own layer.
 
-From the layer down to the image there must be a chain of convolution, bias, batch norm, rectifier,
-max-pooling, flatten, dropout and dense layers, pooling before or after the rectifier; anything else
-raises. What lies beside or above the chain does not matter.
+From the layer down to the image there must be a chain of convolution, bias, batch norm, rescaling,
+rectifier, max-pooling, flatten and dense layers, pooling before or after the rectifier, and layers
+that act in training alone; anything else raises. What lies beside or above the chain does not
+matter.
 """
 import keras
 import numpy as np
@@ -27,9 +28,10 @@ from training.layers import BatchNormalization, Bias
 RECTIFIERS = ("relu", "leaky_relu", "leakyrelu")
 NORMS = keras.layers.BatchNormalization, BatchNormalization
 IDLE = {Bias} | {getattr(keras.layers, name) for name in (  # do nothing to a projection
-    "ReLU LeakyReLU Activation Dropout SpatialDropout2D GaussianNoise Identity").split()}
+    "ReLU LeakyReLU Activation Dropout SpatialDropout2D GaussianNoise Identity RandomFlip "
+    "RandomRotation RandomZoom RandomTranslation RandomContrast RandomBrightness").split()}
 KNOWN = IDLE | {*NORMS} | {getattr(keras.layers, name) for name in (
-    "Conv2D Dense MaxPooling2D Flatten").split()}
+    "Conv2D Dense MaxPooling2D Flatten Rescaling Normalization").split()}
 
 
 class NoRule(NotDrawn, ValueError):
@@ -66,6 +68,8 @@ def _check(node):
         raise NoRule(f"{title}: only channels_last is supported")
     if kind in NORMS and layer.axis not in (-1, len(node.outputs[0].shape) - 1):
         raise NoRule(f"{title}: only batch norm over the last axis has a deconvnet rule")
+    if kind is kinds.Normalization and layer.invert:
+        raise NoRule(f"{title}: no deconvnet rule for its inverse")
     if kind is kinds.Dense and len(node.outputs[0].shape) != 2:
         raise NoRule(f"{title}: only a dense layer of vectors has a deconvnet rule")
     if activation == "relu" and (getattr(layer, "max_value", None) is not None
@@ -123,6 +127,10 @@ def _step_down(layer, signal, below):
     if isinstance(layer, kinds.BatchNormalization):
         scale = tf.math.rsqrt(layer.moving_variance.value + layer.epsilon)
         return signal * (scale if layer.gamma is None else scale * layer.gamma.value)
+    if isinstance(layer, kinds.Rescaling):
+        return signal * tf.constant(layer.scale, tf.float32)
+    if isinstance(layer, kinds.Normalization):
+        return signal / tf.maximum(tf.sqrt(layer.variance), keras.config.epsilon())
     if isinstance(layer, kinds.MaxPooling2D):
         return unpool(signal, switches(layer, below), tf.shape(below))
     if isinstance(layer, kinds.Flatten):

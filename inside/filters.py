@@ -7,6 +7,8 @@ from PIL import Image
 
 from inside import gabor
 from inside.pictures import as_signed, mosaic, show
+from inside.trained import require
+from training import graph
 
 
 def moments(count):
@@ -31,37 +33,54 @@ def animation(steps, kernels, order, zoom=10):
     return stream.getvalue()
 
 
+def kernels_of(record):
+    """Return (steps, kernels (height, width, channels, maps)) of the first layer at each
+    evaluation of a run; of a .keras file ([], [its kernels])."""
+    if not record.is_keras:
+        steps, _, kernels = record.series("filters/kernel")
+        return steps, kernels
+    layer = require(graph.first_convolution(record.network.model), "the network has no convolution")
+    return [], [layer.kernel.numpy()]
+
+
+def at_end(steps):
+    """Return "step 5,000, ", if there are steps."""
+    return f"step {steps[-1]:,}, " if len(steps) else ""
+
+
 def draw(record, animate=False):
     """Draw the last first-layer kernels, best Gabor fit first, and how they came about."""
-    steps, _, kernels = record.series("filters/kernel")
+    steps, kernels = kernels_of(record)
+    if animate:
+        require(len(steps), f"{record.name} is a model, of which it is not known how it came about")
     height, width, _, count = kernels[-1].shape
     fits, chance, share = gabor.structure(kernels[-1])
     r2 = np.array([f["r2"] for f in fits])
     order, columns, chosen = np.argsort(-r2), min(16, count), moments(len(kernels))
     rows, limit = -(-count // columns), np.abs(kernels[-1]).max()
-    figure = plt.figure(figsize=(12, 0.9 * rows + 0.55 * len(chosen) + 1.7), layout="constrained")
-    top, bottom = figure.subfigures(
-        2, 1, height_ratios=[0.9 * rows + 0.5, 0.55 * len(chosen) + 0.5])
+    heights = [0.9 * rows + 0.5, *[0.55 * len(chosen) + 0.5] * bool(len(steps))]
+    figure = plt.figure(figsize=(12, sum(heights) + 0.7), layout="constrained")
+    top, *bottom = figure.subfigures(len(heights), 1, False, height_ratios=heights)[:, 0]
     axis = top.subplots()
     show(axis, mosaic([as_signed(kernels[-1][..., i]) for i in order], columns, gap=2),
-         f"at step {steps[-1]:,}, best Gabor fit first: r2 and direction of its stripes", pad=14)
+         f"{at_end(steps)}best Gabor fit first: r2 and direction of its stripes", pad=14)
     for i, f in enumerate(fits[k] for k in order):
         axis.text(i % columns * (width + 2) - 0.4, i // columns * (height + 2) - 0.7,
                   f"{f['r2']:.2f}, {f['angle']:.0f}°", fontsize=8)
-    axis = bottom.subplots()
-    shown = [as_signed(kernels[m][..., i], limit) for m in chosen for i in order[:columns]]
-    show(axis, mosaic(shown, columns, gap=1),
-         f"the first {columns} of them through training, all on one scale, "
-         f"{-limit:.2f} (blue) to {limit:.2f} (red)")
-    axis.set_yticks((np.arange(len(chosen)) + 0.5) * (height + 1) - 1,
-                    [f"step {steps[m]:,}" for m in chosen], fontsize=9)
-    axis.tick_params(length=0)
+    for axis in (part.subplots() for part in bottom):
+        shown = [as_signed(kernels[m][..., i], limit) for m in chosen for i in order[:columns]]
+        show(axis, mosaic(shown, columns, gap=1),
+             f"the first {columns} of them through training, all on one scale, "
+             f"{-limit:.2f} (blue) to {limit:.2f} (red)")
+        axis.set_yticks((np.arange(len(chosen)) + 0.5) * (height + 1) - 1,
+                        [f"step {steps[m]:,}" for m in chosen], fontsize=9)
+        axis.tick_params(length=0)
     figure.suptitle(
         f"{record.name}: {count} first-layer kernels, {height}x{width}, each on its own scale "
         f"(blue - 0 + red)\n{100 * share:.0f} % are structured: a Gabor function fits them better "
         f"than 95 % of shuffled kernels; mean r2 {r2.mean():.2f}, shuffled {chance.mean():.2f}",
         fontsize=10)
-    numbers = {"kernel": kernels[-1], "order": order, "step": steps[-1], "r2": r2,
+    numbers = {"kernel": kernels[-1], "order": order, "step": np.array(steps[-1:]), "r2": r2,
                "chance_r2": chance, "structured": share,
                "angle": np.array([f["angle"] for f in fits]),
                "frequency": np.array([f["frequency"] for f in fits])}
@@ -74,9 +93,9 @@ def draw_together(records):
     """Draw the last first-layer kernels of several runs, one run below the other."""
     runs = {}
     for record in records:
-        steps, _, kernels = record.series("filters/kernel")
+        steps, kernels = kernels_of(record)
         share = gabor.structure(kernels[-1])[2]
-        runs[record.name] = kernels[-1], f"step {steps[-1]:,}, {100 * share:.0f} % structured"
+        runs[record.name] = kernels[-1], f"{at_end(steps)}{100 * share:.0f} % structured"
     return one_below_the_other(runs)
 
 

@@ -170,8 +170,7 @@ def load_keras(file, data, data_dir, pixels):
         fits = graph.functional(model) is not None and len(model.inputs) == 1 and (
             len(model.inputs[0].shape), len(model.outputs[0].shape)) == (4, 2)
         if fits:  # a sequential one as a functional one
-            model = without_softmax(keras.Model(model.inputs[0], model.outputs[0],
-                                                name=model.name))
+            model = without_softmax(flat(model))
     except Exception as error:  # Keras has no common type for what may be wrong
         raise InputError(f"{file}: no Keras model that can be loaded ({first_line(error)})"
                          ) from error
@@ -190,6 +189,25 @@ def load_keras(file, data, data_dir, pixels):
     print(f"note     {file} is given pixels as 0 .. {pixels}; --pixels {256 - pixels} if it was "
           f"trained on 0 .. {256 - pixels}")
     return Network(file, how, None, model, images, 0.0, 1.0 if pixels == 1 else 1 / 255)
+
+
+def flat(model):
+    """Return a functional model that has the layers of the models within it in its own graph, or,
+    where two of them have one name, as they are."""
+    def compute(one, x, within):
+        def apply(node, calls):
+            (args, kwargs), own = calls[0], node.operation
+            inner = graph.functional(own) if within else None
+            if inner is None or len(inner.inputs) > 1 or len(inner.outputs) > 1:
+                return [own(*args, **kwargs)]
+            return [compute(own, (*args, *kwargs.values())[0], within)]
+        values, = graph.walk(one, [x], apply)
+        return values[id(graph.functional(one).outputs[0])]
+    x = keras.Input(model.inputs[0].shape[1:], name=model.inputs[0].name)
+    try:
+        return keras.Model(x, compute(model, x, True), name=model.name)
+    except ValueError:
+        return keras.Model(x, compute(model, x, False), name=model.name)
 
 
 def without_softmax(model):

@@ -19,6 +19,7 @@ LINES = [line for text in (README, (ROOT / "studies/README.md").read_text())
          for line in block.splitlines()]
 COMMANDS = [*dict.fromkeys(command.strip() for line in LINES for command in re.findall(
     r"python (?!-m)[^#;&\n]*", line))]
+CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SMALL = "--steps 3 --evaluations 1 --snapshots 0 --batch-size 8 --threads 1".split()
 LESS = {"cifar_lenet5.py": [*SMALL, *"--filters 4 --units 4 --precision float32".split()],
         "mnist_rnn.py": [*SMALL, *"--units 4 --layers 1".split()],
@@ -42,7 +43,7 @@ def small(script, words):
 
 def test_there_are_commands():
     """Every line of README's sh blocks is one that is tried below, or one of these."""
-    assert len(COMMANDS) >= 20
+    assert len(COMMANDS) >= 20 and CODE
     assert "pip install -r requirements.txt && python cifar_lenet5.py" in README
     assert "pip install -r requirements-dev.txt && pytest" in README
     for line in LINES:
@@ -53,7 +54,8 @@ def test_there_are_commands():
 
 @pytest.mark.slow
 def test_every_command_works(tmp_path, monkeypatch, real_data, quick_figures):
-    """In their order, in an empty folder: later commands use what the earlier ones wrote.
+    """In their order, in an empty folder: later commands use what the earlier ones wrote; then the
+    lines of Python.
 
     `visualize.py all` draws two figures here, and all in test_scripts.py.
     """
@@ -77,6 +79,8 @@ def test_every_command_works(tmp_path, monkeypatch, real_data, quick_figures):
         assert status == 0, f"{command}\n{out}{err}"
         assert err == "", f"{command} warns: {err}"
         assert "SYNTHETIC" not in out, f"{command} did not find the data"
+    for block in CODE:
+        exec(block, {})
     for line in LINES:
         if line.startswith("tensorboard"):
             assert [*pathlib.Path(line.split()[2]).rglob("events*")], line

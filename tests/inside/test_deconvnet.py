@@ -100,6 +100,52 @@ def test_is_neither_gradient_nor_guided_backprop():
         assert np.abs(mine - other).max() > 0.1 * np.abs(other).max()
 
 
+@pytest.mark.parametrize("front", [
+    [L.Rescaling(1 / 127.5, -1)], [L.Rescaling([0.5, 2.0])],
+    [L.Normalization(mean=[1.0, 2.0], variance=[4.0, 0.25]), L.RandomFlip(), L.RandomZoom(0.1)]])
+def test_what_scales_the_pixels_scales_the_projection(front):
+    x = y = keras.Input((8, 9, 2))
+    for layer in [*front, L.Conv2D(4, 3), L.ReLU(name="relu")]:
+        y = layer(y)
+    model = keras.Model(x, y)
+    images = pictures(model)
+    activations = forward(model, "relu", images)[-1]
+    seed = one_unit(activations, *strongest(activations))
+    expected = by_gradient(model, "relu", images, seed, deconvnet_relu)
+    np.testing.assert_allclose(project(model, "relu", images, seed), expected,
+                               atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # that captum sets hooks
+def test_the_thirteen_convolutions_of_vgg16_equal_captum():
+    """Of each the strongest unit; weights as Keras initialises them, and biases."""
+    attr, torch = (pytest.importorskip(name) for name in ("captum.attr", "torch"))
+    model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    rng, modules, names = np.random.default_rng(0), [], []
+    for layer in model.layers[1:]:
+        if isinstance(layer, L.MaxPooling2D):
+            modules.append(torch.nn.MaxPool2d(2))
+            continue
+        layer.bias.assign(rng.normal(0, 0.1, layer.bias.shape))
+        kernel, bias = map(torch.tensor, layer.get_weights())
+        conv, relu = torch.nn.Conv2d(*kernel.shape[2:], 3, padding=1), torch.nn.ReLU()
+        conv.weight.data, conv.bias.data = kernel.permute(3, 2, 0, 1), bias
+        modules += conv, relu
+        names.append((layer.name, relu))
+    net, images = torch.nn.Sequential(*modules).eval(), pictures(model, 1)
+    assert len(names) == 13
+    for name, relu in names:
+        activations = forward(model, name, images)[-1].numpy()
+        row, column, feature_map = (int(i) for i, in strongest(activations))
+        mine = project(model, name, images, one_unit(activations, row, column, feature_map))
+        theirs = attr.NeuronDeconvolution(net, relu).attribute(
+            torch.tensor(images).permute(0, 3, 1, 2).requires_grad_(), (feature_map, row, column))
+        theirs = activations.max() * theirs.permute(0, 2, 3, 1).numpy()
+        assert np.abs(theirs).max() > 1e-6
+        np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max(), err_msg=name)
+
+
 def test_against_plain_numpy():
     """conv 3x3 valid, ReLU, 2x2 pool, written with loops."""
     images = keras.Input((6, 6, 1))
@@ -204,6 +250,7 @@ def test_known_gratings_come_back():
     (L.ReLU(max_value=6, name="odd"), "odd"),
     (lambda x: keras.activations.relu(x, max_value=6), "re_lu"),
     (lambda x: keras.activations.gelu(x), "gelu"),
+    (L.Normalization(mean=0.0, variance=4.0, invert=True, name="odd"), "inverse"),
     (L.DepthwiseConv2D(3, name="odd"), "odd"), (L.Conv2D(4, 3, groups=2, name="odd"), "grouped")])
 def test_foreign_layers_raise_and_are_named(layer, word):
     x = keras.Input((8, 8, 2))

@@ -16,7 +16,8 @@ def test_filters_are_sorted_by_their_fit(channels, monkeypatch):
     kernel = rng.normal(size=(5, 5, channels, 9))
     kernel[..., 4] = np.sin(np.arange(5))[:, None, None]  # horizontal stripes
     series = np.array([0, 7]), None, [rng.normal(size=kernel.shape), kernel]
-    figure, numbers = filters.draw(types.SimpleNamespace(name="r", series=lambda tag: series))
+    figure, numbers = filters.draw(types.SimpleNamespace(
+        name="r", is_keras=False, series=lambda tag: series))
     assert numbers["order"][0] == 4 and numbers["r2"][4] > 0.99 and numbers["step"] == 7
     assert min(numbers["angle"][4], 180 - numbers["angle"][4]) < 2
     own = figure.subfigs[0].axes[0].images[0].get_array()
@@ -36,8 +37,8 @@ def test_kernels_one_run_below_the_other(monkeypatch):
     kernels = {"a": rng.normal(size=(5, 5, 1, 40)), "b": rng.normal(size=(7, 7, 3, 2))}
     monkeypatch.setattr(gabor, "structure", lambda kernel: ([], [], kernel.shape[3] / 100))
     figure, numbers = filters.draw_together([types.SimpleNamespace(
-        name=name, series=lambda tag, own=own: (np.array([0, 1200]), None, [0 * own, own]))
-        for name, own in kernels.items()])
+        name=name, is_keras=False, series=lambda tag, own=own: (
+            np.array([0, 1200]), None, [0 * own, own])) for name, own in kernels.items()])
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
         "a: step 1,200, 40 % structured", "b: step 1,200, 2 % structured"]
     shown = [axis.images[0].get_array().shape for axis in figure.axes]

@@ -1,4 +1,5 @@
-"""Runs read back: their network from model.keras, their snapshots, the images that figures show."""
+"""Runs read back: their network from model.keras, their snapshots, the images that figures show;
+and models that Keras saved, whoever trained them."""
 import shutil
 import types
 
@@ -6,12 +7,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import change_weights, run_script
+from conftest import assert_one_line, change_weights, run_script, write_images
 
 from inside.trained import (
     Network,
     Record,
     first_of_each_class,
+    flat,
     read_snapshots,
     recognised_of_each_class,
     require_same_images,
@@ -19,8 +21,11 @@ from inside.trained import (
 from sources.images import Images
 from system.command_line import InputError, NotDrawn, import_script
 from system.files import load_arrays, read_json
+from training import graph
 from training.checkpoints import snapshots
 from training.loop import evaluate
+
+L = keras.layers
 
 
 def test_first_images_by_hand():
@@ -134,6 +139,105 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(InputError, match=said):
             _ = Record(tmp_path, import_script).network
+
+
+# ------------------------------------------------------------------- models that Keras saved
+
+def sequential(*layers, name=None):
+    return keras.Sequential([keras.Input((8, 8, 1)), *layers], name=name)
+
+
+def test_models_within_a_model_are_laid_open():
+    """What they compute stays; what they are made of has its names."""
+    block = sequential(L.Conv2D(3, 3, padding="same", activation="relu", name="conv"), name="block")
+    x = keras.Input((8, 8, 1), name="images")
+    y = L.Concatenate()([block(x), block(2 * x)])
+    model = keras.Model(x, L.Dense(4, name="logits")(L.Flatten()(block(y[..., :1]))))
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 1))
+    opened = flat(model)
+    assert [*graph.stages(opened)] == ["conv", "conv:2", "conv:3"] and not graph.stages(model)
+    np.testing.assert_allclose(opened(images), model(images), atol=1e-6)
+
+
+def test_two_layers_of_one_name_stay_within_their_models():
+    """As of two networks that were trained apart."""
+    blocks = [sequential(L.Conv2D(1, 3, padding="same", name="conv"), name=name) for name in "ab"]
+    model = sequential(*blocks, L.Flatten(), L.Dense(4))
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 1))
+    np.testing.assert_allclose(flat(model)(images), model(images), atol=1e-6)
+    assert {"a", "b"} <= {layer.name for layer in flat(model).layers}
+
+
+DRAWN = {"mistakes", "strongest_conv1", "strongest_conv2", "occlusion", "attribution", "filters",
+         "activations", "statistics", "invariance", "correspondence", "diagnosis", "maximize_conv1",
+         "maximize_conv2", "maximize_classes", "picture_0"}
+NOT_DRAWN = ("curves: model.keras holds no TensorBoard events", "over_time: model.keras is a model",
+             "reading: model.keras: its last recurrent", "projector: TensorBoard's projector shows",
+             "evolution: model.keras has no snapshots", "sanity: only of a run")
+
+
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory):
+    """A model as Keras's tutorials make them, model.keras; images for it; their folder."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    keras.utils.set_random_seed(0)
+    sequential(
+        sequential(L.RandomFlip("horizontal"), L.RandomRotation(0.1), name="data_augmentation"),
+        L.Rescaling(1 / 255), L.Conv2D(4, 3, padding="same", activation="relu", name="conv1"),
+        L.MaxPooling2D(), L.Conv2D(5, 3, activation="relu", name="conv2"), L.Dropout(0.2),
+        L.Flatten(), L.Dense(8, activation="relu"), L.Dense(3, activation="softmax")).save(
+            folder / "model.keras")
+    write_images(folder / "images", 3, 8, 8)
+    return folder
+
+
+@pytest.mark.slow
+def test_every_command_takes_a_tutorials_model(tutorial, quick_figures):
+    """It is drawn, or one line says why not; nothing is written beside the model."""
+    said = ""
+    for command in ("all", "maximize", "sanity", "picture"):
+        words = ["images/test/0/0.png"] if command == "picture" else []
+        status, out, err = run_script("visualize", command, "model.keras", *words, "--data",
+                                      "images", "--out", "f", cwd=tutorial)
+        assert status == (2 if command == "sanity" else 0), err
+        said += out + err
+    made = {path.stem for path in (tutorial / "f" / "model.keras").glob("*.png")}
+    assert DRAWN <= made and (tutorial / "f/model.keras/explore.html").exists()
+    assert {name.removesuffix("_all") for name in made} == DRAWN
+    assert all(reason in said for reason in NOT_DRAWN), said
+    np.testing.assert_array_equal(load_arrays(tutorial / "f/model.keras/filters.npz")["kernel"],
+                                  keras.models.load_model(tutorial / "model.keras").get_layer(
+                                      "conv1").kernel)
+    assert sorted(path.name for path in tutorial.iterdir()) == ["f", "images", "model.keras"]
+
+
+@pytest.mark.slow
+def test_a_runs_model_is_drawn_as_the_run_is(small_run, tmp_path):
+    """From raw pixels, and as strongly excited."""
+    data = ("--data", tmp_path / "images.npz")
+    images = Record(small_run, import_script).network.data
+    np.savez(tmp_path / "images.npz", x_train=images.train_images, y_train=images.train_labels,
+             x_test=images.test_images, y_test=images.test_labels)
+    for path, words in ((small_run, ()), (small_run / "model.keras", data)):
+        status, _, err = run_script("visualize", "strongest", path, *words, "--out", tmp_path)
+        assert (status, err) == (0, "")
+    run, model = (load_arrays(tmp_path / folder / "strongest_relu2.npz")["activation"]
+                  for folder in ("small-seed0", "model.keras"))
+    np.testing.assert_allclose(run, model, rtol=1e-4)
+
+
+@pytest.mark.parametrize("words, said", [
+    ((), "say by --data what images"), (("--data", "nowhere"), "nowhere"),
+    (("--data", "digits"), "tells 3 classes apart"), (("--data", "damaged"), "can be loaded"),
+    (("--data", "two inputs"), "wanted is a functional or sequential model")])
+def test_what_a_keras_file_cannot_be_drawn_with(tutorial, tmp_path, words, said):
+    file = tmp_path / "m.keras"
+    file.write_bytes((tutorial / "model.keras").read_bytes()[:-40 if said == "can be loaded" else
+                                                             None])
+    if said.startswith("wanted"):
+        x, y = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
+        keras.Model([x, y], L.Dense(3)(L.Flatten()(x + y))).save(file)
+    assert_one_line(run_script("visualize", "mistakes", file, *words, cwd=tutorial), said)
 
 
 def test_runs_of_other_images_are_not_drawn_together():
