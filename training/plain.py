@@ -32,7 +32,7 @@ class NotPlain(ValueError):
 
 def in_keras(config):
     """Return the configuration of an object, as Keras serializes it, in float32 and with Keras's
-    layers in place of ours. Raises NotPlain of what others than Keras know to make."""
+    layers in place of ours. Raises NotPlain for a class or function that is not Keras's."""
     if isinstance(config, (list, tuple)):
         return [in_keras(value) for value in config]
     if not isinstance(config, dict):
