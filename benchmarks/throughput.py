@@ -141,6 +141,8 @@ def short(cases, ways, rounds):
         found = [{way: values["rate"] for way, values in r[describe(case)].items()} for r in rounds]
         medians = {way: statistics.median(r[way] for r in found) for way in ways
                    if all(way in r for r in found)}
+        if len(medians) < 2:
+            continue
         other = max((way for way in medians if way != "ours"), key=medians.get)
         ratios = [r["ours"] / max(r[way] for way in r if way != "ours") for r in found]
         rows.append(f"| {describe(case)} | {medians['ours']:,.0f} | "

@@ -28,6 +28,7 @@ from tqdm import tqdm
 import utils
 from sources.images import Images, Reading, is_path
 from system.command_line import InputError, in_one_line
+from system.files import compare, read_json
 from training import graph, plain
 from training.augmentation import augment, moments, prepare
 from training.best import Best
@@ -261,10 +262,16 @@ def evaluate(logits, labels):
 # -------------------------------------------------------------------------------------- a run
 
 def load_initial_weights(folder, model):
-    """Return the weights {name: array} of a finished run for a model; InputError if they are of
-    another."""
+    """Return the weights {name: array} of a finished run for a model; InputError if it was of a
+    network that differs in more than dropout."""
+    def without_dropout(network):
+        return {name: node for name, node in network.items() if node.get("kind") != "Dropout"}
     if not (pathlib.Path(folder) / "result.json").exists():
         raise InputError(f"--initial-weights {folder}: no folder of a finished run")
+    trained = read_json(pathlib.Path(folder) / "config.json").get("network")
+    if trained:
+        compare(f"--initial-weights {folder} is of another network: its", without_dropout(trained),
+                without_dropout(graph.describe(model)), "train the same network, or begin anew")
     return plain.load(pathlib.Path(folder), model)
 
 

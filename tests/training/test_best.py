@@ -125,6 +125,7 @@ def test_training_goes_on_from_a_runs_weights(best_run, tmp_path):
     accuracy = read_json(run / "result.json")["test_accuracy"]
     assert read_json(same / "result.json")["test_accuracy"] == pytest.approx(accuracy, abs=0.01)
     for words, said in ((("--units", 9), "is of another network"),
+                        (("--activation", "relu"), "is of another network"),  # of equal weights
                         (("--initial-weights", tmp_path), "no folder of a finished run")):
         status, _, err = run_script(*SMALL, *options, *words, "--name", "x", cwd=tmp_path)
         assert status == 2 and said in err and err.count("\n") == 1
