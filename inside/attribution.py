@@ -5,6 +5,7 @@ Deletion and insertion as in Petsiuk et al., RISE (arXiv 1806.07421).
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 import utils
 from inside.pictures import as_grey, as_signed, show
@@ -51,8 +52,8 @@ def measure(network, count):
     inputs = network.inputs(data.test_images[chosen])
     logits, = outputs(network.model, [network.model.output], inputs)
     classes, numbers = logits.argmax(1), {}
-    values = {name: ranking(name, method(network, inputs, classes))
-              for name, method in METHODS.items()}
+    values = {name: ranking(name, METHODS[name](network, inputs, classes)) for name in tqdm(
+        METHODS, "methods", delay=5, disable=None, leave=False)}
     values["random order"] = np.random.default_rng(0).random(inputs.shape[:3])
     for name, value in values.items():
         order = np.argsort(-value.reshape(len(value), -1), axis=1, kind="stable")

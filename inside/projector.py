@@ -1,6 +1,6 @@
 """Show what the last layer sees of test images in TensorBoard's projector."""
-import matplotlib.image
 import numpy as np
+from PIL import Image
 from tensorboard.plugins import projector
 
 import utils
@@ -32,9 +32,9 @@ def draw(record, count=1000):
     with atomic_file(folder / "labels.tsv") as stream:
         stream.write("".join(f"{' '.join(data.classes[k].split())}\n"
                              for k in data.test_labels[chosen]).encode())
+    sheet = np.uint8(np.rint(255 * mosaic(images / 255, int(np.ceil(np.sqrt(len(images)))), 0)))
     with atomic_file(folder / "images.png") as stream:
-        matplotlib.image.imsave(stream, mosaic(images / 255, int(np.ceil(np.sqrt(len(images)))), 0),
-                                format="png")
+        Image.fromarray(sheet[..., 0] if images.shape[3] == 1 else sheet).save(stream, "PNG")
     config = projector.ProjectorConfig()
     shown = config.embeddings.add(
         tensor_name="features of test images", tensor_path="projector/features.bytes",

@@ -24,7 +24,7 @@ def test_features_labels_and_thumbnails_lie_where_tensorboard_looks(small_run, t
         features, output(network.model, "relu_hidden", network.inputs(images)), atol=1e-5)
     assert (folder / "labels.tsv").read_text().split("\n") == [
         *(network.data.classes[label] for label in network.data.test_labels[chosen]), ""]
-    picture = np.asarray(Image.open(folder / "images.png").convert("L"))
+    picture = np.asarray(Image.open(folder / "images.png"))  # grey images in a grey file
     assert picture.shape == (3 * 28, 4 * 28)
     np.testing.assert_allclose(picture[28:56, :28], images[4, ..., 0], atol=1)
     config = (run / "result" / "projector_config.pbtxt").read_text()
