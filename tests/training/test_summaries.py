@@ -7,6 +7,7 @@ from keras import layers as L
 from networks import CLASSES, EDITS, OWN_CELL, SHAPE, build, every_edit, rows
 
 from training.cells import CELLS
+from training.events import Events
 from training.recurrent import Recurrent
 from training.summaries import log_inside, norms_over_time, tile_filters
 
@@ -48,18 +49,11 @@ def test_norms_over_time_of_any_network(layer, kinds):
     assert set(norms_over_time(model, tf.ones((2, *SHAPE)), np.array([0, 1]))) == kinds
 
 
-class Records:
-    writer = tf.summary.create_noop_writer()
-
-    def into(self, part):
-        return self.writer.as_default()
-
-
 @every_edit
-def test_what_is_inside_is_recorded_whatever_the_network(name):
+def test_what_is_inside_is_recorded_whatever_the_network(name, tmp_path):
     """Without an error: what is recorded has tests of its own."""
     model = build(EDITS[name])
-    log_inside(Records(), 0, model, tf.ones((3, *SHAPE)), np.array([0, 1, 2]))
+    log_inside(Events(tmp_path), 0, model, tf.ones((3, *SHAPE)), np.array([0, 1, 2]))
 
 
 def test_tiles():
