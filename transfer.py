@@ -54,7 +54,6 @@ from sources.images import Reading
 from training import loop
 from training import run as runs
 from training.augmentation import moments
-from training.parallel import measure_statistics
 
 # ------------------------------------------------------------------------------ features, heads
 
@@ -172,7 +171,7 @@ def train_from_scratch(build_model, options, images, labels, data, stopped):
                 "that part out")
         if stopped():
             return None
-    measure_statistics(training.model, training.sample)
+    training.measure()
     return loop.evaluate(training.predict(data.test_images), data.test_labels)[1]
 
 

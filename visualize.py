@@ -9,6 +9,7 @@ Each figure is a PNG in --out, with its numbers beside it (.npz); a single run's
 import argparse
 import ast
 import csv
+import functools
 import importlib
 import inspect
 import io
@@ -23,16 +24,19 @@ ROOMS = {"inside": "of each run, from its event files, or its weights and its da
 
 
 def commands():
-    """Return {room: {command: its help}}: the modules that draw or tabulate, by their first lines.
-    """
+    """Return {room: {command: its help}}."""
+    return {room: commands_of(ROOT / room) for room in ROOMS}
+
+
+@functools.cache
+def commands_of(folder):
+    """Return {command: its help}: the modules that draw or tabulate, by their first lines."""
     found = {}
-    for room in ROOMS:
-        own = found[room] = {}
-        for file in sorted((ROOT / room).glob("*.py")):
-            tree = ast.parse(file.read_text())
-            made = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-            if made & {"draw", "run", "table"}:
-                own[file.stem] = ast.get_docstring(tree).splitlines()[0]
+    for file in sorted(folder.glob("*.py")):
+        tree = ast.parse(file.read_text())
+        made = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        if made & {"draw", "run", "table"}:
+            found[file.stem] = ast.get_docstring(tree).splitlines()[0]
     return found
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import filelock
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,13 +42,17 @@ def drawn_once(draw):
 synthetic.patterns, synthetic.digits = map(drawn_once, (synthetic.patterns, synthetic.digits))
 
 
+def lacking(reason):
+    """Skip a test for want of what it needs; in CI nothing may be wanting, and it fails."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
 @pytest.fixture(scope="session")
 def real_data():
-    """The folder of real data sets. Tests that need it are skipped without it, but never in CI."""
+    """The folder of real data sets."""
     folder = pathlib.Path(os.environ.get("DATA_DIR", "data")).resolve()
     if not (folder / "CIFAR10.zip").exists():
-        reason = f"no CIFAR10.zip in {folder}; set DATA_DIR to the folder that holds it"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+        lacking(f"no CIFAR10.zip in {folder}; set DATA_DIR to the folder that holds it")
     return folder
 
 
@@ -116,13 +121,14 @@ def _function_and_arguments(module, words):
 
 @contextlib.contextmanager
 def interrupted_at(step):
-    """Runs in this process get SIGTERM when what is due at `step` is done."""
+    """This process gets SIGTERM when a run in it has done what is due at `step`."""
     from training.loop import Training
     observe = Training.observe
 
     def interrupt(self, run, now):
         observe(self, run, now)
-        run.signal = signal.SIGTERM if now == step else None
+        if now == step:
+            os.kill(os.getpid(), signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "observe", interrupt)
         yield
@@ -138,31 +144,63 @@ def write_images(folder, classes=2, count=3, side=4):
     return folder
 
 
+def made_once(tmp_path_factory, name, script, *words):
+    """The folder of a run that one of xdist's processes makes for all, not to be written into; what
+    it said is in <name>.txt three folders above."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    run = folder / "logs" / script / f"{name}-seed0"
+    with filelock.FileLock(folder / f"{name}.lock"):
+        if not (run / "result.json").exists():
+            status, out, err = run_script(script, *words, "--name", name, cwd=folder)
+            assert status == 0, err
+            (folder / f"{name}.txt").write_text(out)
+    return run
+
+
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """The folder of a LeNet-5 of few feature maps, trained a little to tell four classes apart; not
-    to be written into."""
-    folder = tmp_path_factory.mktemp("small")
-    status, _, err = run_script(
-        "cifar_lenet5", "--data", "synthetic", "--classes", "0-3", "--filters", 3, 4, "--units", 16,
-        "--batch-size", 32, "--steps", 40, "--evaluations", 2, "--snapshots", 3, "--name", "small",
-        cwd=folder)
-    assert status == 0, err
-    return folder / "logs" / "cifar_lenet5" / "small-seed0"
+    """A LeNet-5 of few feature maps, trained a little to tell four classes apart."""
+    return made_once(tmp_path_factory, "small", "cifar_lenet5", "--data", "synthetic", "--classes",
+                     "0-3", "--filters", 3, 4, "--units", 16, "--batch-size", 32, "--steps", 40,
+                     "--evaluations", 2, "--snapshots", 3)
+
+
+@pytest.fixture(scope="session")
+def recurrent_run(tmp_path_factory):
+    """An LSTM that for a moment read scikit-learn's digits, 8x8, by columns and transposed."""
+    return made_once(tmp_path_factory, "r", "mnist_rnn", "--data", "digits", "--units", 8,
+                     "--steps", 20, "--evaluations", 1, "--layers", 1, "--cell", "lstm", "--order",
+                     "columns", "--transpose")
 
 
 @pytest.fixture
-def quick_figures(monkeypatch):
-    """Figures in coarse pixels, and few shuffled kernels, images and places to compare with."""
+def coarse_figures(monkeypatch):
+    """Figures in coarse pixels with their margins, of few shuffled kernels, images and places."""
     from inside import attribution, correspondence, explore, gabor, pictures
     maximize = explore.maximize
     monkeypatch.setitem(pictures.STYLE, "figure.dpi", 30)
-    monkeypatch.setattr(gabor, "structure", functools.partial(gabor.structure, shuffles=8))
+    monkeypatch.setitem(pictures.STYLE, "savefig.bbox", None)  # else each is drawn twice
+    monkeypatch.setattr(gabor, "structure", functools.partial(gabor.structure, shuffles=2))
     monkeypatch.setattr(correspondence, "draw", functools.partial(
         correspondence.draw, count=4, trials=2))
     monkeypatch.setattr(attribution, "draw", functools.partial(attribution.draw, images=5))
     monkeypatch.setattr(explore, "draw", functools.partial(explore.draw, count=6))
     monkeypatch.setattr(explore, "maximize", lambda *what, steps: maximize(*what, steps=5))
+
+
+@pytest.fixture
+def quick_figures(coarse_figures, monkeypatch):
+    """The same, of two methods of attribution, without axes and not laid out, which takes longest.
+    """
+    from matplotlib.axis import Axis
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    from inside import attribution
+    monkeypatch.setattr(attribution, "METHODS", {name: attribution.METHODS[name] for name in (
+        "gradient", "guided backprop")})
+    monkeypatch.setattr(Axis, "draw", lambda *_: None)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
 
 
 def tags_not_in_readme(events):

@@ -65,6 +65,7 @@ def test_figures_are_read_from_a_file(tmp_path):
     assert status == 2 and "did not write that file" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_every_benchmark_has_help():
     for script in SUMMARIZE:
         status, out, err = run(f"benchmarks/{script}.py", "--help")
@@ -89,9 +90,8 @@ def test_waiting_at_a_small_budget(monkeypatch, capsys, tmp_path):
 
     def command(words, **_):
         _, script, *words = words
-        small = SMALL[script.stem]
-        status, _, err = run_script(script, *words, *small, "--data", "noise", "--threads", 1,
-                                    cwd=tmp_path)
+        status, _, err = run_script(script, *words, *SMALL[script.stem], "--data", "noise",
+                                    "--evaluations", 1, "--threads", 1, cwd=tmp_path)
         assert status == 0, err
     monkeypatch.setattr(sys, "argv", ["waiting.py", "--one", "starter", "--steps", "3"])
     waiting.main()

@@ -1,6 +1,5 @@
 """The recurrent experiment: its networks, what it shows of them, and what they learn."""
 import dataclasses
-import gzip
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ import tensorflow as tf
 from conftest import run_script
 
 from mnist_rnn import RECIPES, Config, build_model
-from sources import mnist, synthetic
 from system.command_line import InputError, parse
 from system.files import read_json
 from training.augmentation import prepare
@@ -111,16 +109,15 @@ def test_gradients_of_parts_add_up(options):
     alone = [f for f in graph.library.function if f.attr["_noinline"].b]
     assert len(alone) == 2  # for parts of 3 and of 1
     assert not any("PartitionedCall" in node.op for f in alone for node in f.node_def)
-    loss, gradients = of_parts([7])
-    if "dropout" not in options:
+    loss, gradients = of_parts([3, 3, 1])
+    if "dropout" in options:
+        whole, expected = of_parts([7])
+    else:
         with tf.GradientTape() as tape:
             whole = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, model(x)))
-        np.testing.assert_allclose(loss, whole, rtol=1e-5)
-        for a, b in zip(gradients, tape.gradient(whole, model.trainable_variables), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    other, theirs = of_parts([3, 3, 1])
-    np.testing.assert_allclose(loss, other, rtol=1e-5)
-    for a, b in zip(gradients, theirs, strict=True):
+        expected = tape.gradient(whole, model.trainable_variables)
+    np.testing.assert_allclose(loss, whole, rtol=1e-5)
+    for a, b in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -156,40 +153,18 @@ def test_recipes_per_cell():
     assert config.name == "lstm-256-best-shift=2"
 
 
-@pytest.fixture(scope="module")
-def half_digits(tmp_path_factory):
-    """A folder of the drawn digits, every second row and column of them left out, as IDX files."""
-    folder, data = tmp_path_factory.mktemp("digits"), synthetic.digits()
-    for name, array in zip(mnist.MD5, data.arrays, strict=True):
-        array = np.uint8(array[:, ::2, ::2, 0] if array.ndim == 4 else array)
-        sizes = b"".join(n.to_bytes(4) for n in array.shape)
-        (folder / name).write_bytes(gzip.compress(
-            bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes(), 1))
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("cell, order, steps", [
-    ("rnn", "rows", 200), ("lstm", "columns", 120), ("gru-reset-before", "rows", 120),
-    ("gru", "sweeps", 60)])
-def test_every_cell_learns_from_drawn_digits(cell, order, steps, half_digits, tmp_path):
-    """At least four times chance after so many updates."""
+    ("rnn", "rows", 100), ("lstm", "columns", 60), ("gru-reset-before", "rows", 60),
+    ("gru", "rows", 60), ("gru", "sweeps", 30)])
+def test_every_cell_learns_from_real_digits(cell, order, steps, tmp_path):
+    """Those that scikit-learn brings: at least five times chance after so many updates."""
     status, out, err = run_script(
-        "mnist_rnn", "--data", half_digits, "--cell", cell, "--units", 24, "--order", order,
+        "mnist_rnn", "--data", "digits", "--cell", cell, "--units", 24, "--order", order,
         "--layers", 1, "--steps", steps, "--batch-size", 32, "--learning-rate", 1e-2,
         "--evaluations", 1, "--shift", 0, "--threads", 1, cwd=tmp_path)
-    assert status == 0 and err == "", out + err
-    assert read_json(next(tmp_path.rglob("result.json")))["test_accuracy"] > 0.4
-
-
-@pytest.mark.slow
-def test_real_digits(tmp_path):
-    """Those that scikit-learn brings: they are there without a network."""
-    status, out, err = run_script(
-        "mnist_rnn", "--data", "digits", "--steps", 300, "--units", 32, "--layers", 1,
-        "--learning-rate", 1e-2, "--shift", 0, "--evaluations", 1, cwd=tmp_path)
-    assert status == 0 and err == "" and "handwritten digits" in out, err
+    assert (status, err) == (0, "") and "handwritten digits" in out, out + err
     config, result = (read_json(next(tmp_path.rglob(f"{name}.json")))
                       for name in ("config", "result"))
     assert config["data"]["train"] == 1317 and config["data"]["validation"] == 120
-    assert result["test_accuracy"] > 0.7
+    assert config["options"]["horizontal_flip"] is False and result["test_accuracy"] > 0.5

@@ -1,4 +1,5 @@
 """The commands of README.md and studies/README.md, at a small budget; and every path named."""
+import functools
 import glob
 import pathlib
 import re
@@ -11,6 +12,7 @@ from conftest import ROOT, attempt_here, run_script, write_images
 import sweep
 import visualize
 from comparisons.report import DOCUMENTS
+from sources import images
 from system.command_line import import_script, parse
 
 README = (ROOT / "README.md").read_text()
@@ -55,12 +57,14 @@ def test_there_are_commands():
 @pytest.mark.slow
 def test_every_command_works(tmp_path, monkeypatch, real_data, quick_figures):
     """In their order, in an empty folder: later commands use what the earlier ones wrote; then the
-    lines of Python.
+    lines of Python. Each data set is read once.
 
     `visualize.py all` draws two figures here, and all in test_scripts.py.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sweep, "attempt", attempt_here)
+    for name, own in images.DATA_SETS.items():
+        monkeypatch.setitem(images.DATA_SETS, name, own._replace(load=functools.cache(own.load)))
     rooms = visualize.commands()
     few = {"inside": dict.fromkeys(("filters", "diagnosis"), ""), "comparisons": {}}
     write_images(tmp_path / "tiny")

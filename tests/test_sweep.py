@@ -6,6 +6,7 @@ import pathlib
 import random
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -277,28 +278,26 @@ def runs_below(folder):
     return found
 
 
-def wait_for_run(process, folder):
-    while process.poll() is None and not list(folder.glob("logs/*/*/begun")):
+def wait_for_run(folder):
+    while not list(folder.glob("logs/*/*/begun")):
         time.sleep(0.02)
 
 
-@pytest.mark.slow
-def test_killed_runs_are_tried_again(here):
-    process = start("sweep.py", "tiny.py", "--retries", 1, "--name", "k", "--", "s", "--seconds",
-                    60, cwd=here)
-    wait_for_run(process, here)
-    (pid,) = runs_below(here)
-    os.kill(pid, signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0 and err == "", err
-    assert results("k")[0]["test_accuracy"] == "0.25"
+def test_killed_runs_are_tried_again(here, capsys):
+    def kill():
+        wait_for_run(here)
+        (pid,) = runs_below(here)
+        os.kill(pid, signal.SIGKILL)
+    threading.Thread(target=kill, daemon=True).start()
+    assert make("tiny.py", "--retries", 1, "--name", "k", "--", "s", "--seconds", 60) == 0
+    assert capsys.readouterr().err == "" and results("k")[0]["test_accuracy"] == "0.25"
 
 
 @pytest.mark.slow
 def test_stopping_a_sweep_stops_its_runs(here):
     words = ("sweep.py", "tiny.py", "--name", "s", "--", "s", "--seconds", 60)
     process = start(*words, cwd=here)
-    wait_for_run(process, here)
+    wait_for_run(here)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and err.count("\n") == 1 and "same command" in err, err
@@ -324,14 +323,14 @@ def test_a_lost_worker_counts_as_a_try(here, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_cluster(here, monkeypatch):
-    """Two runs on two worker processes; a cluster that is not there is one line."""
-    distributed = pytest.importorskip("distributed")
+    """Two runs on a worker that is a process; a cluster that is not there is one line."""
+    import distributed
     monkeypatch.setattr(distributed, "Client", lambda address, timeout, client=distributed.Client:
                         client(address, timeout=min(timeout, 1)))
     with pytest.raises(InputError, match="no dask cluster"):
         sweep.connect(sweep.command_line(["tiny.py", "--backend", "dask", "--address",
                                           "127.0.0.1:9"]))
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as c:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as c:
         status, _, err = run("sweep.py", "tiny.py", "--seeds", 0, 1, "--jobs", 2, "--name", "c",
                              "--backend", "dask", "--address", c.scheduler_address, "--", "s",
                              cwd=here)
@@ -340,14 +339,14 @@ def test_cluster(here, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_study_of_the_project_can_be_made(tmp_path, monkeypatch):
+def test_a_study_of_the_project_can_be_made(tmp_path, monkeypatch, quick_figures):
     """A real network, small: its curves and kernels are kept, and a second training is equal."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sweep, "attempt", attempt_here)
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies/s.toml").write_text(
-        'question = "?"\nscript = "cifar_lenet5.py"\nfixed = {data = "synthetic", filters = [4], '
-        'units = 8, batch_size = 8, steps = 20, evaluations = 2, snapshots = 0}\n'
+        'question = "?"\nscript = "cifar_lenet5.py"\nfixed = {data = "digits", filters = [4], '
+        'units = 8, batch_size = 8, steps = 20, evaluations = 1, snapshots = 0}\n'
         '[[configurations]]\nname = "a"\n')
     assert make("s") == 0
     (row,) = stored.rows(stored.load("s"))

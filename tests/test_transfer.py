@@ -1,21 +1,21 @@
 """Transfer: heads by hand, and the script through its command line."""
 import dataclasses
+import os
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run, run_script, start, tags_not_in_readme, write_images
+import tensorflow as tf
+from conftest import assert_one_line, run, run_script, tags_not_in_readme, write_images
 from sklearn.svm import LinearSVC
 
 import cifar_lenet5
 import utils
+from sources.images import Images
 from system.command_line import Diverged
 from system.files import read_json
-from training.checkpoints import checkpoints
 from training.events import read_events
+from training.run import Run
 from transfer import (
     Config,
     evaluate_head,
@@ -27,11 +27,8 @@ from transfer import (
     train_from_scratch,
 )
 
-SOURCE = ("cifar_lenet5.py", "--data", "synthetic", "--classes", "0-4", "--filters", 4, 8,
-          "--units", 16, "--batch-size", 32, "--steps", 40, "--evaluations", 1, "--snapshots", 0,
-          "--name", "source")
-TARGET = ("--data", "synthetic", "--classes", "5-9", "--per-class", 2, 20,
-          "--scratch-steps", 30, "--strengths", 0.01, 1)
+TARGET = ("--data", "synthetic", "--classes", "5-9", "--per-class", 2, 10, "--scratch-steps", 3,
+          "--strengths", 0.01, 1)
 
 
 def test_scale_by_hand():
@@ -54,7 +51,8 @@ def test_rotation_loses_nothing(head):
     assert rotate(x[:, :5], test[:, :5])[0].shape == (30, 5)
 
 
-@pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("strength", [
+    0.01, 1.0, pytest.param(100.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("n, d", [(300, 20), (40, 2001)])
 def test_the_support_vector_machine_is_scikit_learns(strength, n, d):
     """The same weights, intercepts and minimum as LIBLINEAR finds; labels need not begin at 0."""
@@ -106,29 +104,27 @@ def test_the_network_from_scratch_has_the_sources_options():
 
 
 @pytest.mark.slow
-def test_many_networks_from_scratch_warn_of_nothing():
+def test_many_networks_from_scratch_warn_of_nothing(caplog):
     """TensorFlow warns of the sixth function of one kind that is traced for a single call."""
-    done = subprocess.run([sys.executable, "-c", """if True:
-        import cifar_lenet5, transfer, numpy as np
-        from sources.images import Images
-        arrays = np.zeros((4, 4, 4, 1), np.uint8), np.int32([0, 1, 0, 1])
-        options = cifar_lenet5.Config(filters=(2,), units=0, steps=1, batch_size=4, threads=1,
-                                      batch_norm="after")
-        for _ in range(7):
-            transfer.train_from_scratch(cifar_lenet5.build_model, options, *arrays,
-                                        Images("x", "x", "ab", *arrays, *arrays), lambda: False)"""
-        ],
-        cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "retracing" not in done.stderr
+    arrays = np.zeros((4, 4, 4, 1), np.uint8), np.int32([0, 1, 0, 1])
+    options = cifar_lenet5.Config(filters=(2,), units=0, steps=1, batch_size=4, threads=1,
+                                  batch_norm="after")
+    with caplog.at_level("WARNING"):
+        tf.get_logger().addHandler(caplog.handler)
+        try:
+            for _ in range(6):
+                train_from_scratch(cifar_lenet5.build_model, options, *arrays,
+                                   Images("x", "x", "ab", *arrays, *arrays), lambda: False)
+        finally:
+            tf.get_logger().removeHandler(caplog.handler)
+    assert not caplog.records
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(small_run, tmp_path_factory):
     """(logs folder, the transfer run's folder, the words that made it, what it printed)."""
     logs = tmp_path_factory.mktemp("transfer")
-    assert run_script(*SOURCE, "--logdir", logs)[0] == 0
-    words = ("transfer.py", logs / "cifar_lenet5" / "source-seed0", *TARGET)
+    words = ("transfer.py", small_run, *TARGET)
     status, out, err = run_script(*words, "--logdir", logs, "--name", "x")
     assert status == 0 and err == "", err
     return logs, logs / "transfer" / "x-seed0", words, out
@@ -140,17 +136,17 @@ def test_run_leaves_what_it_promises(finished):
     result, events = read_json(folder / "result.json"), read_events(folder)
     names = [f"{head}/{place}" for head in ("softmax", "svm")
              for place in ("pixels", "relu1", "relu2", "relu_hidden")] + ["scratch"]
-    assert set(result) == {f"test_accuracy/{name}/{k}" for name in names for k in (2, 20)} | {
+    assert set(result) == {f"test_accuracy/{name}/{k}" for name in names for k in (2, 10)} | {
         "train_seconds"}
     for name in names:
         steps, _, values = events[name, "transfer/test_accuracy"]
-        assert steps.tolist() == [2, 20]
+        assert steps.tolist() == [2, 10]
         np.testing.assert_allclose(np.float64(values), [
             result[f"test_accuracy/{name}/{k}"] for k in steps], rtol=1e-6)
-    assert result["test_accuracy/softmax/relu2/20"] > 0.4  # of five classes
+    assert result["test_accuracy/softmax/relu2/10"] > 0.4  # of five classes
     config = read_json(folder / "config.json")
     assert config["data"]["title"].startswith("SYNTHETIC") and "SYNTHETIC" in out
-    assert config["source"]["options"]["classes"] == "0-4"
+    assert config["source"]["options"]["classes"] == "0-3"
     status, out, err = run_script("visualize.py", "transfer", folder, "--out", logs / "figures")
     assert status == 0 and err == "" and "| softmax | relu1 |" in out
     assert (logs / "figures" / "transfer.png").exists()
@@ -164,22 +160,24 @@ def values_of(folder):
 
 
 @pytest.mark.slow
-def test_stopped_run_goes_on(finished, tmp_path):
+def test_stopped_run_goes_on(finished, tmp_path, monkeypatch):
     """Stopped by Ctrl-C and resumed: the events of a run without a stop."""
     _, folder, words, _ = finished
     words = (*words, "--logdir", tmp_path, "--name", "x")
-    copy = tmp_path / "transfer" / "x-seed0"
-    process = start(*words)
-    while process.poll() is None and len(checkpoints(copy)) < 2:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.count("\n") == 1, err
-    time.sleep(1)  # event files are read in the order of their names: by second, then by process
+
+    def save(run, step, state):
+        save_step(run, step, state)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+    save_step = Run.save
+    monkeypatch.setattr(Run, "save", save)
+    status, _, err = run_script(*words)
+    assert status == 130 and err.count("\n") == 1 and "step 2, saved" in err, err
+    monkeypatch.undo()
     assert_one_line(run_script(*words), "interrupted", "--resume")
     status, _, err = run_script(*words, "--resume")
     assert status == 0, err
-    assert values_of(copy) == values_of(folder)
+    assert values_of(tmp_path / "transfer" / "x-seed0") == values_of(folder)
     status, out, _ = run_script(*words, "--resume")
     assert status == 0 and "finished" in out
 

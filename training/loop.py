@@ -43,7 +43,7 @@ from training.needs import (
     needs,
 )
 from training.optimizers import apply_gradients, create_slots, is_decayed
-from training.parallel import loss_and_gradients, make_predict, measure_statistics, shares
+from training.parallel import loss_and_gradients, make_measure, make_predict, shares
 from training.run import stream_seed
 from training.summaries import log_inside, log_norms_over_time
 
@@ -302,6 +302,7 @@ class Training:
         few = images_at_a_time(model, 1000, 4 * CHUNK_BYTES)
         spaced = utils.evenly(len(images), few)
         self.sample = prepare(images[spaced], data.mean, data.std)
+        self.measure = make_measure(model, self.sample)
         self.probe = self.sample[:100], labels[spaced[:100]]
         spaced = np.linspace(0, self.total, config.evaluations + 1)
         self.evaluations = set(spaced.round().astype(int).tolist())
@@ -382,7 +383,7 @@ class Training:
     def observe(self, run, step):
         """Do what is due at a step: snapshot, evaluation, checkpoint."""
         if step in self.snapshots | self.evaluations:
-            measure_statistics(self.model, self.sample)
+            self.measure()
         if step in self.snapshots:
             run.snapshot(step, self.snapshot())
         if step in self.evaluations:

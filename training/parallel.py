@@ -343,8 +343,13 @@ def add(*gradients):
 # ------------------------------------------------------------------------------------ evaluation
 
 def measure_statistics(model, inputs):
-    """Give batch norm the means and variances of training images, inputs (n, height, width,
-    channels), that evaluation uses (Ioffe & Szegedy 2015, algorithm 2).
+    """Give batch norm the means and variances of training images, once: see make_measure."""
+    make_measure(model, inputs)()
+
+
+def make_measure(model, inputs):
+    """Return a function that gives batch norm the means and variances of training images, inputs
+    (n, height, width, channels), that evaluation uses (Ioffe & Szegedy 2015, algorithm 2).
 
     Moving averages would lag behind the weights wherever the rate does not decay to zero. Of a
     layer that is used several times, each use counts alike, as in moving averages.
@@ -375,7 +380,8 @@ def measure_statistics(model, inputs):
             layer.moving_mean.assign(tf.add_n(means) / len(uses))
             layer.moving_variance.assign(tf.add_n(variances) / len(uses))
     if any(type(layer) in BATCH_NORM and layer.trainable for layer in graph.layers(model)):
-        measure.get_concrete_function()()  # called once: TensorFlow would warn of retracing
+        return measure.get_concrete_function()  # of many others TensorFlow would warn: retracing
+    return lambda: None
 
 
 def make_predict(model, mean, std, threads):

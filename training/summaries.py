@@ -110,10 +110,12 @@ def norms_over_time(model, inputs, labels):
     kinds = Recurrent, keras.layers.RNN, keras.layers.Bidirectional
     recurrent = [node for node in graph.nodes(model) if isinstance(node.operation, kinds)]
     states_after = []  # of each step [h], or an LSTM's [h, c]
+    if not recurrent:
+        return {}
 
     def apply(node, calls):
         (args, kwargs), layer = calls[0], node.operation
-        if not recurrent or node is not recurrent[-1]:
+        if node is not recurrent[-1]:
             return [graph.call(layer, args, kwargs, training=False)]
         sequence = tf.cast((*args, *kwargs.values())[0], tf.float32)
         cell = step_by_step(node, sequence)

@@ -1,8 +1,10 @@
 """Documents refilled from studies and checked against them; one changed digit is found."""
+import shutil
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, run
+from conftest import ROOT, assert_one_line, run_script
 
 import sweep
 from comparisons import report, stored, study
@@ -32,7 +34,7 @@ ROW = {"data": "D", "steps": 10, "steps_per_epoch": 5.0, "train_seconds": 2.0,
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, quick_figures):
-    """A folder with one study and a document of it."""
+    """A folder with one study and a document of it, in which one is."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies/one.toml").write_text(TOML)
@@ -68,6 +70,20 @@ def test_report_refills_and_checks(folder, capsys):
     assert check(capsys, "one.md") == (0, [])
 
 
+@pytest.fixture(scope="module")
+def refilled(tmp_path_factory):
+    return tmp_path_factory.mktemp("refilled")
+
+
+@pytest.fixture
+def written(folder, refilled, capsys):
+    """The folder, its document refilled and its figures drawn, which is done once."""
+    if not any(refilled.iterdir()):
+        check(capsys, "one.md", write=True)
+        shutil.copytree(folder, refilled, dirs_exist_ok=True)
+    return shutil.copytree(refilled, folder, dirs_exist_ok=True)
+
+
 def edit(path, old, new):
     text = path.read_text()
     assert text.count(old) == 1
@@ -82,8 +98,8 @@ def edit(path, old, new):
     ("column", ["studies/one.csv: speed is no column that runs give"]),
     ("curves", ["figures/one-curves.npz"]), ("figure", ["figures/one.npz"]),
     ("picture", ["figures/one.npz"])])
-def test_one_changed_digit_is_found(change, said, folder, capsys):
-    check(capsys, "one.md", write=True)
+def test_one_changed_digit_is_found(change, said, written, capsys):
+    folder = written
     if change == "table":
         edit(folder / "one.md", "2 | 55.00 ± 7.07 | 2 ± 0 | 47", "2 | 55.00 ± 7.07 | 2 ± 0 | 48")
     elif change == "sentence":
@@ -206,7 +222,6 @@ def test_the_studies_are_of_the_runs_in_their_files(monkeypatch):
         assert [*study.figures_of(one)] or one.columns, f"{one.name} shows nothing"
 
 
-@pytest.mark.slow
 def test_command(tmp_path):
-    assert_one_line(run("visualize.py", "report", "missing.md", "--check", cwd=tmp_path),
+    assert_one_line(run_script("visualize.py", "report", "missing.md", "--check", cwd=tmp_path),
                     "missing.md")

@@ -4,7 +4,6 @@ import types
 
 import keras
 import numpy as np
-from conftest import run_script
 
 from inside.trained import Network
 from sources.images import Images
@@ -43,14 +42,3 @@ def one_hot(classes):
     """A network whose logits are the pixels of a row of so many."""
     pixels = keras.Input((1, classes, 1))
     return keras.Model(pixels, L.Flatten(name="logits")(pixels))
-
-
-def recurrent_run(folder, *words, name="r", seed=0, steps=20):
-    """The folder of a net of 8 units that read scikit-learn's digits, 8x8, for a moment; what it
-    said is in <name>.txt."""
-    status, out, err = run_script("mnist_rnn", "--data", "digits", "--units", 8, "--steps", steps,
-                                "--evaluations", 1, "--layers", 1, *words, "--name", name,
-                                "--seed", seed, cwd=folder)
-    assert status == 0, err
-    (folder / f"{name}.txt").write_text(out)
-    return folder / "logs" / "mnist_rnn" / f"{name}-seed{seed}"

@@ -80,10 +80,8 @@ def test_methods_find_the_pixel_and_chance_does_not():
 
 
 @pytest.mark.slow
-def test_classes_of_a_run_are_drawn(small_run, quick_figures, monkeypatch):
+def test_classes_of_a_run_are_drawn(small_run, quick_figures):
     """One image of each of two classes, two methods beside it; the title says of how many."""
-    monkeypatch.setattr(attribution, "METHODS", {name: METHODS[name] for name in (
-        "gradient", "guided backprop")})
     figure, numbers = attribution.draw(Record(small_run, import_script), count=2, images=5)
     assert len(figure.axes) == 2 * 3 + 2 and "2 of 4 classes" in figure.get_suptitle()
     assert numbers["gradient/map"].shape == (2, 28, 28, 1)
@@ -92,7 +90,7 @@ def test_classes_of_a_run_are_drawn(small_run, quick_figures, monkeypatch):
 
 
 @pytest.mark.slow
-def test_own_pictures_are_drawn(small_run, tmp_path, quick_figures):
+def test_own_pictures_are_drawn(small_run, tmp_path, coarse_figures):
     """By every method, on batch norm, leaky rectifiers and pooling with padding; for the class that
     the network predicts."""
     own = Record(small_run, import_script).network

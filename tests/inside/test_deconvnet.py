@@ -1,4 +1,6 @@
 """The deconvnet against independent routes, plain NumPy, and what it must not be."""
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -32,6 +34,9 @@ def network(order="pool first", leaky=0.0, size=(12, 10), strides=1, padding="sa
             layer.set_weights([rng.uniform(0.5, 2, shape), rng.normal(size=shape),
                                rng.normal(size=shape), rng.uniform(0.5, 2, shape)])
     return model
+
+
+shared = functools.cache(network)  # to be read, not written into
 
 
 def pictures(model, count=4, seed=1):
@@ -79,7 +84,7 @@ def by_gradient(model, name, images, seed, relu):
 @pytest.mark.parametrize("strides, padding, size", SHAPES)
 def test_equals_an_independent_route(order, name, strides, padding, size):
     """Custom-gradient ReLU plus the max-pool's own gradient, to 1e-5."""
-    model = network(order, strides=strides, padding=padding, size=size)
+    model = shared(order, strides=strides, padding=padding, size=size)
     images = pictures(model)
     activations = forward(model, name, images)[-1]
     seed = one_unit(activations, *strongest(activations))
@@ -199,13 +204,20 @@ def test_ties_go_to_one_place():
     np.testing.assert_array_equal(back[0, ::2, ::2, 0], np.ones((2, 2)))
 
 
+@functools.cache
+def open_network(strides, padding, size):
+    """One whose weights are positive, so that every path through a maximum can open, and whose
+    rectifiers are linear, so that none hides."""
+    model = network(leaky=1.0, strides=strides, padding=padding, size=size)
+    model.set_weights([np.abs(w) for w in model.get_weights()])
+    return model
+
+
 @pytest.mark.parametrize("strides, padding, size", SHAPES)
 @pytest.mark.parametrize("name", ["conv1", "relu1", "pool1", "conv2", "norm2", "hidden"])
 def test_receptive_field_against_brute_force(name, strides, padding, size):
-    """Exactly the pixels that change the unit; rectifiers are made linear so that none hides."""
-    model = network(leaky=1.0, strides=strides, padding=padding, size=size)
-    for layer in model.layers:  # positive weights, so that every path through a maximum can open
-        layer.set_weights([np.abs(w) for w in layer.get_weights()])
+    """Exactly the pixels that change the unit."""
+    model = open_network(strides, padding, size)
     base = np.zeros((1, *size, 2), np.float32)
     rows, columns = (model.get_layer(name).output.shape[1:3] if name != "hidden" else (1, 1))
     changed = np.repeat(base, size[0] * size[1], axis=0)

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import lacking, run_script
 from PIL import Image
 
 from inside.explore import choose, share, signed
@@ -38,10 +38,10 @@ def pages(tmp_path_factory):
                 Image.fromarray((80 * c + noise).astype(np.uint8)).save(
                     folder / "own" / split / name / f"{i}.png")
     found = {}
-    for script, options in (("cifar_lenet5", ("--filters", 2, 3)), ("mnist_rnn", ())):
+    for script, options in (("cifar_lenet5", ("--filters", 2, 3)), ("mnist_rnn", ("--layers", 1))):
         status, _, err = run_script(script, "--data", folder / "own", "--steps", 30, "--units", 8,
-                                    "--batch-size", 6, "--evaluations", 1, "--name", "a", *options,
-                                    cwd=folder)
+                                    "--batch-size", 6, "--evaluations", 1, "--threads", 1, "--name",
+                                    "a", *options, cwd=folder)
         assert status == 0, err
         status, out, err = run_script("visualize", "explore", f"logs/{script}/a-seed0", "--count",
                                       8, "--out", script, cwd=folder)
@@ -63,10 +63,10 @@ def test_the_page_holds_everything_and_names_are_escaped(pages):
 
 @pytest.fixture(scope="module")
 def browser():
-    driver = pytest.importorskip("selenium.webdriver")
+    from selenium import webdriver as driver
     chromium, service = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and service):
-        pytest.skip("needs chromium and chromedriver")
+        lacking("needs chromium and chromedriver")
     options = driver.ChromeOptions()
     for word in ("--headless=new", "--no-sandbox", "--window-size=1280,1000"):
         options.add_argument(word)

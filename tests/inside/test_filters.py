@@ -9,7 +9,7 @@ import pytest
 from inside import filters, gabor
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_filters_are_sorted_by_their_fit(channels, monkeypatch):
     monkeypatch.setattr(gabor, "structure", functools.partial(gabor.structure, shuffles=4))
     rng = np.random.default_rng(0)

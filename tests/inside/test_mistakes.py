@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import change_weights, run_script
 from scipy import optimize
-from small_networks import as_record, network_of, one_hot, recurrent_run
+from small_networks import as_record, network_of, one_hot
 
 from inside import mistakes
 from inside.mistakes import confusion, draw, draw_together, measure, reliability, wilson
@@ -162,18 +162,18 @@ def test_many_classes_have_no_numbers(quick_figures):
 
 
 @pytest.fixture(scope="module")
-def two_runs(tmp_path_factory):
+def two_runs(recurrent_run, tmp_path_factory):
     """A run, and another whose network answers "3" to everything; and the folder of both."""
     folder = tmp_path_factory.mktemp("runs")
-    run = recurrent_run(folder, "--cell", "rnn")
-    other = shutil.copytree(run, run.with_name("other-seed0"))
+    run, other = (shutil.copytree(recurrent_run, folder / name)
+                  for name in ("r-seed0", "other-seed0"))
     change_weights(other, lambda path, x: 99.0 * (np.arange(10) == 3) if path == "logits/bias"
                    else x)
     return folder, run, other
 
 
 @pytest.mark.slow
-def test_the_sheet_adds_up_to_the_result(two_runs, quick_figures):
+def test_the_sheet_adds_up_to_the_result(two_runs, recurrent_run, quick_figures):
     """The CSV parses back; its accuracies, weighted, are result.json's; and the best and the worst
     are those that the run's last lines name."""
     folder, run, _ = two_runs
@@ -186,7 +186,7 @@ def test_the_sheet_adds_up_to_the_result(two_runs, quick_figures):
     result = read_json(run / "result.json")
     assert right / 360 == pytest.approx(result["test_accuracy"], abs=1e-9)
     said = re.search("class    best (.), ([0-9.]+) %; worst (.), ([0-9.]+) %\n",
-                     (folder / "r.txt").read_text()).groups()
+                     (recurrent_run.parents[2] / "r.txt").read_text()).groups()
     for name, shown, choose in ((*said[:2], max), (*said[2:], min)):
         every = {row["class"]: float(row["accuracy"]) for row in rows}
         assert every[name] == choose(every.values()) and shown == f"{100 * every[name]:.1f}"

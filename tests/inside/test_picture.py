@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 from conftest import assert_one_line, run_script
 from PIL import Image
-from small_networks import recurrent_run
 
 from inside.trained import Record, read_pictures
 from sources.images import LUMA, Reading
@@ -130,18 +129,18 @@ def test_images_of_the_run_as_files(small_run, tmp_path, quick_figures):
 
 
 @pytest.mark.slow
-def test_a_recurrent_net_reads_a_picture(tmp_path, quick_figures):
+def test_a_recurrent_net_reads_a_picture(recurrent_run, tmp_path, quick_figures):
     """What it believes after the last row is what it answers."""
-    run = recurrent_run(tmp_path, "--cell", "gru", "--transpose")
-    record = Record(run, import_script)
-    assert read_json(run / "config.json")["options"]["transpose"]
+    record = Record(recurrent_run, import_script)
+    assert read_json(recurrent_run / "config.json")["options"]["transpose"]
     image = record.network.data.test_images[3]
     file = saved(tmp_path / "digit.png", image[..., 0].T)
-    status, out, err = run_script("visualize", "picture", run, file, "--out", "f", cwd=tmp_path)
+    status, out, err = run_script("visualize", "picture", recurrent_run, file, "--out", "f",
+                                  cwd=tmp_path)
     assert (status, err) == (0, "")
     found = load_arrays(tmp_path / "f" / "r-seed0" / "picture_digit.npz")
     expected = probabilities(record, image[None])[0]
     np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-5)
     np.testing.assert_allclose(found["probability"][0, -1], expected, rtol=1e-4)
     np.testing.assert_array_equal(found["images"][0], image)
-    assert found["state"].shape == (1, 8, 8) and found["update"].shape == (1, 8, 8)
+    assert found["state"].shape == (1, 8, 8) and found["forget"].shape == (1, 8, 8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import run_script
-from small_networks import L, as_record, network_of, recurrent_run
+from small_networks import L, as_record, network_of
 
 import mnist_rnn
 from inside import reading
@@ -40,7 +40,8 @@ def answers(network, images):
 
 
 @pytest.mark.parametrize("cell", ["gru", "gru-reset-before", "lstm", "rnn"])
-@pytest.mark.parametrize("order, layers", [("rows", 1), ("columns", 2)])
+@pytest.mark.parametrize("order, layers", [
+    ("rows", 1), pytest.param("columns", 2, marks=pytest.mark.slow)])
 def test_after_the_last_row_it_believes_what_it_answers(cell, order, layers):
     network = net(cell, order=order, layers=layers)
     images, reader = network.data.test_images, Reader(network)
@@ -190,16 +191,10 @@ def test_sweeps_are_refused_in_one_line():
     assert "\n" not in str(error.value)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of an LSTM by columns."""
-    return recurrent_run(tmp_path_factory.mktemp("runs"), "--cell", "lstm", "--order", "columns")
-
-
 @pytest.mark.slow
-def test_a_run_is_drawn(run, quick_figures):
+def test_a_run_is_drawn(recurrent_run, quick_figures):
     """Each figure once; its numbers fit what the run's network gives."""
-    record = Record(run, import_script)
+    record = Record(recurrent_run, import_script)
     drawn = {name: (figure, numbers) for name, figure, numbers in reading.draw(record, count=2)}
     plt.close("all")
     curves, data = drawn["reading_curves"][1], record.network.data
@@ -219,10 +214,10 @@ def test_a_run_is_drawn(run, quick_figures):
 
 
 @pytest.mark.slow
-def test_runs_are_drawn_together(run, tmp_path, quick_figures):
+def test_runs_are_drawn_together(recurrent_run, tmp_path, quick_figures):
     """Into figures/compared, under the names of runs without what all share."""
-    other = shutil.copytree(run, tmp_path / "other-seed0")
-    status, out, err = run_script("visualize", "reading", run, other, cwd=tmp_path)
+    other = shutil.copytree(recurrent_run, tmp_path / "other-seed0")
+    status, out, err = run_script("visualize", "reading", recurrent_run, other, cwd=tmp_path)
     assert (status, err) == (0, "") and "wrote figures/compared/reading.png" in out
     numbers = load_arrays(tmp_path / "figures/compared/reading.npz")
     keys, names = ("accuracy", "hidden", "memory", "memory_untrained"), ("other", "r")

@@ -1,5 +1,6 @@
 """Each attribution method by hand, against calculus, against the deconvnet, and against captum."""
 import functools
+import importlib.util
 import itertools
 import types
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import lacking
 from small_networks import L, network_of
 
 from inside import saliency
@@ -64,6 +66,12 @@ MODELS = {"separate": small, "fused": functools.partial(small, fused=True),
           "leaky": functools.partial(small, leaky=0.2), "residual": residual}
 
 
+def each(*kinds):
+    """Try these of MODELS, all but the first slowly."""
+    return pytest.mark.parametrize("kind", [
+        kinds[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in kinds[1:])])
+
+
 def calculus(model, images, classes):
     """Gradient of each image's own logit."""
     x = tf.constant(images)
@@ -74,7 +82,7 @@ def calculus(model, images, classes):
     return tape.gradient(own, x).numpy()
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@each(*MODELS)
 def test_gradient_is_that_of_calculus(kind):
     model = MODELS[kind]()
     images, classes = noise(3, *SIZE, 2), np.array([2, 0, 1])
@@ -95,7 +103,7 @@ def deconvnet_relu(x):
     return tf.nn.relu(x), tf.nn.relu
 
 
-@pytest.mark.parametrize("kind", ["separate", "fused", "residual"])
+@each("separate", "fused", "residual")
 @pytest.mark.parametrize("rule, relu", [("guided", guided_relu), ("deconvnet", deconvnet_relu)])
 def test_rules_equal_a_network_with_that_rectifier(kind, rule, relu):
     """The same network built anew with a rectifier of another gradient; its forward pass is the
@@ -120,7 +128,7 @@ def test_rules_equal_a_network_with_that_rectifier(kind, rule, relu):
     assert graph.describe(model) == before
 
 
-@pytest.mark.parametrize("kind", ["separate", "fused", "leaky"])
+@each("separate", "fused", "leaky")
 def test_deconvnet_is_the_projection_of_the_logit(kind):
     """inside.deconvnet.project from a seed of 1 at the class and 0 at the others."""
     model = MODELS[kind]()
@@ -130,6 +138,7 @@ def test_deconvnet_is_the_projection_of_the_logit(kind):
                                atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [L.SeparableConv2D, L.Conv2DTranspose])
 def test_rectifiers_within_other_layers(kind):
     """Whatever the layer calls its kernels, a rectifier in it is as one after it."""
@@ -175,7 +184,7 @@ def test_integrated_gradients_by_hand():
         np.testing.assert_allclose(found.ravel(), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["separate", "leaky", "residual"])
+@each("separate", "leaky", "residual")
 def test_integrated_gradients_are_complete(kind):
     """They sum to the logit less that of the grey image, within 1 % of the largest difference."""
     model = MODELS[kind]()
@@ -322,7 +331,8 @@ def test_many_images_in_parts(monkeypatch):
 @pytest.fixture(scope="module")
 def both():
     """The small network here and in PyTorch, images for both, classes; captum."""
-    pytest.importorskip("captum")
+    if not importlib.util.find_spec("captum"):
+        lacking("needs captum, of benchmarks/requirements.txt")
     import captum.attr
     import torch
     model = small()

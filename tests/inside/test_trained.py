@@ -196,7 +196,7 @@ def test_every_command_takes_a_tutorials_model(tutorial, quick_figures):
     """It is drawn, or one line says why not; nothing is written beside the model."""
     said = ""
     for command in ("all", "maximize", "sanity", "picture"):
-        words = ["images/test/0/0.png"] if command == "picture" else []
+        words = {"picture": ["images/test/0/0.png"], "maximize": ["--steps", 5]}.get(command, [])
         status, out, err = run_script("visualize", command, "model.keras", *words, "--data",
                                       "images", "--out", "f", cwd=tutorial)
         assert status == (2 if command == "sanity" else 0), err

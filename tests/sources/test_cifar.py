@@ -46,6 +46,7 @@ def test_course_subset(real_data):
             np.testing.assert_array_equal(images[index, ..., 0], np.asarray(pixels))
 
 
+@pytest.mark.slow
 def test_subset_is_rebuilt_from_official_records(real_data):
     """Every one of the 4,000 lossless records stands in CIFAR10.zip, off by at most 1 grey level.
     """

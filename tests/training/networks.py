@@ -203,9 +203,8 @@ EDITS = {
 }
 
 
-QUICK = {"conv, relu, pool", "batch norm with scale", "nested model used twice",
-         "one dropout used twice", "2 * images - 1", "less the batch's mean", "kernel regularizer",
-         "on_parts", "sequence of rows, ours"}
+QUICK = {"conv, relu, pool", "batch norm with scale", "one dropout used twice",
+         "less the batch's mean", "kernel regularizer", "sequence of rows, ours"}
 every_edit = pytest.mark.parametrize("name", [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in EDITS])
 

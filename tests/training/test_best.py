@@ -14,7 +14,7 @@ from training.best import Best
 from training.events import read_events
 
 SMALL = ("cifar_lenet5", "--data", "digits", "--filters", 2, 3, "--units", 8, "--batch-size", 16,
-         "--evaluations", 10, "--snapshots", 0)
+         "--snapshots", 0, "--threads", 1)
 
 
 def best_of(accuracies, patience=2, weights="last"):
@@ -68,12 +68,11 @@ def train(folder, *words):
     return folder / "logs/cifar_lenet5" / f"{name}-seed0", out
 
 
+@pytest.mark.slow
 def test_training_ends_when_nothing_gets_better(tmp_path):
-    """At learning rate 0 no evaluation is better than the first; a run that is resumed knows."""
-    options = "--steps", 100, "--learning-rate", 0, "--early-stopping", 3, "--name", "over"
-    with interrupted_at(20):
-        assert run_script(*SMALL, *options, cwd=tmp_path)[0] == 143
-    run, out = train(tmp_path, *options, "--resume")
+    """At learning rate 0 no evaluation is better than the first."""
+    run, out = train(tmp_path, "--steps", 100, "--evaluations", 10, "--learning-rate", 0,
+                     "--early-stopping", 3, "--name", "over")
     assert "3 evaluations brought no better accuracy" in out and "for 30 steps" in out
     assert read_json(run / "result.json")["best_step"] == 0
     steps, _, losses = read_events(run)["train", "batch/loss"]
@@ -88,13 +87,14 @@ def best_run(tmp_path_factory):
     """The folder of a run with --weights best, whose last weights are worse and which was stopped
     between; where it lies, and its options."""
     folder = tmp_path_factory.mktemp("best")
-    options = ("--steps", 60, "--schedule", "constant", "--warmup", 0, "--learning-rate", 0.03,
-               "--weights", "best")
-    with interrupted_at(54):
+    options = ("--steps", 60, "--evaluations", 5, "--schedule", "constant", "--warmup", 0,
+               "--learning-rate", 0.03, "--weights", "best")
+    with interrupted_at(48):
         assert run_script(*SMALL, *options, "--name", "best", cwd=folder)[0] == 143
     return train(folder, *options, "--name", "best", "--resume")[0], folder, options
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_kept_and_tested(best_run):
     run, _, _ = best_run
     result = read_json(run / "result.json")
@@ -102,9 +102,10 @@ def test_the_best_weights_are_kept_and_tested(best_run):
     assert result["validation_accuracy"] == pytest.approx(max(accuracies), abs=1e-6)
     assert result["best_step"] == steps[np.argmax(accuracies)] < steps[-1]
     assert read_events(run)["test", "evaluation/accuracy"][0].tolist() == [result["best_step"]]
-    assert result["best_step"] < 54
+    assert result["best_step"] < 48
 
 
+@pytest.mark.slow
 def test_beside_the_last_weights_the_best_are_kept(best_run):
     """Of a run that was not stopped, to the bit those of the one that was."""
     best, folder, options = best_run
@@ -115,9 +116,10 @@ def test_beside_the_last_weights_the_best_are_kept(best_run):
     assert (weights_of(run)["conv1/kernel"] != mine["conv1/kernel"]).any()
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_runs_weights(best_run, tmp_path):
     run, folder, _ = best_run
-    options = "--steps", 10, "--initial-weights", run
+    options = "--steps", 2, "--evaluations", 1, "--initial-weights", run
     same, _ = train(tmp_path, *options, "--learning-rate", 0, "--name", "same")
     one, other = weights_of(same), weights_of(run)
     np.testing.assert_array_equal(one["conv1/kernel"], other["conv1/kernel"])
@@ -132,6 +134,7 @@ def test_training_goes_on_from_a_runs_weights(best_run, tmp_path):
         assert not (tmp_path / "logs/cifar_lenet5/x-seed0").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_how_to_train_it_further(best_run):
     run, folder, options = best_run
     status, _, err = run_script(*SMALL, *options, "--steps", 90, "--name", "best", "--resume",

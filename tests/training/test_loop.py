@@ -61,7 +61,8 @@ def test_weighted_cross_entropy_by_hand(kind):
     np.testing.assert_allclose(weighted, plain * [2, 0.5], rtol=1e-6)
 
 
-@pytest.mark.parametrize("class_weight, weights", [("none", [1, 1]), ("balanced", [5 / 8, 5 / 2])])
+@pytest.mark.parametrize("class_weight, weights", [
+    pytest.param("none", [1, 1], marks=pytest.mark.slow), ("balanced", [5 / 8, 5 / 2])])
 def test_the_loss_of_a_step_is_weighted_by_the_training_images(class_weight, weights):
     """Four images of one class, one of the other: 5 / (2 * 4) and 5 / (2 * 1)."""
     config = Config(filters=(2,), units=0, batch_size=3, dropout=0.0, threads=2,
@@ -105,9 +106,10 @@ def test_permuted_labels(capsys):
 
 LENET5 = ("cifar_lenet5", "--data", "digits", "--recipe", "original-bn", "--filters", 2, 3,
           "--units", 8)
-GRU = "mnist_rnn", "--data", "digits", "--units", 4
+GRU = "mnist_rnn", "--data", "digits", "--units", 4, "--layers", 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [LENET5, GRU], ids=["lenet5", "gru"])
 def test_losses_are_those_of_the_processor(words, tmp_path, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])

@@ -19,7 +19,7 @@ from training.layers import Bias
 from training.loop import make_model
 
 MOMENTS = 0.4, 0.3
-IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 8, 2), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 2), np.uint8)
 ALONE = """
 import sys, keras, numpy as np
 for folder in sys.argv[1:]:
@@ -76,8 +76,10 @@ def test_keras_alone_computes_the_same(tmp_path):
         folder.mkdir()
         if name in MODELS:
             script, config = MODELS[name]
-            model, exact = (trained(make_model(script.build_model, IMAGES.shape[1:], 3, c))
-                            for c in (config, dataclasses.replace(config, precision="float32")))
+            model = exact = trained(make_model(script.build_model, IMAGES.shape[1:], 3, config))
+            if config.precision != "float32":
+                exact = trained(make_model(script.build_model, IMAGES.shape[1:], 3,
+                                           dataclasses.replace(config, precision="float32")))
         else:
             model = exact = trained(build(EDITS[name]))
             images = IMAGES[:, :4, :6, :1]
@@ -157,7 +159,7 @@ def test_a_bias_returns_into_its_convolution(network, returns):
 @pytest.mark.parametrize("name", ["cifar_lenet5 none, relu", "mnist_rnn gru"])
 def test_weights_come_back_bit_by_bit(name, tmp_path):
     script, config = MODELS[name]
-    models = [make_model(script.build_model, (12, 8, 2), 3, dataclasses.replace(config, seed=seed))
+    models = [make_model(script.build_model, (8, 6, 2), 3, dataclasses.replace(config, seed=seed))
               for seed in (0, 1)]
     plain.save(tmp_path, trained(models[0]), *MOMENTS)
     found, expected = plain.load(tmp_path, models[1]), arrays_of(models[0])

@@ -8,8 +8,11 @@ from networks import KERAS, arguments, states
 from training.cells import CELLS, all_states
 from training.recurrent import Recurrent, Sweeps
 
+every_cell = pytest.mark.parametrize("cell", [pytest.param(
+    name, marks=() if name == "gru" else pytest.mark.slow) for name in CELLS])
 
-@pytest.mark.parametrize("cell", CELLS)
+
+@every_cell
 @pytest.mark.parametrize("every", [True, False])
 def test_a_layer_is_unrolled_once(cell, every):
     """For all sizes of a batch, in a graph and out of it, with the gradients of the plain function.
@@ -30,7 +33,7 @@ def test_a_layer_is_unrolled_once(cell, every):
     assert layer.in_evaluation.experimental_get_tracing_count() == 1
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@every_cell
 def test_layer_in_a_model(cell):
     x = keras.Input((5, 4))
     model = keras.Model(x, Recurrent(cell, 6)(Recurrent(cell, 7, return_sequences=True)(x)))
@@ -53,8 +56,7 @@ def test_initialisation():
     assert np.abs(gates[0] - gates[1]).max() > 0.1
 
 
-@pytest.mark.parametrize("cell", [pytest.param(
-    name, marks=() if name == "gru" else pytest.mark.slow) for name in CELLS])
+@every_cell
 def test_sweeps_are_keras_layers_along_columns_then_rows(cell):
     """Every column of 2x2 patches down and up by itself, then every row right and left."""
     maps = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
@@ -85,7 +87,7 @@ def test_an_unknown_cell_is_no_other():
         Recurrent("lstn", 4)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@every_cell
 def test_bidirectional_takes_our_layers(cell):
     """Keras's wrapper over ours is Keras's wrapper over Keras's layer."""
     mine = keras.layers.Bidirectional(Recurrent(cell, 5, return_sequences=True, seed=2))

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.ops import summary_ops_v2
 
 from system.command_line import InputError, main, option
 from system.files import ROOT, read_json
@@ -262,8 +263,10 @@ def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(config):
     assert not any(file.exists() for file in halves) and (path / "notes.tmp").exists()
 
 
-def test_events_that_cannot_be_written_are_one_line(config):
+def test_events_that_cannot_be_written_are_one_line(config, monkeypatch):
     """As on a full disk: no file may be longer than 400 bytes."""
+    # TensorFlow goes on writing by a writer that has failed, into later tests too
+    monkeypatch.setattr(summary_ops_v2._summary_state, "writer", None)
     with Run("x", config) as run:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (400, limits[1]))
