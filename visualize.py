@@ -15,6 +15,7 @@ import inspect
 import io
 import pathlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from system.command_line import InputError, Parser, converter, exit_on_signals, import_script, main
 from system.files import DATA_DIR, ROOT, atomic_file, write_text
@@ -130,11 +131,11 @@ def write(figure, numbers, path, run=None, form="png", dpi=0):
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         return
     picture, seen = path.with_name(f"{path.name}.{form}"), io.BytesIO()
+    plt.close(figure)
     draw_names_as_they_are(figure)
     figure.savefig(picture, dpi=dpi or "figure")
     if run is not None and (form, dpi) != ("png", 0):
         figure.savefig(seen, format="png")
-    plt.close(figure)
     with atomic_file(path.with_name(path.name + ".npz")) as stream:
         np.savez_compressed(stream, **numbers)
     if run is not None:
@@ -179,28 +180,31 @@ def record_of(run, options, name):
 def draw_inside(names, run, options, own):
     """Draw one run by the modules of `names`; one line says what cannot be drawn of it and why.
 
-    Raises InputError if nothing can.
+    Figures are written by a thread while the next are computed. Raises InputError if none can be.
     """
     own_folder(options.out, run)
     (name,), _ = naming.labels([run])
-    record, failed, done = record_of(run, options, name), {}, 0
+    record, failed, written = record_of(run, options, name), {}, []
     if not record.is_keras:
         record.events  # noqa: B018  a folder without events is refused here
-    for name in names:
-        module = importlib.import_module(name)
-        room, _, name = name.partition(".")
-        try:
-            figures = named(name, module.draw(record if room == "inside" else [run], **own))
-        except InputError as error:
-            failed.setdefault(str(error), []).append(name)
-            continue
-        write_own(figures, run, options)
-        done += 1
-        if hasattr(module, "sheet"):
-            for figure, _, numbers in figures:
-                write_sheet(module.sheet(numbers), own_folder(options.out, run) / f"{figure}.csv")
+    with ThreadPoolExecutor(1) as writer:
+        for name in names:
+            module = importlib.import_module(name)
+            room, _, name = name.partition(".")
+            try:
+                figures = named(name, module.draw(record if room == "inside" else [run], **own))
+            except InputError as error:
+                failed.setdefault(str(error), []).append(name)
+                continue
+            written.append(writer.submit(write_own, figures, run, options))
+            if hasattr(module, "sheet"):
+                for figure, _, numbers in figures:
+                    written.append(writer.submit(write_sheet, module.sheet(numbers), own_folder(
+                        options.out, run) / f"{figure}.csv"))
+        for one in written:
+            one.result()
     said = [f"{', '.join(names)}: {reason}" for reason, names in failed.items()]
-    if not done:
+    if not written:
         raise InputError(f"nothing can be drawn of {run}: {'; '.join(said)}")
     for line in said:
         print(f"not drawn: {line}")

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import utils
-from inside.pictures import as_grey, as_signed, show
+from inside.pictures import as_grey, as_signed, show_grid
 from inside.saliency import METHODS, ranking
 from inside.trained import maps_of, outputs, read_pictures, recognised_of_each_class
 from system.markdown import mean_and_deviation
@@ -25,18 +25,19 @@ def curves(network, inputs, classes, order):
     order (images, pixels): flat indices of pixels, the most important first.
     """
     n, height, width, channels = inputs.shape
-    flat, pixels = inputs.reshape(n, -1, channels), height * width
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(pixels)[None], 1)
+    flat, rank = inputs.reshape(n, -1, channels), np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(height * width)[None], 1)
+    steps = np.array([round(k * height * width / STEPS) for k in range(STEPS + 1)])
+    shape = 2, STEPS + 1, n  # hidden or shown, how many, of which image
 
-    def probability(hidden):
-        shown = np.where(hidden[..., None], np.float32(network.grey), flat)
-        logits, = outputs(network.model, [network.model.output], shown.reshape(inputs.shape))
-        return tf.nn.softmax(logits).numpy()[np.arange(n), classes]
-    whole, grey = (probability(np.full(rank.shape, hidden)) for hidden in (False, True))
-    between = [round(k * pixels / STEPS) for k in range(1, STEPS)]
-    return (np.stack([whole, *(probability(rank < k) for k in between), grey], 1),
-            np.stack([grey, *(probability(rank >= k) for k in between), whole], 1))
+    def partly(which):
+        shown, step, image = np.unravel_index(which, shape)
+        grey = (rank[image] < steps[step][:, None]) ^ shown.astype(bool)[:, None]
+        return np.where(grey[..., None], np.float32(network.grey), flat[image]).reshape(
+            -1, height, width, channels)
+    logits, = outputs(network.model, [network.model.output], np.arange(np.prod(shape)), partly)
+    p = tf.nn.softmax(logits).numpy().reshape(*shape, -1)[..., np.arange(n), classes]
+    return p[0].T, p[1].T
 
 
 def area(curve):
@@ -75,16 +76,16 @@ def draw(record, count=10, images=200, pictures=()):
         inputs, classes = network.inputs(data.test_images[chosen]), data.test_labels[chosen]
     maps = {name: method(network, inputs, classes) for name, method in METHODS.items()}
     numbers = measure(network, images)
-    rows = len(inputs)
-    figure = plt.figure(figsize=(13, 1.45 * rows + 4.6), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.45 * rows, 4])
-    axes = top.subplots(rows, 1 + len(maps), squeeze=False)
-    for i, row in enumerate(axes):
-        show(row[0], as_grey(inputs[i]), data.classes[classes[i]])
-        for axis, (name, found) in zip(row[1:], maps.items()):
-            limit = np.percentile(np.abs(found[i]), 99)
-            show(axis, as_signed(found[i].sum(-1, keepdims=True), limit or None),
-                 name if i == 0 else "")
+    rows = 1.35 * len(inputs) * inputs.shape[1] / inputs.shape[2] + 0.3
+    figure = plt.figure(figsize=(13, rows + 4.6), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[rows, 4])
+    tiles = []
+    for i, image in enumerate(inputs):
+        tiles += [as_grey(image), *(
+            as_signed(found[i].sum(-1, keepdims=True), np.percentile(np.abs(found[i]), 99) or None)
+            for found in maps.values())]
+    show_grid(top.subplots(), tiles, 1 + len(maps), ["image", *maps],
+              [data.classes[c] for c in classes], gap=1 + inputs.shape[1] // 12)
     draw_curves(bottom.subplots(1, 2), numbers)
     figure.suptitle(f"{record.name}: which pixels speak for the class (red) or against it (blue); "
                     "each map is full colour at the 99th percentile of its absolute values"

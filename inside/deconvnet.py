@@ -132,48 +132,59 @@ def _step_down(layer, signal, below):
     if isinstance(layer, kinds.Normalization):
         return signal / tf.maximum(tf.sqrt(layer.variance), keras.config.epsilon())
     if isinstance(layer, kinds.MaxPooling2D):
-        return unpool(signal, switches(layer, below), tf.shape(below))
+        return unpool(layer, signal, below)
     if isinstance(layer, kinds.Flatten):
         return tf.reshape(signal, tf.shape(below))
     return signal  # a rectifier, dealt with above, or one of IDLE
 
 
-def switches(layer, below):
-    """Return the flat index in the input of each maximum; ties go to the first maximum."""
-    return tf.nn.max_pool_with_argmax(below, layer.pool_size, layer.strides, layer.padding.upper(),
-                                      include_batch_in_index=True).argmax
+def unpool(layer, signal, below):
+    """Put each value where its window of `below`, the layer's input, has its maximum (its switch),
+    zeros elsewhere; ties go to the first maximum, values that meet are added."""
+    signal, below = np.asarray(signal), np.asarray(below)
+    kept = np.flatnonzero(signal != 0)  # of one unit's signal most is zero
+    image, row, column, channel = np.unravel_index(kept, signal.shape)
+    place, most = None, -np.inf
+    for offsets in np.ndindex(*layer.pool_size):
+        inside = [np.clip(at * layer.strides[axis] - padding(layer, axis, size) + offsets[axis], 0,
+                          size - 1)
+                  for axis, (at, size) in enumerate(zip((row, column), below.shape[1:3]))]
+        here = np.ravel_multi_index((image, *inside, channel), below.shape)
+        value = below.ravel()[here]
+        place = here if place is None else np.where(value > most, here, place)
+        most = np.maximum(value, most)
+    return tf.reshape(tf.scatter_nd(place[:, None], signal.ravel()[kept], [below.size]),
+                      below.shape)
 
 
-def unpool(signal, positions, shape):
-    """Put each value where its switch points, zeros elsewhere; values that meet are added."""
-    values = tf.reshape(signal, [-1])
-    kept = tf.where(values != 0)  # of one unit's signal most is zero
-    flat = tf.scatter_nd(tf.gather(tf.reshape(positions, [-1]), kept),
-                         tf.gather(values, kept[:, 0]),
-                         [tf.reduce_prod(tf.cast(shape, tf.int64))])
-    return tf.reshape(flat, shape)
+def window(layer):
+    """Return the (height, width) that a layer looks at; None of a layer of single values."""
+    return getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+
+
+def padding(layer, axis, size):
+    """Return how many rows (axis 0) or columns (1) a layer adds before the first of `size`."""
+    if layer.padding == "valid":
+        return 0
+    stride = layer.strides[axis]
+    return max((-(-size // stride) - 1) * stride + window(layer)[axis] - size, 0) // 2
 
 
 def receptive_field(model, name, row, column):
     """Return the pixels that can change unit (row, column) of a layer: (top, bottom, left, right).
 
     `bottom` and `right` are exclusive; clipped at the image's border. From kernels, strides and
-    padding alone. Of a dense layer row and column do not matter.
+    padding alone. Of arrays of rows and columns: arrays. Of a dense layer they do not matter.
     """
     field = [[row, row + 1], [column, column + 1]]
     for node in chain(model, name)[::-1]:
         layer, shape = node.operation, node.input_tensors[0].shape
         if isinstance(layer, keras.layers.Flatten):  # a dense layer sees all units below it
             field = [[0, size] for size in shape[1:3]]
-        window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-        if window is None:
+        if window(layer) is None:
             continue
-        for axis, (kernel, stride) in enumerate(zip(window, layer.strides)):
-            size = shape[1 + axis]
-            padding = 0
-            if layer.padding == "same":
-                padding = max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
-            start, stop = field[axis]
-            field[axis] = [max(start * stride - padding, 0),
-                           min((stop - 1) * stride - padding + kernel, size)]
+        for axis, ((start, stop), size) in enumerate(zip(field, shape[1:3])):
+            stride, before = layer.strides[axis], padding(layer, axis, size)
+            field[axis] = [np.maximum(start * stride - before, 0), np.minimum(
+                (stop - 1) * stride - before + window(layer)[axis], size)]
     return *field[0], *field[1]

@@ -6,8 +6,9 @@ Figure 4 of Zeiler & Fergus, Visualizing and understanding convolutional network
 import matplotlib.pyplot as plt
 import numpy as np
 
+import utils
 from inside.deconvnet import one_unit, project, receptive_field
-from inside.pictures import as_grey, as_signed, mosaic, show
+from inside.pictures import as_grey, as_signed, largest, mosaic, show_grid
 from inside.strongest import strongest_of_layer
 from inside.trained import maps_of, read_snapshots
 from system.command_line import NotDrawn
@@ -24,35 +25,33 @@ def draw(record, count=6):
     files = snapshots(network.folder)
     if not files:
         raise NotDrawn(f"{network.folder} has no snapshots; train with --snapshots 8")
-    sample = network.data.train_images[::max(1, len(network.data.train_images) // 10_000)]
+    sample = network.data.train_images[utils.evenly(len(network.data.train_images), 5000)]
     steps = list(map(step_of, files))
 
-    def strongest_now():
-        return strongest_of_layer(network.model, layer, sample, 1, network.inputs)
-    maps = np.argsort(-strongest_now()[3][:, 0])[:count]
-    count = len(maps)
-    figure, axes = plt.subplots(count, len(files), figsize=(1.5 * len(files), 2.9 * count),
-                                layout="constrained", squeeze=False)
-    numbers = {"maps": maps, "steps": np.array(steps), "image": np.empty((count, len(files)), int)}
-    centre = [int(n) // 2 for n in network.stages[layer].shape[1:3]]
-    top, bottom, left, right = receptive_field(network.model, layer, *centre)
-    size = bottom - top, right - left
+    strongest = strongest_of_layer(network.model, layer, sample, 1, network.inputs)[3][:, 0]
+    maps = np.argsort(-strongest)[:count]
+    numbers = {"maps": maps, "steps": np.array(steps),
+               "image": np.empty((len(maps), len(files)), int)}
+    pictures, titles = np.empty((2, len(maps), len(files)), object)
     for k, _ in enumerate(read_snapshots(files, network.model)):
-        image, row, column, value = (a[maps, 0] for a in strongest_now())
-        numbers["image"][:, k] = image
-        unit = row, column, maps
-        pixels = project(network.model, layer, network.inputs(sample[image]),
-                         lambda activations, unit=unit: one_unit(activations, *unit))
-        for i, axis in enumerate(axes[:, k]):
-            top, bottom, left, right = receptive_field(
-                network.model, layer, int(row[i]), int(column[i]))
+        image, row, column, value = (a[maps, 0] for a in strongest_of_layer(
+            network.model, layer, sample, 1, network.inputs))
+        numbers["image"][:, k], inputs = image, network.inputs(sample[image])
+        pixels = project(network.model, layer, inputs, lambda activations, unit=(row, column, maps):
+                         one_unit(activations, *unit))
+        for i, (top, bottom, left, right) in enumerate(zip(
+                *receptive_field(network.model, layer, row, column))):
             jump = k and image[i] != numbers["image"][i, k - 1]
-            patch = network.inputs(sample[image[i]][None])[0, top:bottom, left:right]
-            show(axis, mosaic([as_signed(pixels[i, top:bottom, left:right]), as_grey(patch)], 1,
-                              size=size),
-                 (f"step {steps[k]:,}\n" if i == 0 else "") + f"{value[i]:.1f}{' *' * bool(jump)}")
-            if k == 0:
-                axis.set_ylabel(f"map {maps[i]}", fontsize=9)
+            pictures[i, k] = [as_signed(pixels[i, top:bottom, left:right]),
+                              as_grey(inputs[i, top:bottom, left:right])]
+            titles[i, k] = f"step {steps[k]:,}\n" * (i == 0) + f"{value[i]:.1f}{' *' * bool(jump)}"
+    size = largest([picture for pair in pictures.flat for picture in pair])
+    gap = 1 + size[0] // 6
+    high = 1.45 * (2 * size[0] + 1 + gap) / (size[1] + gap)
+    figure, axis = plt.subplots(figsize=(1.5 * len(files), high * len(maps) + 0.7),
+                                layout="constrained")
+    show_grid(axis, [mosaic(pair, 1, size=size) for pair in pictures.flat], len(files), titles.flat,
+              [f"map {m}" for m in maps], gap)
     figure.suptitle(f"{network.name}, {layer}: projection (blue - 0 + red, each on its own "
                     f"scale) of each map's strongest activation (number) on {len(sample):,} "
                     f"training images, above its patch;\n* where another image takes over; "

@@ -19,7 +19,7 @@ from inside.pictures import largest
 from inside.reading import Reader, order_of_onset
 from inside.statistics import summarize
 from inside.strongest import project_strongest
-from inside.trained import in_parts, outputs
+from inside.trained import outputs
 from system.command_line import NotDrawn
 from training import graph
 
@@ -61,7 +61,7 @@ def describe(network, count):
             own, of_layer = describe_layer(network, layer, images)
             facts["layers"].append(own)
             arrays |= of_layer
-        facts["grid"], facts["side"], arrays["occluded"] = hide(network, images)
+        facts["grid"], facts["side"], arrays["occluded"] = hidden(network, images)
         facts["grey"] = round(float(data.train_images.mean()))
     else:
         reader = Reader(network)
@@ -134,15 +134,13 @@ def describe_layer(network, layer, images):
     return facts, arrays
 
 
-def hide(network, images):
+def hidden(network, images):
     """Return (rows, columns) where a grey square is centred, its side, and the probabilities of the
     classes then, as bytes (images, rows, columns, classes)."""
     part = min(images.shape[1:3]) / 7
     side, stride = max(1, round(2 * part)), max(1, round(part / 2))
-    inputs = network.inputs(images)
-    rows, columns, positions = occlude(inputs, side, stride, network.grey)
-    hidden = np.stack([image for *_, image in positions])
-    p = np.concatenate([tf.nn.softmax(logits) for logits, in in_parts(
-        network.model, [network.model.output], hidden)])
+    rows, columns, hide = occlude(network.inputs(images), side, stride, network.grey)
+    logits, = outputs(network.model, [network.model.output], np.arange(
+        len(images) * len(rows) * len(columns)), hide)
     return ([rows.tolist(), columns.tolist()], side,
-            share(p).reshape(len(images), len(rows), len(columns), -1))
+            share(tf.nn.softmax(logits).numpy()).reshape(len(images), len(rows), len(columns), -1))

@@ -72,7 +72,7 @@ def fit(kernel, starts=3):
         lambda p: (gabor(height, width, *p) - target).ravel(),
         np.clip([np.hypot(a[i], b[i]), 0, 0, *stripes[i, :2], -np.arctan2(b[i], a[i]),
                  stripes[i, 2], stripes[i, 2]], low, high),
-        lambda p: derivatives(height, width, *p), bounds=(low, high), max_nfev=60)
+        lambda p: derivatives(height, width, *p), bounds=(low, high), ftol=1e-4, max_nfev=60)
         for i in np.argsort(errors)[:starts]), key=lambda solution: solution.cost)
     fitted = gabor(height, width, *best.x)
     power = (target ** 2).sum()

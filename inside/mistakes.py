@@ -7,8 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from inside.pictures import as_grey, show
-from inside.trained import outputs, require_same_images
+from inside.pictures import as_grey, show, show_grid
+from inside.trained import require_same_images
 from system.command_line import InputError
 
 BINS = 15  # of confidence, of equal width, as Guo et al.
@@ -38,9 +38,7 @@ def reliability(confidence, right, bins=BINS):
 
 def probabilities(network):
     """Return the network's probabilities of the classes for all test images: (images, classes)."""
-    logits, = outputs(network.model, [network.model.output], network.data.test_images,
-                      network.inputs)
-    return tf.nn.softmax(logits).numpy()
+    return tf.nn.softmax(network.test_logits).numpy()
 
 
 def measure(network):
@@ -67,20 +65,20 @@ def draw(record):
     draw_confusion(left, counts, classes)
     draw_accuracies(right, counts, classes)
     pictures, diagram = bottom.subfigures(1, 2, width_ratios=[1.25, 1])
-    axes = pictures.subplots(4, 4, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, i in zip(axes.flat, numbers["wrong"]):
-        show(axis, as_grey(network.inputs(data.test_images[i:i + 1])[0]),
-             f"{classes[data.test_labels[i]]}, taken for\n{classes[numbers['predicted'][i]]} "
-             f"({numbers['confidence'][i]:.2f})")
-        axis.title.set_fontsize(8)
+    axis, wrong = pictures.subplots(), numbers["wrong"]
+    axis.set_axis_off()
+    if len(wrong):
+        shown = network.inputs(data.test_images[wrong])
+        show_grid(axis, [as_grey(image) for image in shown], 4, [
+            f"{classes[data.test_labels[i]]}, taken for\n{classes[numbers['predicted'][i]]} "
+            f"({numbers['confidence'][i]:.2f})" for i in wrong],
+            gap=1 + shown.shape[1] // 3, fontsize=8)
     pictures.suptitle("the most confident mistakes: true class, predicted class, its probability",
                       fontsize=10)
     draw_reliability(diagram.subplots(), numbers)
-    wrong = counts.sum() - np.trace(counts)
-    figure.suptitle(f"{record.name}: {wrong:,} mistakes on {counts.sum():,} test images, accuracy "
-                    f"{100 * np.trace(counts) / counts.sum():.2f} %\n{data.title}")
+    every, right = counts.sum(), np.trace(counts)
+    figure.suptitle(f"{record.name}: {every - right:,} mistakes on {every:,} test images, accuracy "
+                    f"{100 * right / every:.2f} %\n{data.title}")
     return figure, numbers
 
 

@@ -3,72 +3,65 @@
 Figure 7 of Zeiler & Fergus, Visualizing and understanding convolutional networks (arXiv
 1311.2901).
 """
-import itertools
-
-import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 from matplotlib.colors import ListedColormap
-from tqdm import tqdm
 
 from inside.deconvnet import one_unit, project
 from inside.pictures import as_grey, as_signed, show
-from inside.trained import maps_of, outputs, read_pictures, recognised_of_each_class
-from training import graph
-from training.needs import images_at_a_time
+from inside.trained import (
+    in_parts,
+    maps_of,
+    outputs,
+    read_pictures,
+    recognised_of_each_class,
+    tensor_of,
+)
 
 
 def occlude(images, side, stride, grey):
-    """Hide every position of every image behind a grey square: (images, rows, columns) in turn.
+    """Hide every position of every image behind a grey square.
 
     The square's centre visits every `stride`-th pixel from the first to at least the last, so that
-    every pixel is covered; clipped at the border. Returns (centres of rows, of columns, generator
-    of (image, row index, column index, occluded image)).
+    every pixel is covered; clipped at the border. Returns (centres of rows, of columns, function of
+    flat indices into (images, rows, columns) that makes those occluded images).
     """
-    height, width = images.shape[1:3]
-    rows, columns = (np.unique(np.r_[np.arange(0, n, stride), n - 1]) for n in (height, width))
+    sizes = images.shape[1:3]
+    rows, columns = (np.unique(np.r_[np.arange(0, n, stride), n - 1]) for n in sizes)
 
-    def generate():
-        for n, i, j in itertools.product(range(len(images)), range(len(rows)), range(len(columns))):
-            hidden = images[n].copy()
-            top, left = rows[i] - (side - 1) // 2, columns[j] - (side - 1) // 2
-            hidden[max(top, 0):top + side, max(left, 0):left + side] = grey
-            yield n, i, j, hidden
-    return rows, columns, generate()
+    def hide(which):
+        n, i, j = np.unravel_index(which, (len(images), len(rows), len(columns)))
+        far = [np.arange(size) - centre[:, None] + (side - 1) // 2
+               for size, centre in zip(sizes, (rows[i], columns[j]))]
+        down, across = ((0 <= x) & (x < side) for x in far)
+        return np.where((down[:, :, None] & across[:, None])[..., None], np.float32(grey),
+                        images[n])
+    return rows, columns, hide
 
 
-def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=None):
+def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=250):
     """Compute how the network's view of images changes as a grey square hides each part of them.
 
     images: network input; labels (n,); grey in the model's input range. Of layer `name` the feature
     map that was strongest without occlusion is followed. From the same forward passes, each
     (images, rows, columns): "activation", that map's total; "probability" of the true class;
     "predicted", the most probable class. Also "map" (images,), and "rows", "columns", the centres.
-    `chunk` images at a time, as many as fit into memory: no influence on the result.
+    At most `chunk` images at a time: no influence on the result.
     """
-    submodel = tf.function(keras.Model(
-        model.input, [graph.named_nodes(model)[name].outputs[0], model.output]),
-        reduce_retracing=True)
-    whole = submodel(tf.constant(images, tf.float32), training=False)[0].numpy()
-    followed = whole.max((1, 2)).argmax(1)
-    rows, columns, positions = occlude(images, side, stride, grey)
-    shape = len(images), len(rows), len(columns)
-    result = {"activation": np.empty(shape), "probability": np.empty(shape),
-              "predicted": np.empty(shape, int)}
-    chunk = chunk or images_at_a_time(model, 2048)
-    total = -(-np.prod(shape) // chunk)
-    for part in tqdm(iter(lambda: list(itertools.islice(positions, chunk)), []), "occlusion", total,
-                     delay=5, disable=None, leave=False):
-        n, i, j, hidden = zip(*part)
-        n = np.array(n)
-        activations, logits = submodel(tf.constant(np.stack(hidden), tf.float32), training=False)
-        totals = np.asarray(activations).sum((1, 2))
-        probabilities = tf.nn.softmax(logits).numpy()
-        result["activation"][n, i, j] = totals[np.arange(len(n)), followed[n]]
-        result["probability"][n, i, j] = probabilities[np.arange(len(n)), np.asarray(labels)[n]]
-        result["predicted"][n, i, j] = probabilities.argmax(1)
-    return result | {"map": followed, "rows": rows, "columns": columns}
+    tensors, labels = [tensor_of(model, name), model.output], np.asarray(labels)
+    followed = outputs(model, tensors[:1], images)[0].max((1, 2)).argmax(1)
+    rows, columns, hide = occlude(images, side, stride, grey)
+    shape, found, done = (len(images), len(rows), len(columns)), [], 0
+    for activations, logits in in_parts(model, tensors, np.arange(np.prod(shape)), hide, chunk):
+        here = np.arange(len(logits))
+        n = np.unravel_index(done + here, shape)[0]
+        p = tf.nn.softmax(logits).numpy()
+        found.append((activations.sum((1, 2))[here, followed[n]], p[here, labels[n]], p.argmax(1)))
+        done += len(logits)
+    return {key: np.concatenate(x).reshape(shape) for key, x in zip(
+        ("activation", "probability", "predicted"), zip(*found))} | {
+        "map": followed, "rows": rows, "columns": columns}
 
 
 OPTIONS = {"side": "side of the grey square, pixels; 0: 8, of larger images a quarter",

@@ -58,8 +58,8 @@ def project_strongest(model, name, images, count=9, inputs=None, maps=slice(None
         own = images[chosen[part]] if inputs is None else inputs(images[chosen[part]])
         pixels = project(model, name, own, lambda activations, part=part: one_unit(
             activations, *(u[part] for u in unit)))
-        for k, (r, c) in enumerate(zip(*(u[part] for u in unit[:2]))):
-            top, bottom, left, right = receptive_field(model, name, int(r), int(c))
+        for k, (top, bottom, left, right) in enumerate(zip(
+                *receptive_field(model, name, *(u[part] for u in unit[:2])))):
             patches.append(own[k, top:bottom, left:right].copy())  # not a view of all
             projections.append(pixels[k, top:bottom, left:right].copy())
     shape = image.shape[1]

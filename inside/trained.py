@@ -1,8 +1,10 @@
 """Read a run back: its options, its event files and the network it trained."""
+import collections
 import dataclasses
 import functools
 import os
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -18,7 +20,7 @@ from training import graph, plain
 from training.augmentation import prepare
 from training.events import read_events
 from training.loop import make_model
-from training.needs import images_at_a_time
+from training.needs import CHUNK_BYTES, images_at_a_time
 
 tf.config.set_visible_devices([], "GPU")  # what is looked at is looked at on the processor
 
@@ -44,10 +46,15 @@ class Network:
         every = len(self.data.classes)
         return f", {len(classes):,} of {every:,} classes" if len(classes) < every else ""
 
-    @property
+    @functools.cached_property
     def grey(self):
         """The mean of the training pixels, as network input."""
         return float(self.inputs(np.full((1, 1, 1, 1), self.data.train_images.mean()))[0, 0, 0, 0])
+
+    @functools.cached_property
+    def test_logits(self):
+        """The logits of all test images: (images, classes)."""
+        return outputs(self.model, [self.model.output], self.data.test_images, self.inputs)[0]
 
     @property
     def stages(self):
@@ -244,21 +251,33 @@ def read_snapshots(files, model):
 
 @functools.lru_cache(maxsize=4)  # to trace one takes longer than what most figures compute by it
 def _submodel(model, *tensors):
-    return tf.function(keras.Model(model.input, list(tensors)), reduce_retracing=True)
+    submodel = keras.Model(model.input, list(tensors))
+    return tf.function(lambda images: tf.nest.flatten(submodel(images, training=False)),
+                       autograph=False).get_concrete_function(
+        tf.TensorSpec((None, *model.input.shape[1:])))
 
 
-def in_parts(model, tensors, images, inputs=None, most=500):
+def in_parts(model, tensors, images, inputs=None, most=250):
     """Yield the values of Keras tensors of a model for part after part of many images, in
     evaluation mode: lists of float32 arrays.
 
     The parts fit into memory; inputs: function that makes network input of a part of the images.
     """
-    submodel, size = _submodel(model, *tensors), images_at_a_time(model, most)
-    for i in tqdm(range(0, len(images), size), desc="images", unit="part", delay=5, disable=None,
-                  leave=False):
-        part = images[i:i + size]
-        values = submodel(tf.constant(inputs(part) if inputs else part, tf.float32), training=False)
-        yield [np.float32(x) for x in tf.nest.flatten(values)]
+    submodel, size = _submodel(model, *tensors), images_at_a_time(model, most, CHUNK_BYTES // 3)
+
+    def values(first):
+        part = images[first:first + size]
+        return [np.float32(x) for x in submodel(
+            tf.constant(inputs(part) if inputs else part, tf.float32))]
+    ahead = collections.deque()
+    with ThreadPoolExecutor(2) as pool:  # of small parts two at once are faster
+        for first in tqdm(range(0, len(images), size), desc="images", unit="part", delay=5,
+                          disable=None, leave=False):
+            ahead.append(pool.submit(values, first))
+            if len(ahead) == 3:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def outputs(model, tensors, images, inputs=None):
@@ -346,8 +365,6 @@ def recognised_of_each_class(network, count):
     """Return the index of the first test image of each class that the network recognises, or of the
     first where it recognises none; of at most `count` classes."""
     labels = network.data.test_labels
-    logits, = outputs(network.model, [network.model.output], network.data.test_images,
-                      network.inputs)
-    right = logits.argmax(1) == labels
+    right = network.test_logits.argmax(1) == labels
     return np.array([np.flatnonzero(labels == c)[right[labels == c].argmax()]
                      for c in np.unique(labels)[:count]])

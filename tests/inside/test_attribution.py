@@ -83,7 +83,9 @@ def test_methods_find_the_pixel_and_chance_does_not():
 def test_classes_of_a_run_are_drawn(small_run, quick_figures):
     """One image of each of two classes, two methods beside it; the title says of how many."""
     figure, numbers = attribution.draw(Record(small_run, import_script), count=2, images=5)
-    assert len(figure.axes) == 2 * 3 + 2 and "2 of 4 classes" in figure.get_suptitle()
+    grid = figure.axes[0]
+    assert [text.get_text() for text in grid.texts] == ["image", "gradient", "guided backprop"]
+    assert len(grid.get_yticklabels()) == 2 and "2 of 4 classes" in figure.get_suptitle()
     assert numbers["gradient/map"].shape == (2, 28, 28, 1)
     assert numbers["random order/deletion"].shape == (5, STEPS + 1)
     plt.close(figure)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from inside.deconvnet import chain, forward, one_unit, project, receptive_field, switches, unpool
+from inside.deconvnet import chain, forward, one_unit, project, receptive_field, unpool
 from sources import synthetic
 
 L = keras.layers
@@ -199,7 +199,7 @@ def test_ties_go_to_one_place():
     layer = L.MaxPooling2D(2)
     layer.build((None, 4, 4, 1))
     below = tf.ones((2, 4, 4, 1))
-    back = unpool(tf.ones((2, 2, 2, 1)), switches(layer, below), tf.shape(below)).numpy()
+    back = unpool(layer, tf.ones((2, 2, 2, 1)), below).numpy()
     assert back.sum() == 8 and set(np.unique(back)) == {0, 1}
     np.testing.assert_array_equal(back[0, ::2, ::2, 0], np.ones((2, 2)))
 
@@ -224,12 +224,15 @@ def test_receptive_field_against_brute_force(name, strides, padding, size):
     for i in range(len(changed)):
         changed[i, i // size[1], i % size[1]] = 100.0
     outputs = forward(model, name, np.concatenate([base, changed]))[-1].numpy()
-    for row, column in {(0, 0), (rows - 1, columns - 1), (rows // 2, columns // 2)}:
+    units = [(0, 0), (rows - 1, columns - 1), (rows // 2, columns // 2)]
+    fields = [np.broadcast_to(x, len(units))
+              for x in receptive_field(model, name, *np.transpose(units))]
+    for (row, column), field in zip(units, np.transpose(fields)):
         unit = outputs[:, row, column, 0] if name != "hidden" else outputs[:, 0]
         where = np.flatnonzero(np.abs(unit[1:] - unit[0]) > 1e-6)
         r, c = where // size[1], where % size[1]
         seen = r.min(), r.max() + 1, c.min(), c.max() + 1
-        assert receptive_field(model, name, row, column) == seen
+        assert receptive_field(model, name, row, column) == seen == tuple(field)
 
 
 def test_known_gratings_come_back():

@@ -1,10 +1,11 @@
-"""Names on figures, as they are."""
+"""Pictures: names on figures, as they are; many small pictures as one."""
 import io
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
-from inside.pictures import draw_names_as_they_are
+from inside.pictures import draw_names_as_they_are, show_grid
 
 
 @pytest.fixture
@@ -38,3 +39,19 @@ def test_ticks_of_logarithmic_axes_stay_mathematics(figure):
     labels = [label for label in figure.axes[0].get_yticklabels() if label.get_text()]
     assert labels and all("^{" in label.get_text() and label.get_parse_math() for label in labels)
     assert not any(label.get_parse_math() for label in figure.axes[1].get_yticklabels())
+
+
+def test_a_grid_by_hand():
+    """Three pictures of 2x3 pixels in two columns: where they are, and what stands beside them."""
+    pictures = [np.full((2, 3, 3), share) for share in (0, 0.2, 0.4)]
+    figure, axis = plt.subplots()
+    show_grid(axis, pictures, 2, ["a", "b", "c"], ["first", "second"], gap=4)
+    drawn = axis.images[0].get_array()
+    assert drawn.shape == (8, 10, 3) and drawn.dtype == np.uint8
+    assert (drawn[:2, :3] == 0).all() and (drawn[:2, 7:] == 51).all()
+    assert (drawn[6:, :3] == 102).all() and (drawn[2:6] == 255).all()
+    assert [(text.get_text(), *text.xy) for text in axis.texts] == [
+        ("a", 1, -0.5), ("b", 8, -0.5), ("c", 1, 5.5)]  # pixels have their middle at whole numbers
+    assert axis.get_yticks().tolist() == [0.5, 6.5]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
+    plt.close(figure)
