@@ -29,6 +29,7 @@ class Config(Experiment):
     cell: str = option("gru", "recurrent cell; gru has its reset gate after the product, "
                        "gru-reset-before before it", tuple(CELLS))
     units: int = option(128, "units of each recurrent layer", low=1)
+    forget_bias: float = option(1.0, "lstm: bias of the forget gate before training")
     layers: int = option(1, "recurrent layers", low=1)
     order: str = option("rows", "what the sequence runs over; sweeps: patches of 2x2, each layer "
                         "down, up, right and left (ReNet)", ("rows", "columns", "sweeps"))
@@ -64,7 +65,7 @@ def build_model(input_shape, classes, config):
 
     def options(i):
         return dict(cell=config.cell, units=config.units, dtype=policy, name=f"{config.cell}{i}",
-                    seed=int(seeds.integers(2 ** 31)))
+                    forget_bias=config.forget_bias, seed=int(seeds.integers(2 ** 31)))
 
     x = images = keras.Input(input_shape, name="images")
     if config.order not in ("rows", "columns", "sweeps"):

@@ -27,7 +27,7 @@ class Cell:
     states: Callable              # x, W, U, b -> (tuple of hidden states, backward)
     gates: int                    # W is (features, gates * units), U (units, gates * units)
     biases: int                   # 1: b is (gates * units,); 2: b is (2, gates * units)
-    starts_at_one: int            # number of the gate whose bias starts at 1; -1: none
+    forget_gate: int              # number of the gate that forgets; -1: none
     gate_values: Callable | None  # x, states before, W, U, b -> {gate: (n, steps, units)}
     in_keras: Callable | None     # units, options -> Keras's layer, with the same weights
 
@@ -35,10 +35,10 @@ class Cell:
 CELLS = {}  # {name on the command line: Cell}
 
 
-def cell(gates, biases=1, starts_at_one=-1, gate_values=None, in_keras=None):
+def cell(gates, biases=1, forget_gate=-1, gate_values=None, in_keras=None):
     """Register a function under its name as a recurrent cell."""
     def register(states):
-        CELLS[states.__name__.replace("_", "-")] = Cell(states, gates, biases, starts_at_one,
+        CELLS[states.__name__.replace("_", "-")] = Cell(states, gates, biases, forget_gate,
                                                         gate_values, in_keras)
         return states
     return register
@@ -140,7 +140,7 @@ def rnn(x, W, U, b):
     return tuple(h[1:]), backward
 
 
-@cell(gates=4, starts_at_one=1, gate_values=_lstm_gates,
+@cell(gates=4, forget_gate=1, gate_values=_lstm_gates,
       in_keras=lambda units, **options: keras.layers.LSTM(units, **options))
 def lstm(x, W, U, b):
     """Long short-term memory (Hochreiter & Schmidhuber 1997, forget gate of Gers et al. 2000).

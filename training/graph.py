@@ -162,7 +162,7 @@ def assign(variables, arrays, source):
         variable.assign(arrays[name])
 
 
-UNTOLD = "dtype", "seed", "module", "registered_name", "build_config"
+UNTOLD = "dtype", "seed", "forget_bias", "module", "registered_name", "build_config"
 
 
 def describe(model):

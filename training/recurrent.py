@@ -16,21 +16,22 @@ class Recurrent(keras.layers.Layer):
     states in the order in which it read; keras.layers.Bidirectional takes it.
 
     Orthogonal recurrent kernel (one orthogonal matrix a gate), Glorot-uniform kernel, zero bias but
-    for the LSTM's forget gate, which starts at 1 (Jozefowicz et al. 2015).
+    for the LSTM's forget gate, which starts at `forget_bias`, usually 1 (Jozefowicz et al. 2015).
     """
     image_by_image = True
     return_state = stateful = False  # what Bidirectional asks for
 
-    def __init__(self, cell, units, return_sequences=False, go_backwards=False, seed=0, **options):
+    def __init__(self, cell, units, return_sequences=False, go_backwards=False, seed=0,
+                 forget_bias=1.0, **options):
         super().__init__(**options)
         if cell not in CELLS:
             raise ValueError(f"no cell {cell!r} in CELLS: {', '.join(CELLS)}")
-        self.cell, self.units, self.return_sequences, self.go_backwards, self.seed = (
-            cell, units, return_sequences, go_backwards, seed)
+        self.cell, self.units, self.seed, self.forget_bias = cell, units, seed, forget_bias
+        self.return_sequences, self.go_backwards = return_sequences, go_backwards
 
     def get_config(self):
         return super().get_config() | {name: getattr(self, name) for name in (
-            "cell", "units", "return_sequences", "go_backwards", "seed")}
+            "cell", "units", "return_sequences", "go_backwards", "seed", "forget_bias")}
 
     def build(self, input_shape):
         initializers, cell = keras.initializers, CELLS[self.cell]
@@ -45,8 +46,8 @@ class Recurrent(keras.layers.Layer):
                                                 initializer=orthogonal)
 
         def bias(shape, dtype):
-            ones = np.arange(width) // self.units == cell.starts_at_one
-            return keras.ops.cast(np.broadcast_to(ones, shape), dtype)
+            forget = np.arange(width) // self.units == cell.forget_gate
+            return keras.ops.cast(np.broadcast_to(self.forget_bias * forget, shape), dtype)
         self.bias = self.add_weight(shape=(2, width) if cell.biases == 2 else (width,),
                                     name="bias", initializer=bias)
         shapes = [(None, *input_shape[1:]), *(w.shape for w in self.weights)]
@@ -108,12 +109,13 @@ class Sweeps(keras.layers.Layer):
 
     image_by_image = True
 
-    def __init__(self, cell, units, seed=0, **options):
+    def __init__(self, cell, units, seed=0, forget_bias=1.0, **options):
         super().__init__(**options)
-        self.cell, self.units, self.seed = cell, units, seed
+        self.cell, self.units, self.seed, self.forget_bias = cell, units, seed, forget_bias
         self.down, self.up, self.right, self.left = (
             Recurrent(cell, units, return_sequences=True, go_backwards=name in ("up", "left"),
-                      seed=seed + 10 * i, name=name, dtype=self.dtype_policy)
+                      seed=seed + 10 * i, forget_bias=forget_bias, name=name,
+                      dtype=self.dtype_policy)
             for i, name in enumerate(("down", "up", "right", "left")))
 
     def build(self, input_shape):
@@ -124,7 +126,8 @@ class Sweeps(keras.layers.Layer):
             layer.build((None, width, features))
 
     def get_config(self):
-        return super().get_config() | dict(cell=self.cell, units=self.units, seed=self.seed)
+        return super().get_config() | dict(
+            cell=self.cell, units=self.units, seed=self.seed, forget_bias=self.forget_bias)
 
     def call(self, inputs, training=False):
         return sweep(inputs, *(functools.partial(layer, training=training) for layer in (

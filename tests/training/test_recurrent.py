@@ -54,6 +54,11 @@ def test_initialisation():
     assert layer.bias.numpy().tolist() == [0] * 8 + [1] * 8 + [0] * 16
     gates = np.split(layer.recurrent_kernel.numpy(), 4, axis=1)
     assert np.abs(gates[0] - gates[1]).max() > 0.1
+    for own in (Recurrent("lstm", 2, forget_bias=0.5), Sweeps("lstm", 2, forget_bias=0.5)):
+        again = type(own).from_config(own.get_config())
+        layer = getattr(again, "down", again)
+        layer.build((None, 5, 4))
+        assert layer.bias.numpy().tolist() == [0, 0, 0.5, 0.5, 0, 0, 0, 0]
 
 
 @every_cell
