@@ -105,11 +105,11 @@ class Events:
             tf.summary.scalar("images_per_second", images_per_second, step=step)
 
     def log_evaluation(self, step, results):
-        """Log {"train" | "validation" | "test": (loss, accuracy)}."""
-        for part, (loss, accuracy) in results.items():
+        """Log {"train" | "validation" | "test": (loss, accuracy, batch noise if measured)}."""
+        for part, values in results.items():
             with self.into(part):
-                tf.summary.scalar("evaluation/loss", loss, step=step)
-                tf.summary.scalar("evaluation/accuracy", accuracy, step=step)
+                for name, value in zip(("loss", "accuracy", "batch_noise"), values):
+                    tf.summary.scalar(f"evaluation/{name}", value, step=step)
 
     def log_result(self, step, result):
         """Log the final metrics {name: number}."""

@@ -259,6 +259,14 @@ def evaluate(logits, labels):
     return float(tf.reduce_mean(loss)), float(np.mean(np.argmax(logits, axis=1) == labels))
 
 
+def batch_noise(logits, labels, size, batches=1000):
+    """Return the standard deviation of the log loss over random batches of `size` images, all at
+    the same weights: how much the choice of images alone lets a training curve fluctuate."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy()
+    chosen = np.random.default_rng(0).integers(len(losses), size=(batches, size))
+    return float(np.log(np.maximum(losses[chosen].mean(1), 1e-12)).std())
+
+
 # -------------------------------------------------------------------------------------- a run
 
 def load_initial_weights(folder, model):
@@ -394,12 +402,14 @@ class Training:
             log_inside(run.events, step, self.model, *self.probe)
             run.save(step, self.state())
             tqdm.write(f"step {step:6,}  " + "  ".join(
-                f"{part} {100 * accuracy:.2f} %" for part, (_, accuracy) in results.items()))
+                f"{part} {100 * accuracy:.2f} %" for part, (_, accuracy, _) in results.items()))
 
     def evaluate(self):
-        """Return {"train" | "validation": (loss, accuracy)}."""
-        return {part: evaluate(self.predict(images), labels)
-                for part, (images, labels) in self.data.observed.items()}
+        """Return {"train" | "validation": (loss, accuracy, batch_noise)}."""
+        size = self.config.batch_size
+        return {part: (*evaluate(logits, labels), batch_noise(logits, labels, size))
+                for part, (images, labels) in self.data.observed.items()
+                for logits in [self.predict(images)]}
 
     def state(self):
         """Return everything that training needs to go on, {name: array}."""
@@ -433,8 +443,8 @@ class Training:
         right = np.argmax(logits, axis=1) == labels
         self.of_class = {self.data.classes[c]: right[labels == c].mean() for c in np.unique(labels)}
         parts = {**self.evaluate(), "test": evaluate(logits, labels)}
-        result = {f"{part}_accuracy": accuracy for part, (_, accuracy) in parts.items()}
-        result |= {f"{part}_loss": loss for part, (loss, _) in parts.items()}
+        result = {f"{part}_accuracy": values[1] for part, values in parts.items()}
+        result |= {f"{part}_loss": values[0] for part, values in parts.items()}
         if flip:
             both = tf.nn.softmax(logits) + tf.nn.softmax(self.predict(images[:, :, ::-1]))
             result["test_accuracy_flipped"] = evaluate(both, labels)[1]

@@ -9,6 +9,7 @@ from cifar_lenet5 import Config, build_model
 from training import loop
 from training.loop import (
     balanced,
+    batch_noise,
     cross_entropy,
     evaluate,
     load_training_data,
@@ -39,6 +40,16 @@ def test_evaluate_by_hand():
     loss, accuracy = evaluate(np.float32([[0, np.log(3)], [0, 0], [5, 0]]), np.array([1, 0, 1]))
     assert accuracy == pytest.approx(2 / 3)
     assert loss == pytest.approx((np.log(4 / 3) + np.log(2) + np.log(1 + np.exp(5))) / 3, rel=1e-5)
+
+
+def test_batch_noise_by_hand():
+    """Losses of log 2 and log(1 + e^3): one image a batch has either, many have their mean."""
+    logits, labels = np.float32([[0, 0], [0, 3]]), np.array([0, 0])
+    low, high = np.log(2), np.log(1 + np.exp(3))
+    assert batch_noise(logits, labels, 1) == pytest.approx(np.log(high / low) / 2, rel=0.01)
+    relative = (high - low) / (high + low)
+    assert batch_noise(logits, labels, 400) == pytest.approx(relative / 20, rel=0.1)
+    assert np.isfinite(batch_noise(np.float32([[200, 0]]), np.array([0]), 4))  # a loss of 0
 
 
 # ---------------------------------------------------------------------------------- class weights
