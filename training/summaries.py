@@ -103,13 +103,15 @@ def norms_over_time(model, inputs, labels):
     each image's own; of an LSTM also "memory" and "memory_gradient", the same of c_t. (Its h_t is
     made of c_t, so that the gradient by way of c_(t+1) is in the memory's and not in the state's.)
     A gradient that shrinks towards the first step is vanishing, one that grows is exploding.
+    An image counts at a step unless what the layer reads there is constant, as a blank row of a
+    digit is; where fewer than half of the images count, norms are nan.
     Computed with Keras's cells, step by step, and from there on to the loss by the network's own
     graph. Empty where no layer reads the image as one sequence, or the last of them is not one of
     ours, SimpleRNN, LSTM or GRU, or is given or gives states.
     """
     kinds = Recurrent, keras.layers.RNN, keras.layers.Bidirectional
     recurrent = [node for node in graph.nodes(model) if isinstance(node.operation, kinds)]
-    states_after = []  # of each step [h], or an LSTM's [h, c]
+    states_after, counted = [], []  # of each step [h], or an LSTM's [h, c]; which images count
     if not recurrent:
         return {}
 
@@ -128,6 +130,7 @@ def norms_over_time(model, inputs, labels):
         for x in tf.unstack(sequence, axis=1):
             h, states = cell(x, states)
             states_after.append(states)
+            counted.append((tf.reduce_max(x, 1) > tf.reduce_min(x, 1)) | (x.shape[1] == 1))
             outputs.append(h)
         whole = tf.stack(outputs, axis=1) if layer.return_sequences else outputs[-1]
         return [tf.cast(whole, layer.compute_dtype)]
@@ -139,8 +142,10 @@ def norms_over_time(model, inputs, labels):
     for names, *values in zip((("state", "gradient"), ("memory", "memory_gradient")), by_kind,
                               tape.gradient(loss, by_kind)):
         for name, vectors in zip(names, values):
-            norms[name] = np.float64([0.0 if v is None else tf.reduce_mean(tf.norm(
-                tf.cast(v, tf.float32), axis=1)) for v in vectors])
+            norms[name] = np.float64([
+                np.nan if np.mean(count) < 0.5 else 0.0 if v is None else tf.reduce_mean(
+                    tf.norm(tf.cast(v, tf.float32)[count], axis=1))
+                for v, count in zip(vectors, counted)])
     return norms
 
 
@@ -150,5 +155,5 @@ def log_norms_over_time(events, model, inputs, labels):
     if norms:
         with events.into("over_time"):
             for name, values in norms.items():
-                for t, value in enumerate(values, 1):
-                    tf.summary.scalar(f"over_time/{name}_norm", value, step=t)
+                for t in 1 + np.flatnonzero(np.isfinite(values)):
+                    tf.summary.scalar(f"over_time/{name}_norm", values[t - 1], step=t)

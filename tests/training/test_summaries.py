@@ -37,6 +37,19 @@ def test_norms_over_time_take_the_true_path(after):
     np.testing.assert_allclose(norms["state"][-1], tf.reduce_mean(tf.norm(states, axis=1)), 1e-5)
 
 
+def test_blank_rows_do_not_count():
+    """Nor a row at which most images are blank."""
+    keras.utils.set_random_seed(1)
+    model = build(lambda x: L.Dense(CLASSES)(L.GRU(4)(rows(x))))
+    images = np.random.default_rng(0).normal(size=(4, *SHAPE))
+    images[0, 1], images[1:, 2] = 0.3, 0.3  # one of four at the second row, three at the third
+    labels = np.arange(4) % CLASSES
+    norms = norms_over_time(model, tf.constant(images, tf.float32), labels)["state"]
+    others = norms_over_time(model, tf.constant(images[1:], tf.float32), labels[1:])["state"]
+    assert np.isnan(norms).tolist() == [False, False, True, *[False] * (SHAPE[0] - 3)]
+    assert norms[1] == pytest.approx(others[1])
+
+
 @pytest.mark.parametrize("layer, kinds", [
     (lambda: L.LSTM(4), {"state", "gradient", "memory", "memory_gradient"}),
     (lambda: L.GRU(4), {"state", "gradient"}), (lambda: L.Bidirectional(L.GRU(4)), set()),
