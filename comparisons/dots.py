@@ -46,9 +46,8 @@ def make(rows, columns="accuracy"):
             axis.plot(seeds, [row] * len(seeds), "o", color=colour, alpha=0.5,
                       label=data if [data for _, _, data in groups].index(data) == row else None)
             axis.plot(np.mean(seeds), row, "|", color="black", markersize=14)
-        heading = tables.COLUMNS[name][0].format(seconds=tables.equal_time(groups))
-        axis.set(xlabel=LABELS.get(name, heading), yticks=range(len(names)), yticklabels=names,
-                 ylim=(len(names) - 0.5, -0.5))
+        axis.set(xlabel=LABELS.get(name, tables.COLUMNS[name][0]), yticks=range(len(names)),
+                 yticklabels=names, ylim=(len(names) - 0.5, -0.5))
         if name == "images_per_second":
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))

@@ -63,13 +63,29 @@ def row_of(folder, status="finished"):
     if "images_per_second" in result:
         row["epoch_seconds"] = data["train"] / result["images_per_second"]
         row |= _finite({"seconds_to_98": seconds_to(events, 0.98, result["train_seconds"])})
-    if ("train", "batch/loss") in events:
-        row |= _finite({"instability": instability(*events["train", "batch/loss"][::2])})
+    row |= measures_of(events)
     if "source" in config:
         row["source_data"] = config["source"]["title"]
     return {**row, "status": status, "threads": options.get("threads"),
             "commit": config.get("commit"),
             "tensorflow": config.get("versions", {}).get("tensorflow")}
+
+
+def measures_of(series):
+    """Return what a row says of a run's series, as far as these are there."""
+    found = {}
+    if ("train", "batch/loss") in series:
+        steps, _, losses = series["train", "batch/loss"]
+        found["instability"] = instability(steps, losses)
+        if ("validation", "evaluation/batch_noise") in series:
+            found["batch_noise"] = noise_in_band(steps, losses, *map(
+                np.asarray, series["validation", "evaluation/batch_noise"][::2]))
+    for kind in ("memory_gradient", "gradient"):  # an LSTM's flows through its cell state
+        if ("train", f"over_time/{kind}") in series:
+            first, *_, last = series["train", f"over_time/{kind}"][2]
+            found |= {"gradient_before": shrinking(first), "gradient_after": shrinking(last)}
+            break
+    return _finite(found)
 
 
 def _finite(measures):
@@ -111,20 +127,37 @@ def smooth(values, width):
     return np.convolve(values, np.ones(width), "same") / weights
 
 
-def instability(steps, losses, band=(0.1, 0.2), width=51):
-    """Return how unsteady a training loss is: the standard deviation of the high-frequency part of
-    its log, over the steps at which its level lies in `band` (nats).
+def fluctuations(steps, losses, band=(0.1, 0.2), width=51):
+    """Return the log of losses (steps,) > 0 about their level, the running mean over `width` steps,
+    and at which steps the level lies in `band` (nats); at none unless every step is there.
 
-    losses: (steps,) > 0. The level is the geometric mean over `width` steps, the part what is left.
-    In a band, because a batch's loss scatters the more, in relation, the lower it is. nan unless
-    the loss of every step is there, and 50 of them in the band.
+    In a band, because a batch's loss scatters the more, in relation, the lower it is.
     """
-    if len(steps) < 2 or (np.diff(steps) != 1).any():
-        return float("nan")
+    whole = len(steps) > 1 and (np.diff(steps) == 1).all()
     log = np.log(np.maximum(np.float64(losses), 1e-12))
     level = smooth(log, width)
-    inside = (np.exp(level) >= band[0]) & (np.exp(level) <= band[1])
-    return float(np.std((log - level)[inside])) if inside.sum() >= 50 else float("nan")
+    return log - level, whole & (np.exp(level) >= band[0]) & (np.exp(level) <= band[1])
+
+
+def instability(steps, losses):
+    """Return how unsteady a training loss is: the standard deviation of its fluctuations; nan
+    unless there are 50 of them in the band."""
+    values, inside = fluctuations(steps, losses)
+    return float(np.std(values[inside])) if inside.sum() >= 50 else float("nan")
+
+
+def noise_in_band(steps, losses, evaluated, noise):
+    """Return the root mean square of the batch noise, of the evaluations in the band of
+    fluctuations: what of an instability is due to the choice of images."""
+    within = noise[np.isin(evaluated - 1, steps[fluctuations(steps, losses)[1]])]
+    return float(np.sqrt(np.mean(within ** 2))) if len(within) else float("nan")
+
+
+def shrinking(norms):
+    """Return how many times smaller the gradient is at the first time step than at the last, of
+    those whose norm is known (steps,)."""
+    known = np.float64(norms)[np.isfinite(norms)]
+    return float(known[-1] / known[0]) if len(known) and known[0] else float("nan")
 
 
 def seconds_to(series, accuracy, seconds):
@@ -142,20 +175,24 @@ def seconds_to(series, accuracy, seconds):
     return float(step * seconds / steps[-1])
 
 
-def accuracy_after(series, after, seconds):
-    """Return the validation accuracy `after` so many seconds of training, linear between
-    evaluations, at the mean speed of steps of a run of `seconds`; nan without validation images."""
-    if ("validation", "evaluation/accuracy") not in series:
-        return float("nan")
-    steps, _, values = series["validation", "evaluation/accuracy"]
-    return float(np.interp(after, steps / steps[-1] * seconds, np.float64(values)))
-
-
 def kernel_measures(kernels):
-    """Return how structured a first layer's kernels are: the share that fits a Gabor function
-    better than 95 % of shuffled kernels, and the mean r2 of the fits above that of the shuffled, as
-    it is and as a share of what is left to explain."""
-    fits, chance, share = gabor.structure(kernels)
-    above = float(np.mean([fit["r2"] for fit in fits]) - chance.mean())
-    return {"structured": share, "r2_above_chance": above,
-            "r2_normalised": float(above / (1 - chance.mean()))}
+    """Return how structured a first layer's kernels (height, width, channels, filters) are: the
+    share that fits a Gabor function better than 95 % of shuffled kernels, and the mean r2 of the
+    fits above that of the shuffled, as it is and as a share of what is left to explain.
+
+    Of colour kernels that is along their principal colour, whose share of their power is returned,
+    too; and r2 above chance of the channels' mean, and of single channels.
+    """
+    def above(kernels):
+        fits, chance, share = gabor.structure(kernels)
+        return share, float(np.mean([fit["r2"] for fit in fits]) - chance.mean()), chance.mean()
+    structured, r2, chance = above(kernels)
+    found = {"structured": structured, "r2_above_chance": r2,
+             "r2_normalised": float(r2 / (1 - chance))}
+    if kernels.shape[2] == 1:
+        return found
+    channels = np.split(kernels, kernels.shape[2], axis=2)
+    powers = np.linalg.svd(kernels.reshape(-1, *kernels.shape[2:]).T, compute_uv=False) ** 2
+    return found | {"principal_power": float(np.mean(powers[:, 0] / powers.sum(1))),
+                    "r2_of_mean": above(kernels.mean(2, keepdims=True))[1],
+                    "r2_of_channels": float(np.mean([above(one)[1] for one in channels]))}

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from comparisons import stored, study
-from comparisons.measures import instability, seconds_to
+from comparisons.measures import measures_of, seconds_to
 from inside.pictures import STYLE
 from system.command_line import InputError, first_line
 from system.files import atomic_file, load_arrays, write_text
@@ -142,8 +142,7 @@ def disagreements(one):
                     said[f"{part}_{tag}"] = own[part, f"evaluation/{tag}"][2][-1]
         if "train_seconds" in row:
             said["seconds_to_98"] = seconds_to(own, 0.98, row["train_seconds"])
-        if ("train", "batch/loss") in own:
-            said["instability"] = instability(*own["train", "batch/loss"][::2])
+        said |= measures_of(own)
         for name, value in said.items():
             if name in row and np.isfinite(value) and not np.isclose(row[name], value, rtol=1e-6):
                 yield f"{row['run']} {name} {row[name]} is {value:.6g} there"

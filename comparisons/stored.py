@@ -24,8 +24,9 @@ FOLDER = pathlib.Path("studies")
 INTEGERS = ("seed", "parameters", "steps", "threads")
 FLOATS = ("steps_per_epoch", "train_accuracy", "validation_accuracy", "test_accuracy",
           "test_accuracy_flipped", "train_loss", "validation_loss", "test_loss", "train_seconds",
-          "images_per_second", "epoch_seconds", "seconds_to_98", "instability", "structured",
-          "r2_above_chance", "r2_normalised")
+          "images_per_second", "epoch_seconds", "seconds_to_98", "instability", "batch_noise",
+          "gradient_before", "gradient_after", "structured", "r2_above_chance", "r2_normalised",
+          "principal_power", "r2_of_mean", "r2_of_channels")
 BEGIN = "configuration", "seed"
 END = "status", "threads", "precision", "commit", "tensorflow", "processor", "date"
 
@@ -251,7 +252,7 @@ def write(study, rows_, series_):
 
 # what of a run's events an .npz keeps; of the kernels the last, of losses `LOSSES` points at most
 KEPT = {"train": ("batch/loss", "evaluation/loss", "evaluation/accuracy", "filters/kernel"),
-        "validation": ("evaluation/loss", "evaluation/accuracy"),
+        "validation": ("evaluation/loss", "evaluation/accuracy", "evaluation/batch_noise"),
         "test": ("evaluation/loss", "evaluation/accuracy")}
 LOSSES = 200
 

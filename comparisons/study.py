@@ -3,13 +3,14 @@ import numpy as np
 
 from comparisons import curves, dots, heat, stored, transfer
 from comparisons import table as tables
-from comparisons.measures import row_of, rows_of, series_of
+from comparisons.measures import groups_of, row_of, rows_of, series_of
 from inside import filters, over_time
 from system.command_line import InputError
 from training.events import read_events
 
 TAKES, OPTIONS = "NAME", {}
 KEPT = {*stored.BEGIN, *stored.INTEGERS, *stored.FLOATS, *stored.END, "data", "source_data"}
+FIGURES = "dots", "heat", "curves", "transfer", "filters", "over_time"
 KINDS = {"dots": dots, "heat": heat, "curves": curves, "transfer": transfer}
 
 
@@ -40,9 +41,8 @@ def figures_of(study):
     for own in study.figures:
         own = dict(own)
         kind, name = own.pop("kind"), own.pop("name", study.name)
-        if kind not in (*KINDS, *SINGLE):
-            raise InputError(f"{study.file('.toml')}: figures are {', '.join((*KINDS, *SINGLE))}, "
-                             f"not {kind}")
+        if kind not in FIGURES:
+            raise InputError(f"{study.file('.toml')}: figures are {', '.join(FIGURES)}, not {kind}")
         yield name, lambda own=own, kind=kind: _drawn(study, kind, **own)
 
 
@@ -52,28 +52,31 @@ def _drawn(study, kind, configurations=(), **options):
             if not configurations or row["configuration"] in configurations]
     if kind == "curves":
         return curves.make(curves.of_rows(rows, options.get("by", "step")), **options)
-    if kind in SINGLE:
-        first = {f"{row['configuration']}, seed {row['seed']}": row for row in rows
-                 if row["seed"] == rows[0]["seed"]}
-        return SINGLE[kind](first, "\n".join(dict.fromkeys(row["data"] for row in rows)))
+    if kind == "over_time":
+        return _norms_over_time(rows)
+    if kind == "filters":
+        return _kernels([row for row in rows if row["seed"] == rows[0]["seed"]])
     return KINDS[kind].make(rows, **options)
 
 
-def _kernels(rows, data):
-    """Draw the first-layer kernels of {run: row}."""
-    return filters.one_below_the_other({name: (
+def _kernels(rows):
+    """Draw the first-layer kernels of rows."""
+    return filters.one_below_the_other({f"{row['configuration']}, seed {row['seed']}": (
         series_of(row)["train", "filters/kernel"][2][-1],
         f"{100 * row['structured']:.0f} % structured, test accuracy "
         f"{100 * row['test_accuracy']:.1f} %")
-        for name, row in rows.items()}, data)
+        for row in rows}, "\n".join(dict.fromkeys(row["data"] for row in rows)))
 
 
-def _norms_over_time(rows, data):
-    """Draw the norms of states and gradients of {run: row}."""
-    return over_time.side_by_side({name: series_of(row) for name, row in rows.items()}, data)
-
-
-SINGLE = {"filters": _kernels, "over_time": _norms_over_time}  # of one seed a configuration
+def _norms_over_time(rows):
+    """Draw the norms of states and gradients of rows, the mean over the seeds of a configuration.
+    """
+    means = {}
+    for (name, *_), own in groups_of(rows).items():
+        first, *_ = seeds = [series_of(row) for row in own]
+        means[name] = {key: (first[key][0], None, np.mean([one[key][2] for one in seeds], axis=0))
+                       for key in first if key[1].startswith("over_time/")}
+    return over_time.side_by_side(means, rows[0]["data"], len(own))
 
 
 def draw(names):

@@ -2,7 +2,7 @@
 import numpy as np
 
 from comparisons import names as naming
-from comparisons.measures import accuracy_after, groups_of, rows_of, series_of
+from comparisons.measures import groups_of, rows_of
 from system.command_line import InputError
 from system.markdown import mean_and_deviation
 from system.markdown import table as markdown
@@ -10,22 +10,26 @@ from system.markdown import table as markdown
 OPTIONS = {"columns": "accuracy, kernels or speed, or columns joined by commas, each with its "
                       "digits where they are not the usual ones, like test_accuracy:1"}
 SETS = {"accuracy": "steps seeds test_accuracy test_accuracy_flipped train_seconds",
-        "kernels": "seeds parameters train_accuracy test_accuracy:1 accuracy_at_equal_time "
-                   "structured r2_above_chance train_seconds",
+        "kernels": "seeds parameters train_accuracy validation_accuracy test_accuracy:1 structured "
+                   "r2_above_chance",
         "speed": "seeds images_per_second epoch_seconds seconds_to_98 test_accuracy instability"}
 COLUMNS = {  # heading, factor, digits
     "train_accuracy": ("train accuracy (%)", 100, 1),
     "validation_accuracy": ("validation accuracy (%)", 100, 1),
     "test_accuracy": ("test accuracy (%)", 100, 2),
     "test_accuracy_flipped": ("averaged with horizontal flip (%)", 100, 2),
-    "accuracy_at_equal_time": ("validation accuracy after {seconds:.0f} s (%)", 100, 1),
     "train_loss": ("train loss (nats)", 1, 3), "validation_loss": ("validation loss (nats)", 1, 3),
     "test_loss": ("test loss (nats)", 1, 3),
     "structured": ("structured kernels (%)", 100, 0), "r2_above_chance": ("r2 above chance", 1, 2),
     "r2_normalised": ("r2 above chance, of what chance leaves", 1, 2),
+    "principal_power": ("power along the principal colour (%)", 100, 0),
+    "r2_of_mean": ("of the channels' mean", 1, 2), "r2_of_channels": ("of single channels", 1, 2),
     "images_per_second": ("images/s", 1, 0), "epoch_seconds": ("s per epoch", 1, 1),
     "seconds_to_98": ("s to 98 % validation accuracy", 1, 1),
     "instability": ("instability of the loss at 0.1 to 0.2 nats", 1, 3),
+    "batch_noise": ("batch noise at 0.1 to 0.2 nats", 1, 3),
+    "gradient_before": ("gradient at the last row / at the first, before training", 1, 1),
+    "gradient_after": ("gradient at the last row / at the first, trained", 1, 2),
     "train_seconds": ("time (s)", 1, 0)}
 COUNTS = {"steps": "steps", "seeds": "seeds", "parameters": "weights"}
 
@@ -44,18 +48,11 @@ def columns_of(columns):
     return found
 
 
-def equal_time(groups):
-    """Return the mean training time of the quickest configuration."""
-    return min(np.mean([row["train_seconds"] for row in group]) for group in groups.values())
-
-
 def values_of(groups, name):
     """Return {configuration: array over seeds} of a measure in a table's units; nan where a run
     does not have it."""
-    factor, after = COLUMNS[name][1], name == "accuracy_at_equal_time" and equal_time(groups)
-    return {key: factor * np.array([
-        accuracy_after(series_of(row), after, row["train_seconds"]) if after
-        else row.get(name, np.nan) for row in group], float) for key, group in groups.items()}
+    return {key: COLUMNS[name][1] * np.array([row.get(name, np.nan) for row in group], float)
+            for key, group in groups.items()}
 
 
 def finished(rows):
@@ -76,7 +73,7 @@ def cells(name, digits, groups):
     if not any(np.isfinite(seeds).any() for seeds in values.values()):
         return None
     missing = "never by all seeds" if name == "seconds_to_98" else ""
-    return COLUMNS[name][0].format(seconds=equal_time(groups)), [
+    return COLUMNS[name][0], [
         mean_and_deviation(seeds, digits) if np.isfinite(seeds).all() else missing
         for seeds in values.values()]
 

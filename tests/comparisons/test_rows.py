@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from comparisons import dots, heat, measures, stored, table, transfer
-from comparisons.measures import accuracy_after, instability, rows_of, seconds_to
+from comparisons.measures import instability, measures_of, rows_of, seconds_to
 from system.command_line import InputError
 
 
@@ -103,15 +103,32 @@ def test_instability_by_hand():
     assert np.isnan(instability(steps[::2], alternating[::2]))  # losses are missing
 
 
-def test_seconds_and_accuracies_by_hand():
+def test_batch_noise_is_that_of_evaluations_in_the_band():
+    """The level falls from 0.2 at step 483 to 0.1 at step 690; evaluations come after a step."""
+    steps, evaluated = np.arange(1000), np.array([0, 400, 500, 600, 700])
+    series = {("train", "batch/loss"): (steps, None, np.exp(-steps / 300)), (
+        "validation", "evaluation/batch_noise"): (evaluated, None, [9.0, 9.0, 0.3, 0.4, 9.0])}
+    assert measures_of(series)["batch_noise"] == pytest.approx(np.sqrt((0.09 + 0.16) / 2))
+    series["train", "batch/loss"] = steps[::5], None, np.exp(-steps[::5] / 300)
+    assert "batch_noise" not in measures_of(series)
+
+
+def test_shrinking_gradients_by_hand():
+    """From the last row that has a norm to the first; an LSTM's is its cell state's."""
+    def norms(first, last):
+        return np.arange(2), None, [np.array([np.nan, 2, 5, first]), np.array([np.nan, 4, last])]
+    series = {("train", "over_time/gradient"): norms(8.0, 1.0)}
+    assert measures_of(series) == {"gradient_before": 4, "gradient_after": 0.25}
+    series["train", "over_time/memory_gradient"] = norms(20.0, 12.0)
+    assert measures_of(series) == {"gradient_before": 10, "gradient_after": 3}
+
+
+def test_seconds_to_an_accuracy_by_hand():
     series = {("validation", "evaluation/accuracy"): (np.array([0, 10, 20]), None, [0.1, 0.9, 1.0])}
     # half way between steps 10 and 20, 2 s a step
     assert seconds_to(series, 0.95, 40.0) == pytest.approx(30)
     assert seconds_to(series, 0.05, 40.0) == 0 and np.isnan(seconds_to(series, 1.1, 40.0))
-    # 20 steps take 40 s; after 10 s half of the first 10 steps are done
-    assert accuracy_after(series, 10, 40.0) == pytest.approx(0.5)
-    assert accuracy_after(series, 99, 40.0) == 1.0
-    assert np.isnan(seconds_to({}, 0.5, 1.0)) and np.isnan(accuracy_after({}, 1, 1.0))
+    assert np.isnan(seconds_to({}, 0.5, 1.0))
 
 
 def test_structured_kernels_by_hand(tmp_path, monkeypatch):
@@ -128,12 +145,25 @@ def test_structured_kernels_by_hand(tmp_path, monkeypatch):
         tf.summary.write("filters/kernel", kernels + 1, step=1)
         tf.summary.write("filters/kernel", kernels, step=2)
     text = table.table([folder], "kernels")
-    assert "| a | 1 | 1,234 | 100.0 | 50.0 | 100 | 0.50 | 3 |" in text
+    assert "| a | 1 | 1,234 | 100.0 | 50.0 | 100 | 0.50 |" in text
     figure, numbers = dots.draw([folder], "kernels")
     assert numbers["measures"].tolist() == ["test_accuracy", "structured", "r2_above_chance"]
     np.testing.assert_allclose(numbers["a"], [[50, 100, 0.5]])
     assert len(figure.axes) == 3 and "D" in figure.get_suptitle()
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a"]
+
+
+def test_colour_kernels_by_hand(monkeypatch):
+    """0.9, 0.6 and 0.3 in a pixel of its own each; the largest value stands for r2."""
+    kernels = np.zeros((3, 3, 3, 1))
+    kernels[[0, 1, 2], [0, 1, 2], [0, 1, 2]] = [[0.9], [0.6], [0.3]]
+    monkeypatch.setattr(measures.gabor, "structure", lambda of: (
+        [{"r2": of.max()}], np.array([0.1]), 1.0))
+    found = measures.kernel_measures(kernels)
+    assert found["principal_power"] == pytest.approx(0.81 / (0.81 + 0.36 + 0.09))
+    assert found["r2_above_chance"] == pytest.approx(0.8)
+    assert found["r2_of_mean"] == pytest.approx(0.2)
+    assert found["r2_of_channels"] == pytest.approx(0.5)
 
 
 def test_heat_by_hand(tmp_path):
