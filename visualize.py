@@ -160,7 +160,7 @@ def write_own(figures, run, options):
         return
     folder = own_folder(options.out, run)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.txt").write_text(f"{run}\n")
+    write_text(folder / "run.txt", f"{run}\n")  # at once: the next figure's folder is asked for
     ours = (run / "config.json").exists()  # into others' folders nothing is written
     for name, figure, numbers in figures:
         write(figure, numbers, folder / name, run if ours else None, options.format, options.dpi)

@@ -14,6 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    _cores = sorted(os.sched_getaffinity(0))  # one for each of xdist's processes, which is faster
+    _own = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(_cores)
+    os.sched_setaffinity(0, {_cores[_own]})
 if "DATA_DIR" in os.environ:  # tests run scripts in other folders
     os.environ["DATA_DIR"] = os.path.abspath(os.environ["DATA_DIR"])
 from sources import images, synthetic
