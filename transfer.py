@@ -46,11 +46,11 @@ import tensorflow as tf
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
-from tqdm import tqdm
 
 import utils
 from inside.trained import Record, outputs
 from sources.images import Reading
+from system.progress import Progress
 from training import loop
 from training import run as runs
 from training.augmentation import moments
@@ -148,9 +148,8 @@ def scratch_options(source, config):
         horizontal_flip=source.horizontal_flip and config.horizontal_flip)
 
 
-def train_from_scratch(build_model, options, images, labels, data, stopped):
-    """Return the test accuracy of a network trained on these images alone, or None if stopped()
-    says stop.
+def train_from_scratch(build_model, options, images, labels, data):
+    """Return the test accuracy of a network trained on these images alone.
 
     build_model, options: of the source's script; images: uint8, labels; data: the Images that hold
     the test set. Raises Diverged if the loss stops being finite.
@@ -169,8 +168,6 @@ def train_from_scratch(build_model, options, images, labels, data, stopped):
                 f"from scratch, the loss is not finite at step {step + i:,} (learning rate "
                 f"{rates[i]:.3g}) of the source's recipe; --scratch-steps 0 --overwrite leaves "
                 "that part out")
-        if stopped():
-            return None
     training.measure()
     return loop.evaluate(training.predict(data.test_images), data.test_labels)[1]
 
@@ -265,18 +262,15 @@ def train(config):
         found = state or {"seconds": np.zeros(())}
         if not state:
             run.log_options()
-        with tqdm(total=len(tasks), initial=step, unit="step", disable=None, leave=False) as bar:
-            while step < len(tasks) and not run.signal:
+        with Progress(total=len(tasks), initial=step, unit="step") as bar:
+            while step < len(tasks):
                 start = time.perf_counter()
                 place, k = tasks[step]
                 if place == "scratch":
                     own = sets.subsets[k]
-                    accuracy = train_from_scratch(
+                    results = {"scratch": (train_from_scratch(
                         network.build_model, options, data.train_images[own],
-                        data.train_labels[own], data, lambda: run.signal)
-                    if accuracy is None:
-                        break
-                    results = {"scratch": (accuracy, 0.0)}
+                        data.train_labels[own], data), 0.0)}
                 else:
                     results = {f"{head}/{place}": result for head, result in zip(
                         HEADS, fit_heads(*features_at(sets, place, k, read), config.strengths))}
@@ -287,8 +281,6 @@ def train(config):
                 step += 1
                 run.save(step, found)
                 bar.update()
-        if run.signal:
-            run.interrupt(step)
         seconds = float(found.pop("seconds"))
         run.finish(step, {f"test_accuracy/{name}": float(accuracy)
                           for name, (accuracy, _) in found.items()} | {"train_seconds": seconds})
@@ -314,7 +306,7 @@ def log(run, name, k, accuracy, strength):
         tf.summary.scalar("transfer/test_accuracy", accuracy, step=k)
         if name != "scratch":
             tf.summary.scalar("transfer/strength", strength, step=k)
-    tqdm.write(f"{name:20} {k:5,} images a class  test {100 * accuracy:5.1f} %")
+    Progress.write(f"{name:20} {k:5,} images a class  test {100 * accuracy:5.1f} %")
 
 
 if __name__ == "__main__":

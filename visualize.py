@@ -130,16 +130,18 @@ def write(figure, numbers, path, run=None, form="png", dpi=0):
             stream.write(figure if isinstance(figure, bytes) else figure.encode())
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         return
-    picture, seen = path.with_name(f"{path.name}.{form}"), io.BytesIO()
+    picture, drawn, seen = path.with_name(f"{path.name}.{form}"), io.BytesIO(), io.BytesIO()
     plt.close(figure)
     draw_names_as_they_are(figure)
-    figure.savefig(picture, dpi=dpi or "figure")
+    figure.savefig(drawn, format=form, dpi=dpi or "figure")
     if run is not None and (form, dpi) != ("png", 0):
         figure.savefig(seen, format="png")
+    with atomic_file(picture) as stream:
+        stream.write(drawn.getvalue())
     with atomic_file(path.with_name(path.name + ".npz")) as stream:
         np.savez_compressed(stream, **numbers)
     if run is not None:
-        log_picture(run, path.name, seen.getvalue() or picture.read_bytes())
+        log_picture(run, path.name, seen.getvalue() or drawn.getvalue())
     print(f"wrote {picture} and {path.name}.npz")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from comparisons import names, stored
 from inside import gabor
 from system import machine
-from system.command_line import InputError, as_text
+from system.command_line import InputError, as_text, first_line
 from system.files import read_json
 from training.events import read_events
 
@@ -47,14 +47,21 @@ def row_of(folder, status="finished"):
     config = read_json(folder / "config.json")
     result = read_json(folder / "result.json") if status == "finished" else {}
     try:
-        options, data, events = config["options"], config["data"], _events(folder)
-        row = {"configuration": options["name"], "seed": options["seed"], "folder": folder,
-               "data": data["title"], "steps": config["total_steps"]}
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{folder}/config.json is no run's: it has no {error}") from error
+        return stored.checked(_row(folder, config, result) | {"status": status})
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise InputError(f"{folder}: its config.json or result.json is no run's: "
+                         f"{type(error).__name__}, {first_line(error)}") from error
+
+
+def _row(folder, config, result):
+    """Return the row of what the files of a run's folder say."""
+    options, data, events = config["options"], config["data"], _events(folder)
+    row = {"configuration": options["name"], "seed": options["seed"], "folder": folder,
+           "data": data["title"], "steps": config["total_steps"]}
     row |= {name: config[name] for name in ("parameters", "processor", "date") if name in config}
     row |= {name: as_text(value) for name, value in options.items() if name not in row}
-    row |= result
+    row |= {name: float(value) if stored.is_measure(name) else value
+            for name, value in result.items()}
     if "batch_size" in options:
         row["steps_per_epoch"] = data["train"] / options["batch_size"]
     for part in ("train", "validation", "test"):
@@ -66,9 +73,9 @@ def row_of(folder, status="finished"):
     row |= measures_of(events)
     if "source" in config:
         row["source_data"] = config["source"]["title"]
-    return {**row, "status": status, "threads": options.get("threads"),
-            "commit": config.get("commit"),
+    also = {"threads": options.get("threads"), "commit": config.get("commit"),
             "tensorflow": config.get("versions", {}).get("tensorflow")}
+    return row | {name: value for name, value in also.items() if value is not None}
 
 
 def measures_of(series):

@@ -14,8 +14,9 @@ def options_in(folder):
     """Return the options of a run's config.json; {} of what is no run of ours."""
     try:
         options = json.loads((folder / "config.json").read_text())["options"]
-        return options if isinstance(options["name"], str) else {}
-    except (OSError, ValueError, LookupError, TypeError):
+        texts = options["name"], options.get("data", ""), options.get("cell", "")
+        return options if all(isinstance(text, str) for text in texts) else {}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
 
 

@@ -109,18 +109,43 @@ def load(name):
     file = FOLDER / f"{name}.toml"
     try:
         found = tomllib.loads(file.read_text())
+        _check(found, question=str, script=str, seeds=[int], fixed=dict, configurations=[dict],
+               grid=dict, figures=[dict], published=str)
         return _study(str(name), **found)
     except FileNotFoundError as error:
         raise InputError(f"there is no study {name}; studies are {', '.join(names()) or 'none'}"
                          ) from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: {first_line(error)}") from error
+
+
+def _check(table, **kinds):
+    """Raise TypeError unless the values that a table has are of their kinds: types, [type] if they
+    are lists."""
+    for name, kind in kinds.items():
+        values = table.get(name, [] if isinstance(kind, list) else kind())
+        if isinstance(kind, list) and isinstance(values, list):
+            values, kind = values, kind[0]
+        else:
+            values = [values]
+        for value in values:
+            if type(value) is not kind:
+                raise TypeError(f"{name} cannot be {value!r}")
 
 
 def _study(name, question, script="", seeds=(0,), fixed=None, configurations=({},), grid=None,
            columns="accuracy", figures=(), published="original report (%)"):
     made = []
+    for one in ({"columns": columns}, *figures):
+        _check(one, kind=str, name=str, columns=str if isinstance(one.get("columns"), str) else [
+            str], configurations=[str])
+    if not all(isinstance(values, list) for values in (grid or {}).values()):
+        raise TypeError("each option of a grid needs a list of values")
+    if not all("kind" in one for one in figures):
+        raise ValueError("a figure needs a kind")
     for one in configurations:
+        _check(one, name=str, script=str, seeds=[int], published=str, configuration=str,
+               **{"from": str})
         one = dict(one)
         words = [one.pop("name", "")]
         if "from" in one:
@@ -149,6 +174,24 @@ def _study(name, question, script="", seeds=(0,), fixed=None, configurations=({}
 
 # ----------------------------------------------------------------------------- rows of a table
 
+def is_measure(name):
+    """Return whether a column holds a measure, in floating point."""
+    return name in FLOATS or name.startswith("test_accuracy/")
+
+
+def checked(row):
+    """Return a row whose numbers are numbers, and which has what tables need; else ValueError."""
+    for name in ("seed",) + ("data",) * (row.get("status") == "finished"):
+        if row.get(name) is None:
+            raise ValueError(f"a run has no {name}")
+    for name, value in row.items():
+        kind = int if name in INTEGERS else float if is_measure(name) else str if name in (
+            "configuration", "data", "source_data", "status") else None
+        if kind and type(value) is not kind:
+            raise ValueError(f"{name} is {value!r}")
+    return row
+
+
 def read_csv(file):
     """Return the rows of a CSV as dictionaries, without what is blank; measures are numbers."""
     try:
@@ -157,8 +200,8 @@ def read_csv(file):
                     for row in csv.DictReader(stream)]
         for row in rows:
             row.update({name: int(row[name]) for name in INTEGERS if name in row})
-            row.update({name: float(text) for name, text in row.items()
-                        if name in FLOATS or name.startswith("test_accuracy/")})
+            row.update({name: float(text) for name, text in row.items() if is_measure(name)})
+            checked(row)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{file}: {first_line(error)}") from error
     return rows
@@ -177,10 +220,11 @@ def write_csv(file, rows, varied=()):
     write_text(file, text.getvalue())
 
 
-def rows(study, own=False):
+def rows(study, own=False, above=()):
     """Return a study's rows in the order of its TOML, those it takes from other studies too.
 
-    A row says by "study" and "run" whose series are its own.
+    A row says by "study" and "run" whose series are its own. above: the studies that take rows from
+    this one.
     """
     found, file = [], study.file(".csv")
     stored = read_csv(file) if file.exists() else []
@@ -191,7 +235,11 @@ def rows(study, own=False):
                       if row.get("configuration") == one.name and row.get("seed") in seeds]
         elif not own:
             name, configuration = one.source
-            rows_there = [row for row in rows(load(name)) if row["configuration"] == configuration
+            if name in above:
+                raise InputError(f"{study.file('.toml')}: studies take rows from each other in a "
+                                 "circle")
+            rows_there = [row for row in rows(load(name), above=(*above, name))
+                          if row["configuration"] == configuration
                           and (not one.seeds or row["seed"] in one.seeds)]
             if not rows_there:
                 raise InputError(f"study {study.name}: {name} has no rows of {configuration}")

@@ -18,16 +18,19 @@ def accuracies_of(group):
     """Return (images a class, {(head, layer): accuracies in per cent (shots, seeds)}) of the seeds
     of one transfer; the layer of the network from scratch is ""."""
     found = {}
-    for row in group:
-        for name, accuracy in row.items():
-            if name.startswith("test_accuracy/"):
-                head, *layer, shots = name.split("/")[1:]
-                found.setdefault((head, "/".join(layer)), {}).setdefault(
-                    int(shots), []).append(100 * accuracy)
-    if not found:
-        raise InputError(f"{group[0]['configuration']} is no run of transfer.py")
-    shots = sorted(next(iter(found.values())))
-    return shots, {where: np.array([seeds[k] for k in shots]) for where, seeds in found.items()}
+    try:
+        for row in group:
+            for name, accuracy in row.items():
+                if name.startswith("test_accuracy/"):
+                    head, *layer, shots = name.split("/")[1:]
+                    found.setdefault((head, "/".join(layer)), {}).setdefault(
+                        int(shots), []).append(100 * accuracy)
+        shots = sorted(next(iter(found.values())))
+        return shots, {where: np.array([seeds[k] for k in shots])
+                       for where, seeds in found.items()}
+    except (StopIteration, ValueError, KeyError) as error:
+        raise InputError(f"{group[0]['configuration']} is no run of transfer.py, or lacks some of "
+                         "its accuracies") from error
 
 
 def make_table(rows):

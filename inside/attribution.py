@@ -5,13 +5,13 @@ Deletion and insertion as in Petsiuk et al., RISE (arXiv 1806.07421).
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 import utils
 from inside.pictures import as_grey, as_signed, show_grid
 from inside.saliency import METHODS, ranking
 from inside.trained import maps_of, outputs, read_pictures, recognised_of_each_class
 from system.markdown import mean_and_deviation
+from system.progress import Progress
 
 OPTIONS = {"count": "classes to show at most", "images": "test images to measure on",
            "pictures": "your own picture files, to show in place of test images"}
@@ -53,8 +53,8 @@ def measure(network, count):
     inputs = network.inputs(data.test_images[chosen])
     logits, = outputs(network.model, [network.model.output], inputs)
     classes, numbers = logits.argmax(1), {}
-    values = {name: ranking(name, METHODS[name](network, inputs, classes)) for name in tqdm(
-        METHODS, "methods", delay=5, disable=None, leave=False)}
+    values = {name: ranking(name, METHODS[name](network, inputs, classes)) for name in Progress(
+        METHODS, "methods")}
     values["random order"] = np.random.default_rng(0).random(inputs.shape[:3])
     for name, value in values.items():
         order = np.argsort(-value.reshape(len(value), -1), axis=1, kind="stable")

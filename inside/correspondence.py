@@ -5,11 +5,11 @@ Table 1 of Zeiler & Fergus, Visualizing and understanding convolutional networks
 """
 import matplotlib.pyplot as plt
 import numpy as np
-from tqdm import tqdm
 
 from inside.trained import first_of_each_class, outputs, require
 from system.command_line import NotDrawn
 from system.markdown import mean_and_deviation
+from system.progress import Progress
 
 
 def sign_distance(differences):
@@ -67,7 +67,7 @@ def draw(record, count=20, trials=5):
     deltas = {}  # {part: Delta of each group and layer}
     for kind, groups in (("", classes),
                          (", mixed", rng.permutation(classes.ravel()).reshape(classes.shape))):
-        for chosen in tqdm(groups, "groups of images", delay=5, disable=None, leave=False):
+        for chosen in Progress(groups, "groups of images"):
             images = network.inputs(network.data.test_images[chosen])
             places = [[place] * len(images) for place in fixed.values()] + [
                 list(zip(rng.integers(0, height - h + 1, len(images)),

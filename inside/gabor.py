@@ -3,7 +3,8 @@ import functools
 
 import numpy as np
 from scipy.optimize import least_squares
-from tqdm import tqdm
+
+from system.progress import Progress
 
 
 def _stripes(height, width, x0, y0, angle, frequency, phase, along, across):
@@ -100,7 +101,6 @@ def structure(kernels, shuffles=64):
     rng = np.random.default_rng(0)
     shuffled = [rng.permuted(flat[i % len(flat)].ravel()).reshape(flat[0].shape)
                 for i in range(shuffles)]
-    every = [fit(kernel) for kernel in tqdm([*flat, *shuffled], "Gabor fits", delay=5, disable=None,
-                                            leave=False)]
+    every = [fit(kernel) for kernel in Progress([*flat, *shuffled], "Gabor fits")]
     fits, chance = every[:len(flat)], np.array([f["r2"] for f in every[len(flat):]])
     return fits, chance, float(np.mean([f["r2"] > np.quantile(chance, 0.95) for f in fits]))

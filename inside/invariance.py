@@ -7,11 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 from scipy.spatial.distance import pdist
-from tqdm import tqdm
 
 from inside.pictures import as_grey, show
 from inside.statistics import layers_of
 from inside.trained import first_of_each_class, outputs, recognised_of_each_class, require
+from system.progress import Progress
 
 
 def transform(images, kind, amount):
@@ -77,8 +77,7 @@ def draw(record):
         show(axis, as_grey(image), classes[label])
         axis.title.set(color=colour, weight="bold")
     axes, numbers = body.subplots(3, 3), {f"{names[k]}/usual": usual[k] for k in range(2)}
-    for row, (kind, label, amounts) in zip(axes, tqdm(changes, "transformations", delay=5,
-                                                      disable=None, leave=False)):
+    for row, (kind, label, amounts) in zip(axes, Progress(changes, "transformations")):
         distances, probability = invariance(network.model, tensors, images, labels, kind, amounts)
         numbers |= {f"{kind}/amounts": amounts, f"{kind}/distances": distances,
                     f"{kind}/probability": probability}

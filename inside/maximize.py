@@ -9,13 +9,13 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 import utils
 from inside.deconvnet import receptive_field
 from inside.pictures import as_grey, mosaic, show
 from inside.strongest import strongest_of_layer
 from inside.trained import maps_of
+from system.progress import Progress
 from training import graph
 from training.needs import images_at_a_time
 
@@ -101,8 +101,7 @@ def draw(record, maps=16, seeds=3, steps=200):
     logits = graph.node_of(network.model, network.model.output).operation.name
     drawn = []
     places = [*network.layers, logits]
-    bar = tqdm(total=len(places) * seeds, desc="made images", unit="seed", disable=None,
-               leave=False)
+    bar = Progress(total=len(places) * seeds, desc="made images", unit="seed")
     for layer in places:
         count = graph.named_nodes(network.model)[layer].outputs[0].shape[-1]
         chosen = utils.evenly(count, maps)

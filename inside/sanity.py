@@ -9,7 +9,6 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import rankdata
-from tqdm import tqdm
 
 import utils
 from inside.pictures import as_signed, show
@@ -17,6 +16,7 @@ from inside.saliency import METHODS, importance
 from inside.trained import maps_of, outputs
 from system.command_line import InputError, NotDrawn
 from system.markdown import mean_and_deviation
+from system.progress import Progress
 from training import graph
 from training.loop import make_model
 from training.parallel import measure_statistics
@@ -81,8 +81,7 @@ def draw(record, images=64, permuted=""):
         others.append(("labels permuted", other))
     stages = [*forgetting(network), *others]
     names, found, shown = [name for name, _ in stages], {}, {}
-    bar = tqdm(total=len(stages) * len(METHODS), desc="sanity check", unit="map", disable=None,
-               leave=False)
+    bar = Progress(total=len(stages) * len(METHODS), desc="sanity check", unit="map")
     for _, own in stages:
         for method, function in METHODS.items():
             maps = function(own, inputs, classes)

@@ -5,13 +5,13 @@ Figure 2 of Zeiler & Fergus, Visualizing and understanding convolutional network
 """
 import matplotlib.pyplot as plt
 import numpy as np
-from tqdm import tqdm
 
 import utils
 from inside.deconvnet import one_unit, project, receptive_field
 from inside.pictures import as_grey, as_signed, largest, mosaic, show
 from inside.trained import in_parts, maps_of, tensor_of
 from system.command_line import NotDrawn
+from system.progress import Progress
 from training.needs import images_at_a_time
 
 
@@ -52,8 +52,7 @@ def project_strongest(model, name, images, count=9, inputs=None, maps=slice(None
     chosen = image.ravel()
     unit = row.ravel(), column.ravel(), np.repeat(np.arange(len(found[0]))[maps], image.shape[1])
     patches, projections, size = [], [], images_at_a_time(model, 256)
-    for i in tqdm(range(0, len(chosen), size), desc=f"{name}, projections", unit="part", delay=5,
-                  disable=None, leave=False):
+    for i in Progress(range(0, len(chosen), size), desc=f"{name}, projections", unit="part"):
         part = slice(i, i + size)
         own = images[chosen[part]] if inputs is None else inputs(images[chosen[part]])
         pixels = project(model, name, own, lambda activations, part=part: one_unit(

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 import utils
 from sources.images import LUMA, Images, Reading, is_path
 from sources.pictures import decode_all
-from system.command_line import InputError, NotDrawn, first_line
+from system.command_line import InputError, NotDrawn, check_values, first_line
 from system.files import compare, load_arrays, read_json
+from system.progress import Progress
 from training import graph, plain
 from training.augmentation import prepare
 from training.events import read_events
@@ -134,12 +134,10 @@ def load_network(folder, config, experiment, data_dir, data=""):
         options = experiment.Config(**{
             name: tuple(value) if isinstance(value, list) else value
             for name, value in config["options"].items()})
-        for field in dataclasses.fields(options):
-            if type(getattr(options, field.name)) is not type(field.default):
-                raise TypeError(f"{field.name} = {getattr(options, field.name)!r}")
+        check_values(options)
         about = config["data"]
         mean, std, checksum = float(about["mean"]), float(about["std"]), about["checksum"]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{folder}/config.json is not a run's of {experiment.__name__}.py: {error}"
                          ) from error
     where = data or options.data
@@ -271,8 +269,7 @@ def in_parts(model, tensors, images, inputs=None, most=250):
             tf.constant(inputs(part) if inputs else part, tf.float32))]
     ahead = collections.deque()
     with ThreadPoolExecutor(2) as pool:  # of small parts two at once are faster
-        for first in tqdm(range(0, len(images), size), desc="images", unit="part", delay=5,
-                          disable=None, leave=False):
+        for first in Progress(range(0, len(images), size), desc="images", unit="part"):
             ahead.append(pool.submit(values, first))
             if len(ahead) == 3:
                 yield ahead.popleft().result()

@@ -4,12 +4,10 @@ The cache may be deleted at any time.
 """
 import contextlib
 import hashlib
-import zipfile
-import zlib
 
 import numpy as np
 
-from system.files import ROOT, atomic_file
+from system.files import DAMAGED, ROOT, atomic_file
 
 CACHE = ROOT / "data" / "cache"  # not in --data-dir, which may be shared or read-only
 CACHE_VERSION = 2  # raise it whenever the arrays that a reader makes of the same files change
@@ -26,7 +24,7 @@ def cached(name, key, decode):
     try:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return tuple(stored[f"arr_{i}"] for i in range(len(stored.files)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except DAMAGED:
         arrays = decode()  # nothing there yet, or damaged
     with contextlib.suppress(OSError):
         CACHE.mkdir(parents=True, exist_ok=True)

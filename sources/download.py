@@ -46,9 +46,10 @@ def _fetch(url, part, md5, timeout):
     """
     import pooch
     import requests
-    import tqdm
-    with tqdm.tqdm(desc=pathlib.Path(url).name, total=1, unit="B", unit_scale=True, disable=None,
-                   leave=False) as bar:  # pooch sets the total, but takes no bar without one
+
+    from system.progress import Progress
+    with Progress(desc=pathlib.Path(url).name, total=1, unit="B", unit_scale=True) as bar:
+        # pooch sets the total, but takes no bar without one
         fetch = pooch.HTTPDownloader(bar, chunk_size=1 << 16, timeout=timeout,
                                      headers={"Accept-Encoding": "identity"})  # as it lies there
         try:

@@ -131,7 +131,8 @@ def decode_files(tree, names, how):
     given.
     """
     import joblib
-    import tqdm
+
+    from system.progress import Progress
     position = {name: i for i, name in enumerate(names)}
     ordered = [name for name in tree.files if name in position]  # a tar is read from end to end
     _check_memory(tree, ordered, how)
@@ -142,8 +143,7 @@ def decode_files(tree, names, how):
         joblib.delayed(decode_all)([_read(tree, name) for name in chunk], how.size, how.background)
         for chunk in chunks)
     pixels, bad, sizes, deep = None, {}, collections.defaultdict(list), 0
-    with tqdm.tqdm(desc=f"decoding {tree.path.name}", total=len(ordered), disable=None,
-                   leave=False) as bar:
+    with Progress(desc=f"decoding {tree.path.name}", total=len(ordered)) as bar:
         for chunk, decoded in zip(chunks, results):
             for name, (own, bits) in zip(chunk, decoded):
                 if own is None:

@@ -37,8 +37,9 @@ class Diverged(Exception):
     """The loss is no longer finite."""
 
 
-class Interrupted(Exception):
-    """A signal asked the run to stop, and its state is saved; args are a message and its number."""
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the script to stop; args are a message, which says what is kept, and its
+    number."""
 
 
 def first_line(error):
@@ -47,7 +48,12 @@ def first_line(error):
 
 
 def main(function, *arguments):
-    """Call a script's function; turn what can go wrong into one line and an exit status."""
+    """Call a script's function; turn what can go wrong, and Ctrl-C or SIGTERM, into one line and an
+    exit status."""
+    def stop(number, _):
+        raise Interrupted("stopped; what was finished before is kept", number)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         return function(*arguments) or 0
     except InputError as error:
@@ -61,7 +67,7 @@ def main(function, *arguments):
 
 
 def _say(message, status):
-    print(f"{pathlib.Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    print(f"{pathlib.Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
     return status
 
 
@@ -86,11 +92,26 @@ def import_script(name):
 
 def exit_on_signals():
     """Let Ctrl-C and SIGTERM end the process at once, while there is nothing to save yet."""
+    def leave(number, _):
+        os._exit(_say("stopped before anything was begun", 128 + number))
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: os._exit(128 + number))
+        signal.signal(number, leave)
 
 
 # ------------------------------------------------------------------------------------ options
+
+def check_values(config):
+    """Raise TypeError if a Config holds what its command line would not take."""
+    for own in options_of(type(config)):
+        value = getattr(config, own.name)
+        values, kind = (value, type(own.default[0])) if isinstance(own.default, tuple) else (
+            (value,), type(own.default))
+        if type(value) is not type(own.default) or not all(
+                type(one) is kind and (not own.choices or one in own.choices)
+                and (own.low is None or one >= own.low)
+                and (own.high is None or one <= own.high) for one in values):
+            raise TypeError(f"{own.name} = {value!r}")
+
 
 def option(default, help, choices=None, low=None, high=None, names_run=True, clears=None,
            positional=False, off=None):
@@ -143,7 +164,7 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and which takes _ for - in flags."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
+        self.exit(2, in_one_line(f"{self.prog}: {message}; see --help") + "\n")
 
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else args

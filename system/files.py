@@ -47,11 +47,15 @@ def read_json(path):
         value = json.loads(pathlib.Path(path).read_text())
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there; is its folder that of a (finished) run?") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object")
     return value
+
+
+DAMAGED = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError,
+           zipfile.BadZipFile, zlib.error)  # what NumPy and zipfile say of a damaged .npz
 
 
 def load_arrays(path):
@@ -62,8 +66,7 @@ def load_arrays(path):
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there") from error
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError,
-            zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} is damaged ({type(error).__name__})") from error
 
 

@@ -3,10 +3,10 @@ import collections
 import os
 
 import joblib
-from tqdm import tqdm
 
 from system.command_line import InputError, Interrupted, first_line
 from system.files import ROOT, read_json
+from system.progress import Progress
 
 
 def command(job, cores):
@@ -14,7 +14,8 @@ def command(job, cores):
     which rounding depends on."""
     begun = job.folder / "config.json"
     if begun.exists():
-        cores = read_json(begun).get("options", {}).get("threads", cores)
+        options = read_json(begun).get("options")
+        cores = options.get("threads", cores) if isinstance(options, dict) else cores
     given = any(word.split("=")[0] == "--threads" for word in job.words)
     return [*job.words, *([] if given else ["--threads", str(cores)]), "--resume"]
 
@@ -46,7 +47,7 @@ def run_all(attempt, jobs, options, out, failed):
         filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     tries, stop = collections.Counter(), out / "stop"
     stop.unlink(missing_ok=True)
-    with tqdm(total=len(jobs), unit="run", disable=None) as bar:
+    with Progress(total=len(jobs), unit="run") as bar:
         while pending := {job.folder.name: job for job in jobs if not job.finished
                           and tries[job.folder.name] <= options.retries}:
             bar.update(len(jobs) - sum(not job.finished for job in jobs) - bar.n)

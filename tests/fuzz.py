@@ -1,30 +1,69 @@
-"""Damage small files of every form that sources/ reads: each must be read, or refused in one line.
+"""Damage what the scripts read and are told: each must be taken, or refused in one line.
 
-    python tests/fuzz.py --count 1000 --seed 0      # prints and keeps what is taken otherwise
+    python tests/fuzz.py --count 1000 --of events words     # prints and keeps what is not
+
+Wrong are another exception, ten seconds of computing and a file that is written elsewhere.
 """
 import argparse
 import collections
+import contextlib
+import copy
+import csv
+import functools
 import gzip
+import io
+import json
+import os
 import pathlib
 import random
+import re
+import resource
+import shlex
 import shutil
 import signal
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "sources"))
-from written import folder, forms, packed
+import numpy as np
+from written import folder, forms, packed, saved
 
+import sweep
+import utils
+import visualize
+from comparisons import names, stored, study, table
+from inside import trained
 from sources import cache
 from sources.images import Reading
-from system.command_line import InputError
-from utils import load_images
+from system import jobs
+from system.command_line import import_script, main, parse
+from system.files import ROOT
+from training import checkpoints, plain
 
 HOWS = Reading(), Reading(skip_unreadable=True), Reading(image_size="5x7", test_split=0.3)
-PACKS = *[""] * 4, "file", ".zip", ".zip", ".npz", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"
+ARCHIVES = ".zip", ".zip", ".npz", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"
 METHODS = 0, 8, 12, 14  # of a zip: stored, deflated, bzip2, LZMA
+ODD = (None, True, False, -1, 0, 1, 3, 2 ** 31, 10 ** 400, -0.5, 1e-9, 1e308, float("inf"),
+       float("nan"), "", "a", "a\nb", "0", "-1", "nan", "1e9", "..", "/", "ü", "x" * 5000,
+       "9" * 5000, "{seed}", "%s{0}", [], [0], [1, "a"], [[]], {}, {"name": "a"})
+COMMANDS = [shlex.split(line) for line in (
+    "cifar_lenet5 --recipe original --steps 20 --learning-rate 0.1 --filters 3 4 --units 8",
+    "cifar_lenet5 --schedule exponential --decay-rate 0.9 --warmup 0.1 --classes 0-4 --seed 3",
+    "cifar_lenet5 --image-size 8x8 --epochs 2 --kernel-size 3 --dropout 0.2 --clipnorm 1 --grey",
+    "mnist_rnn --cell gru --units 4 --layers 2 --batch-size 16 --name a --per-class 3",
+    "mnist_rnn --recipe original --schedule cosine --order columns --threads 2 --steps 9",
+    "transfer run --per-class 1 2 --strengths 0.1 1 --scratch-steps 5 --classes 5-9",
+    "sweep cifar_lenet5.py --grid kernel-size=5,7 horizontal-flip=yes,no --seeds 0 1 -- --steps 5",
+    "sweep mnist_rnn.py --list runs.txt --seeds 0 --jobs 2 --cores 1 --retries 1 --name b",
+    "sweep ten-points --verify 1 --backend dask --address 127.0.0.1:1",
+    "visualize strongest run --maps 3 --out figures --dpi 100 --format svg",
+    "visualize table run --columns test_accuracy:1,steps", "visualize all run --data digits",
+    "visualize occlusion run --side 3 --count 2", "visualize maximize run --steps 3 --seeds 2")]
 
+
+# ------------------------------------------------------------------------------------- damage
 
 def damaged(content, other, rng):
     """Return the bytes after some flips, cuts, insertions, copies and splices; what is gzipped
@@ -43,70 +82,309 @@ def damaged(content, other, rng):
     return bytes(content)
 
 
-def make(found, path, rng):
-    """Write one damaged input; return what it is, its path and how to read it."""
-    form, pack = rng.choice(list(found)), rng.choice(PACKS)
-    files, other = dict(found[form]), rng.choice([*found[rng.choice(list(found))].values()])
-    name, whole = rng.choice(list(files)), pack.startswith(".") and rng.random() < 0.6
-    if not whole:
-        files[name] = damaged(files[name], other, rng)
-    if pack.startswith("."):
-        path = packed(path.with_name(f"set{pack}"), files, rng.choice(METHODS))
-        path.write_bytes(damaged(path.read_bytes(), other, rng) if whole else path.read_bytes())
-    else:
-        path = folder(path, files) / (name if pack == "file" else "")
-    return f"{form} {pack}", path, rng.choice(HOWS)
+def changed_json(content, rng):
+    """Return JSON in which a value somewhere is odd or gone."""
+    root = [json.loads(content)]
+    inside, key = root, 0
+    while isinstance(inside[key], (dict, list)) and inside[key] and rng.random() < 0.95:
+        inside = inside[key]
+        key = rng.choice([*inside] if isinstance(inside, dict) else range(len(inside)))
+    inside[key] = copy.deepcopy(rng.choice(ODD))
+    if rng.random() < 0.2 and inside is not root:
+        del inside[key]
+    text = json.dumps(root[0])
+    return (text.replace("null", "[" * 99999) if rng.random() < 0.02 else text).encode()
 
+
+def changed_toml(content, rng):
+    """Return TOML of which a value is odd, or a line gone, doubled or moved."""
+    lines = content.decode().splitlines()
+    i = rng.randrange(len(lines))
+    odd = json.dumps(rng.choice(ODD[1:]))
+    odd = odd.replace("NaN", "nan").replace("Infinity", "inf").replace('": ', '" = ')
+    values = [*re.finditer(r'"[^"]*"|[\w.+-]+', lines[i])]
+    start, end = rng.choice(values).span() if values else (0, 0)
+    lines[i] = rng.choice((
+        f"{lines[i].partition(' = ')[0]} = {odd}", lines[i][:start] + odd + lines[i][end:],
+        rng.choice((rng.choice(lines), "", f"{lines[i]}\n{lines[i]}", "a = " + "[" * 99999))))
+    return "\n".join(lines).encode()
+
+
+def changed_csv(content, rng):
+    """Return CSV of which a cell is odd, gone or doubled, or a row doubled."""
+    rows = [*csv.reader(io.StringIO(content.decode()))]
+    row = rng.choice((rows[0], rng.choice(rows)))
+    i, odd = rng.randrange(len(row)), str(rng.choice(ODD))
+    row[i:i + 1] = rng.choice(([odd], [odd], [odd], [], row[i:i + 1] * 2, [rng.choice(row)]))
+    rows.insert(rng.randrange(len(rows)), [*rng.choice((row, rows[0]))]) if i % 9 == 0 else None
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def changed_words(words, rng):
+    """Return words of a command line, some odd, another's, gone or doubled."""
+    words = [*words]
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        i, other = rng.randrange(len(words)), rng.choice(rng.choice(COMMANDS)[1:])
+        odd = str(rng.choice(ODD))
+        words[i:i + 1] = rng.choice(([odd], [odd], [words[i], odd], [other], [words[i], other], [],
+                                     [f"--{odd}"], [f"{words[i]}={odd}"], [words[i]] * 2)) or ["-"]
+    return words
+
+
+# ------------------------------------------------------------------------------ what is read
+
+forms = functools.cache(forms)
+remembered = functools.cache(utils.load_images)
+
+
+@functools.cache
+def small_run():
+    """Return the folder of a small finished run that looks as if it had begun anew once."""
+    place, experiment = pathlib.Path(tempfile.mkdtemp("-run")), import_script("cifar_lenet5")
+    words = ("--data digits --filters 1 2 --units 3 --batch-size 16 --steps 4 --evaluations 1 "
+             f"--snapshots 2 --name a --logdir {place}")
+    with contextlib.redirect_stdout(io.StringIO()):
+        experiment.train(parse(experiment.Config, experiment.RECIPES, words.split()))
+    return place / "cifar_lenet5" / "a-seed0"
+
+
+@functools.cache
+def network():
+    """Return the network of that run."""
+    return trained.Record(small_run(), import_script).network
+
+
+@functools.cache
+def studies():
+    """Return a copy of the studies."""
+    place = pathlib.Path(tempfile.mkdtemp("-studies")) / "studies"
+    return shutil.copytree(ROOT / "studies", place)
+
+
+def images(pattern, packs=("", "", "", "file")):
+    """Return a maker of damaged images in the forms of a pattern, as --data takes them."""
+    def make(own, rng):
+        own /= "set"
+        form, pack = rng.choice([x for x in forms() if re.match(pattern, x)]), rng.choice(packs)
+        files, other = dict(forms()[form]), rng.choice([*rng.choice([*forms().values()]).values()])
+        name, whole = rng.choice(list(files)), pack.startswith(".") and rng.random() < 0.6
+        if not whole:
+            files[name] = damaged(files[name], other, rng)
+        if pack.startswith("."):
+            path = packed(own.with_name(f"set{pack}"), files, rng.choice(METHODS))
+            if whole:
+                path.write_bytes(damaged(path.read_bytes(), other, rng))
+        else:
+            path = folder(own, files) / (name if pack == "file" else "")
+        return [functools.partial(load, str(path), rng.choice(HOWS))]
+    return make
+
+
+def load(path, how):
+    """Load images; what is loaded is as it should be."""
+    data = utils.load_images(path, how=how)
+    for x, y in (data.arrays[:2], data.arrays[2:], *filter(None, [data.validation])):
+        assert x.dtype == "uint8" and x.shape[3] in (1, 3) and len(x) == len(y), x.shape
+        assert set(y) <= set(range(len(data.classes))), y
+    assert all(len(x.encode().splitlines()) == 1 for x in (data.title, *data.notes))
+
+
+def of_run(pattern, change, *readers):
+    """Return a maker of a run with a damaged file; readers: functions of its folder."""
+    def make(own, rng):
+        run = shutil.copytree(small_run(), own / small_run().name)
+        file = rng.choice(sorted(run.rglob(pattern)))
+        content = file.read_bytes()
+        file.write_bytes(change(content, rng) if change and rng.random() < 0.8 else
+                         damaged(content, content, rng))
+        return [functools.partial(reader, run) for reader in readers]
+    return make
+
+
+def resume(run):
+    """Do what sweep.py and a script do with the config.json of a run that is to go on."""
+    jobs.command(sweep.make_job("cifar_lenet5", [
+        "--name", "a", "--data", "digits", "--logdir", str(run.parent.parent)]), 1)
+
+
+def checkpoint(own, rng):
+    """Damage one of two checkpoints."""
+    arrays = {"conv/kernel": np.arange(60, dtype=np.float32), "seconds": np.zeros(())}
+    for step in (3, 7):
+        checkpoints.save(own, step, arrays, {"train/events.out.tfevents.1": 9})
+    file = rng.choice(checkpoints.checkpoints(own))
+    if rng.random() < 0.3:
+        file.write_bytes(saved(np.savez_compressed, **np.load(file)))
+    file.write_bytes(damaged(file.read_bytes(), file.read_bytes(), rng))
+
+    def restore():
+        step, state, _ = checkpoints.restore(own)
+        assert step in (3, 7), step  # one of them is whole
+        assert all(np.array_equal(state.get(name), x) for name, x in arrays.items()), "changed"
+    return [functools.partial(checkpoints.load_weights, own), restore]
+
+
+def of_study(suffix, change):
+    """Return a maker of a study of which a file is damaged."""
+    def make(own, rng):
+        stored.FOLDER = studies()
+        original = rng.choice(sorted(studies().glob(f"[!a]*{suffix}")))
+        for end in (".toml", ".csv"):
+            (studies() / f"a{end}").unlink(missing_ok=True)
+            if original.with_suffix(end).exists():
+                shutil.copy(original.with_suffix(end), studies() / f"a{end}")
+        content = original.read_bytes()
+        content = change(content, rng) if rng.random() < 0.8 else damaged(content, content, rng)
+        (studies() / f"a{suffix}").write_bytes(content)
+        (own / f"a{suffix}").write_bytes(content)  # to be kept
+        return [read_study, lambda: table.table(["a"], "steps,seeds,test_accuracy:1,test_loss"),
+                functools.partial(plan_study, str(own))]
+    return make
+
+
+def read_study():
+    """Read what a study says and has."""
+    one = stored.load("a")
+    study.table_of(one), [*study.figures_of(one)], [*stored.contradictions(one)]
+
+
+def plan_study(logdir):
+    """Plan the first run of each configuration of a study."""
+    one = stored.load("a")
+    sweep.plan_study(one, logdir, {(own.name, own.seeds[0]): None for own in one.own if own.seeds})
+
+
+def command(own, rng):
+    """Change a command line, to be parsed; what an experiment's asks for is looked at."""
+    script, *words = rng.choice(COMMANDS)
+    words = changed_words(words, rng)
+    (own / "words").write_text(shlex.join([script, *words]), errors="backslashreplace")
+
+    def read():
+        module = import_script(script)
+        if script == "visualize":
+            return visualize.parse(words)
+        if script == "sweep":
+            options = sweep.command_line(words)
+            return stored.load(options.what) if not options.what.endswith(".py") else sweep.plan(
+                options)
+        config = parse(module.Config, getattr(module, "RECIPES", {}), words)
+        remembered("digits", how=Reading.of(config))
+        for step in (0, 9, 10 ** 5) if script != "transfer" else ():
+            utils.learning_rate(step, 10 ** 5, config)
+    return [read]
+
+
+def keras_model(own, rng):
+    """Damage a Keras model, or the description within it."""
+    content, file = (small_run() / "model.keras").read_bytes(), own / "m.keras"
+    if rng.random() < 0.7:
+        with np.load(io.BytesIO(content)) as archive:
+            files = {name: archive.zip.read(name) for name in archive.zip.namelist()}
+        files["config.json"] = changed_json(files["config.json"], rng)
+        packed(file.with_suffix(".zip"), files).rename(file)
+    else:
+        file.write_bytes(damaged(content, content, rng))
+    return [lambda: trained.load_keras(file, "digits", "data", 255)]
+
+
+KINDS = {
+    "pictures": images("png|jpeg|gif|webp|tiff|bmp|ppm"), "idx": images("idx"),
+    "tables": images("npy|csv"), "cifar": images("cifar"), "parquet": images("parquet"),
+    "archives": images("", ARCHIVES), "checkpoint": checkpoint,
+    "config": of_run("config.json", changed_json, lambda run: names.labels([run]),
+                     lambda run: table.table([run]), resume,
+                     lambda run: trained.Record(run, import_script).network),
+    "result": of_run("result.json", changed_json, lambda run: table.table([run])),
+    "events": of_run("events*", None, lambda run: trained.Record(run, import_script).events,
+                     lambda run: table.table([run])),
+    "weights": of_run("model.keras", None, lambda run: plain.load(run, network().model)),
+    "keras": keras_model, "toml": of_study(".toml", changed_toml),
+    "csv": of_study(".csv", changed_csv), "words": command}
+
+
+# ------------------------------------------------------------------------------------ outcomes
 
 class Slow(BaseException):
-    """Ten seconds have passed; no reader catches this."""
+    """Ten seconds of computing have passed; no reader catches this."""
 
 
-def outcome(path, how):
-    """Return "read", "refused", or what is wrong with how load_images takes a path."""
+def outcome(read):
+    """Return "read", "refused", or what is wrong with how a function takes its input."""
     def alarm(*_):
-        raise Slow
-    before = signal.signal(signal.SIGALRM, alarm)
-    signal.alarm(10)
+        if time.thread_time() - began >= 10:  # not other threads, or the machine, asleep
+            raise Slow
+        signal.setitimer(signal.ITIMER_PROF, 10)
+    before, said, began = signal.signal(signal.SIGPROF, alarm), io.StringIO(), time.thread_time()
+    signal.setitimer(signal.ITIMER_PROF, 10)
     try:
-        data = load_images(str(path), how=how)
-        for x, y in (data.arrays[:2], data.arrays[2:], *filter(None, [data.validation])):
-            assert x.dtype == "uint8" and x.shape[3] in (1, 3) and len(x) == len(y), x.shape
-            assert set(y) <= set(range(len(data.classes))), y
-        assert all(len(x.encode().splitlines()) == 1 for x in (data.title, *data.notes))
-    except InputError as error:
-        return "refused" if len(str(error).splitlines()) == 1 else f"not one line: {error}"
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            status = main(lambda: read() and 0)
+    except SystemExit as error:
+        status = error.code
     except (Exception, Slow) as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-    return "read"
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    said = said.getvalue()
+    if not status:
+        return "read"
+    return "refused" if (status, said.count("\n")) == (2, 1) else f"status {status}: {said}"
 
 
-def fuzz(seed, count, kept):
-    """Return {(what, outcome): how many} of `count` inputs; what is wrong is printed, and its files
-    stay in the folder `kept`, as do those of what ends the process."""
-    found, counts = forms(), collections.Counter()
+def fuzz(kind, seed, count, kept):
+    """Return {outcome: how many} of `count` inputs; what is wrong is printed, and its files stay in
+    the folder `kept`, as do those of what ends the process."""
+    counts = collections.Counter()
     for number in range(count):
-        rng, own = random.Random(f"{seed} {number}"), kept / f"{seed}-{number}"
+        rng, own = random.Random(f"{seed} {number}"), kept / f"{kind}-{seed}-{number}"
         own.mkdir(parents=True)
-        what, path, how = make(found, own / "set", rng)
-        result = outcome(path, how)
-        counts[what, result if result in ("read", "refused") else "fault"] += 1
-        if result in ("read", "refused"):
+        outcomes = [outcome(read) for read in KINDS[kind](own, rng)] + WRITTEN
+        wrong = [x for x in outcomes if x not in ("read", "refused")]
+        counts["fault" if wrong else max(outcomes)] += 1
+        if not wrong:
             shutil.rmtree(own)
-        else:
-            print(f"{path} ({what}, {how}): {result}")
+        for what in wrong:
+            print(f"{own}: {what[:500]}", flush=True)
+        WRITTEN.clear()
     return counts
+
+
+WRITTEN = []  # what an input had written elsewhere
+
+
+def watch(within):
+    """Fill WRITTEN, for as long as the process lives."""
+    def hook(event, arguments):
+        if event in ("os.mkdir", "os.rename") or event == "open" and arguments[2] & (
+                os.O_WRONLY | os.O_RDWR):
+            path = os.path.abspath(os.fsdecode(arguments[0])) if not isinstance(
+                arguments[0], int) else within
+            if not path.startswith((within, "/dev/")):
+                WRITTEN.append(f"{event} {path}")
+    sys.addaudithook(hook)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=1000, help="inputs")
+    parser.add_argument("--of", nargs="+", choices=KINDS, default=list(KINDS),
+                        help="kinds of input")
+    parser.add_argument("--count", type=int, default=1000, help="inputs of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of the damage")
     options = parser.parse_args()
     cache.CACHE = pathlib.Path("/dev/null/none")  # nothing is kept
-    counted = fuzz(options.seed, options.count, pathlib.Path(tempfile.mkdtemp("-fuzz")))
-    print("\n".join(f"{n:8,} {result:8}{what}" for (what, result), n in sorted(counted.items())))
-    sys.exit(any(result == "fault" for _, result in counted))
+    found = collections.Counter()
+    place = pathlib.Path(tempfile.mkdtemp("-fuzz"))
+    small_run(), network(), studies()
+    os.chdir(place)
+    watch(str(place.parent))
+    for kind in options.of:
+        began = time.monotonic()
+        found += (counts := fuzz(kind, options.seed, options.count, place))
+        print(f"{kind:11}" + "".join(f"{counts[x]:8,} {x}" for x in ("read", "refused", "fault"))
+              + f"  {(time.monotonic() - began) / options.count * 1000:5.1f} ms each, memory up to "
+              f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB", flush=True)
+    sys.exit(bool(found["fault"]))

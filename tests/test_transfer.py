@@ -89,7 +89,7 @@ def test_a_loss_that_is_not_finite_stops_it():
     data = utils.load_images("synthetic")
     with pytest.raises(Diverged, match="step .* rate 1e.04.*--scratch-steps 0"):
         train_from_scratch(cifar_lenet5.build_model, options, data.train_images[::100],
-                           data.train_labels[::100], data, lambda: False)
+                           data.train_labels[::100], data)
 
 
 def test_the_network_from_scratch_has_the_sources_options():
@@ -114,7 +114,7 @@ def test_many_networks_from_scratch_warn_of_nothing(caplog):
         try:
             for _ in range(6):
                 train_from_scratch(cifar_lenet5.build_model, options, *arrays,
-                                   Images("x", "x", "ab", *arrays, *arrays), lambda: False)
+                                   Images("x", "x", "ab", *arrays, *arrays))
         finally:
             tf.get_logger().removeHandler(caplog.handler)
     assert not caplog.records
@@ -172,7 +172,7 @@ def test_stopped_run_goes_on(finished, tmp_path, monkeypatch):
     save_step = Run.save
     monkeypatch.setattr(Run, "save", save)
     status, _, err = run_script(*words)
-    assert status == 130 and err.count("\n") == 1 and "step 2, saved" in err, err
+    assert status == 130 and err.count("\n") == 1 and "saved before is kept" in err, err
     monkeypatch.undo()
     assert_one_line(run_script(*words), "interrupted", "--resume")
     status, _, err = run_script(*words, "--resume")

@@ -10,6 +10,7 @@
             training.observe(run, stop)
         training.finish(run, training.test())
 """
+import bisect
 import dataclasses
 import functools
 import hashlib
@@ -23,12 +24,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.utils import naming
-from tqdm import tqdm
 
 import utils
 from sources.images import Images, Reading, is_path
 from system.command_line import InputError, in_one_line
 from system.files import compare, read_json
+from system.progress import Progress
 from training import graph, plain
 from training.augmentation import augment, moments, prepare
 from training.best import Best
@@ -50,7 +51,7 @@ from training.summaries import log_inside, log_norms_over_time
 # TensorFlow's optimisation of graphs gains nothing here and delays the first step
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
-BLOCK = 50  # at most so many steps a graph call: a signal is noticed within a second or two
+BLOCK = 50  # at most so many steps a graph call, and about a second: then a signal is noticed
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras's names of precisions
 
 
@@ -355,10 +356,14 @@ class Training:
         """Yield (step, stop) of block after block of steps, each up to what is due next; a signal
         ends the run after a block, once everything is saved."""
         step = self.begin(run)
-        due = sorted({*self.evaluations, *self.snapshots, *range(0, self.total, BLOCK)})
-        with tqdm(total=self.total, initial=step, unit="step", disable=None, leave=False) as bar:
-            for stop in [stop for stop in due if stop > step]:
+        due = sorted({*self.evaluations, *self.snapshots, self.total})
+        run.saves_on_signals = True
+        with Progress(total=self.total, initial=step, unit="step") as bar:
+            while step < self.total:
                 self.step = step
+                second = int(self.speed / self.config.batch_size) or 1 if self.speed else BLOCK
+                stop = min(due[bisect.bisect(due, step)], step - step % BLOCK + BLOCK,
+                           step + second)
                 if self.best.is_over(step, self.evaluations):
                     print(f"note     {self.config.early_stopping:,} evaluations brought no better "
                           f"accuracy on validation images: training ends at step {step:,}")
@@ -370,6 +375,7 @@ class Training:
                     run.save(step, self.state())
                     run.interrupt(step)
             self.step = step
+        run.saves_on_signals = False
 
     def learning_rates(self, step, stop):
         """Return the learning rates of steps step .. stop - 1, float32."""
@@ -401,7 +407,7 @@ class Training:
                 self.best.observe(step, results["validation"][1], self.weights())
             log_inside(run.events, step, self.model, *self.probe)
             run.save(step, self.state())
-            tqdm.write(f"step {step:6,}  " + "  ".join(
+            Progress.write(f"step {step:6,}  " + "  ".join(
                 f"{part} {100 * accuracy:.2f} %" for part, (_, accuracy, _) in results.items()))
 
     def evaluate(self):

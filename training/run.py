@@ -56,6 +56,7 @@ class Run:
 
     def __init__(self, script, config):
         self.script, self.config, self.signal = script, config, None
+        self.saves_on_signals = False  # else they end the run at once
         self.path = folder_of(script, config)
         self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,9 @@ class Run:
         def note(number, _):
             signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
             self.signal = number
+            if not self.saves_on_signals:
+                raise Interrupted("stopped; what was saved before is kept, and the same command "
+                                  "with --resume goes on", number)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, note)
         return self

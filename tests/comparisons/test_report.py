@@ -165,7 +165,10 @@ def test_report_refuses(folder):
 
 @pytest.mark.parametrize("text, said", [
     ("question = 1\nquestion = 2", "one.toml.*overwrite"), ("seeds = [0]", "one.toml.*question"),
-    ('question = "?"\nother = 1', "other"),
+    ('question = "?"\nother = 1', "other"), ("question = 3", "question cannot be 3"),
+    ('question = "?"\nseeds = [[1]]', r"seeds cannot be \[1\]"),
+    ('question = "?"\nfigures = [{}]', "needs a kind"), (f"a = {'[' * 99999}", "recursion"),
+    ('question = "?"\n[grid]\nsteps = 3', "list of values"),
     ('question = "?"\n[[configurations]]\nname = "a"', "'a' has no script"),
     ('question = "?"\nscript = "x.py"\n[[configurations]]\nname = "a"\n[[configurations]]\n'
      'name = "a"', "different names"),
@@ -174,6 +177,13 @@ def test_a_study_that_is_wrong_is_refused(text, said, folder):
     (folder / "studies/one.toml").write_text(text)
     with pytest.raises(InputError, match=said):
         stored.load("one")
+
+
+def test_studies_that_take_rows_from_each_other_are_refused(folder):
+    (folder / "studies/one.toml").write_text(
+        'question = "?"\n[[configurations]]\nname = "a"\nfrom = "one"')
+    with pytest.raises(InputError, match="in a circle"):
+        stored.rows(stored.load("one"))
 
 
 def test_a_grid_multiplies_and_rows_are_taken_from_another_study(folder):

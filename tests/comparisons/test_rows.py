@@ -51,6 +51,34 @@ def test_table_by_hand(tmp_path):
         table.table([tmp_path])
 
 
+@pytest.mark.parametrize("file, part, value", [
+    ("result.json", "test_accuracy", "good"), ("result.json", "train_seconds", 10 ** 400),
+    ("result.json", "images_per_second", 0), ("config.json", "total_steps", "/"),
+    ("config.json", "data", {"title": None, "train": 50}), ("config.json", "options", [])])
+def test_what_is_no_runs_is_refused(tmp_path, file, part, value):
+    run = write_run(tmp_path / "a-seed0", 0, {"test_accuracy": 0.5, "train_seconds": 3})
+    content = json.loads((run / file).read_text()) | {part: value}
+    (run / file).write_text(json.dumps(content))
+    with pytest.raises(InputError, match="result.json is no run's"):
+        table.table([run])
+
+
+@pytest.mark.parametrize("rows, said", [
+    ("status,test_accuracy,data\nfinished,0.5,D", "has no seed"),
+    ("seed,status\n0,finished", "has no data"), ("seed,test_accuracy\n0,much", "much")])
+def test_a_csv_that_lacks_what_tables_need_is_refused(tmp_path, rows, said):
+    (tmp_path / "a.csv").write_text(rows)
+    with pytest.raises(InputError, match=said):
+        table.table([tmp_path / "a.csv"])
+
+
+@pytest.mark.parametrize("names", [["svm/a/1", "svm/b/2"], ["svm"], ["svm/a/few"], []])
+def test_accuracies_that_are_no_transfers_are_refused(names):
+    row = {"configuration": "a", "seed": 0} | {f"test_accuracy/{name}": 0.5 for name in names}
+    with pytest.raises(InputError, match="a is no run of transfer.py"):
+        transfer.make_table([row])
+
+
 def test_data_that_differ_are_named_by_rows(tmp_path):
     folders = [write_run(tmp_path / f"{data.lower()}-seed0", 0, {
         "test_accuracy": 0.5, "train_seconds": 1}, name=data.lower(), data=data[0])

@@ -16,6 +16,11 @@ def test_cache_is_used_renewed_and_rebuilt(tree, cache, monkeypatch):
         assert load_images(str(tree)).checksum == first.checksum
     file.write_bytes(file.read_bytes()[:100])  # half a cache is no cache
     assert load_images(str(tree)).checksum == first.checksum
+    content = bytearray(file.read_bytes())
+    content[8] ^= 64  # a way of compression that nobody knows
+    content[content.index(b"PK\1\2") + 10] ^= 64
+    file.write_bytes(content)
+    assert load_images(str(tree)).checksum == first.checksum
     (tree / "Train" / "2" / "0.png").write_bytes(grey(99))  # other content, other key
     assert load_images(str(tree)).train_images[0, 0, 0, 0] == 99
     assert not list(cache.glob("*.tmp"))

@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 import shlex
+import signal
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ from system.command_line import (
     InputError,
     Interrupted,
     as_text,
+    check_values,
     first_line,
     import_script,
     in_one_line,
@@ -96,7 +98,7 @@ def test_a_run_is_named_after_what_differs(words, name):
     ("--share 1.5", "of at least 0 up to 1"), ("--sides 3 x", "'x'"), ("--sides 0", "at least 1"),
     ("--kind odd", "light"), ("--recipe odd", "plain, fast"), ("--recipe 'fast heavy'", "none of"),
     ("--name a/b", "plain folder name"), ("--name ..", "plain"), ("--group ../x", "--group"),
-    ("--st 3", "--st"), ("more", "more")])
+    ("--st 3", "--st"), ("more", "more"), ("'more\nlines'", r"more\nlines")])
 def test_bad_options_are_one_line_and_status_2(words, said, capsys):
     with pytest.raises(SystemExit) as left:
         parsed(*shlex.split(words))
@@ -141,6 +143,25 @@ def test_errors_are_one_line_and_a_status(error, status, said, capsys):
     assert main(fail, error) == status
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and said in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_script_and_says_what_is_kept(number, capsys):
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert main(os.kill, os.getpid(), number) == 128 + number
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+    assert capsys.readouterr().err.endswith(": stopped; what was finished before is kept\n")
+
+
+def test_values_that_no_command_line_takes_are_found():
+    check_values(Config())
+    for wrong in ({"steps": -1}, {"steps": 0.5}, {"sides": (3, 0)}, {"sides": 3}, {"kind": "odd"},
+                  {"share": 1.5}, {"share": float("nan")}, {"smooth": 1}):
+        with pytest.raises(TypeError, match=next(iter(wrong))):
+            check_values(dataclasses.replace(Config(), **wrong))
 
 
 def test_what_ends_well_has_status_0_and_what_is_a_mistake_is_seen():

@@ -1,12 +1,13 @@
 """TensorFlow is imported late and in silence; the processor is known."""
 import ast
+import io
 import os
 import subprocess
 import sys
 
 import pytest
 
-from system import machine
+from system import machine, progress
 from system.command_line import InputError
 from system.files import ROOT
 
@@ -135,3 +136,23 @@ def test_training_without_proc_fork_or_affinity(tmp_path):
         text=True, capture_output=True, cwd=tmp_path, env={**os.environ, "HOME": "/nowhere"})
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert list(tmp_path.rglob("result.json"))
+
+
+# ------------------------------------------------------------------------------- long work
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_log_file_has_a_line_a_minute_and_no_carriage_returns(monkeypatch, terminal):
+    now, said = [0.0], io.StringIO()
+    said.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", said)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.Progress(range(4), "work", delay=0) as bar:
+        for _ in bar:
+            progress.Progress.write("note", file=said)
+            now[0] += 50
+            bar.refresh()
+    lines = said.getvalue().replace("note\n", "")
+    if terminal:
+        assert "\r" in lines
+    else:  # after 100 and 200 seconds
+        assert lines.count("\n") == 2 and "\r" not in lines and "work:  25%" in lines, lines

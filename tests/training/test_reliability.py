@@ -9,11 +9,14 @@ import resource
 import shutil
 
 import filelock
+import fuzz
 import numpy as np
 import pytest
 from conftest import assert_one_line, interrupted_at, run_script, weights_of, write_images
 from PIL import Image
 
+from comparisons import stored
+from sources import cache
 from system.files import load_arrays
 
 TRAIN = ("cifar_lenet5.py", "--data", "Bilder", "--filters", "4", "--units", "4", "--batch-size",
@@ -129,6 +132,7 @@ REFUSED = {
     "half a config.json": (cut(f"{RUN}/config.json"), DRAW, ["config.json"]),
     "a list where a number should be": (option("units", [4]), DRAW, ["config.json"]),
     "a word where numbers should be": (option("filters", "many"), DRAW, ["config.json"]),
+    "numbers that no command line takes": (option("filters", [4, 0]), DRAW, ["config.json"]),
     "another network than was trained": (option("units", 5), DRAW, ["build_model", "units=4", "5"]),
     "deleted weights": (remove(f"{RUN}/model.keras"), DRAW, ["no checkpoint"]),
     "damaged weights": (cut(f"{RUN}/model.keras"), DRAW, ["model.keras"]),
@@ -184,6 +188,17 @@ def test_damaged_checkpoints(home, tmp_path, damaged):
     status, _, err = run_script(*AGAIN, "stopped", "--resume", cwd=here)
     assert status == 0 and err.count("\n") == damaged and "step-00000002.npz is damaged" in err
     np.testing.assert_equal(weights_of(here / STOPPED), weights_of(here / RUN))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", fuzz.KINDS)
+def test_whatever_is_damaged_is_read_or_refused_in_one_line(kind, tmp_path, monkeypatch, capfd):
+    """Few inputs, always the same; more by `python tests/fuzz.py`."""
+    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(stored, "FOLDER", stored.FOLDER)  # is changed
+    counts = fuzz.fuzz(kind, 0, 30, tmp_path)
+    assert capfd.readouterr().out == "" and {*counts} == {"read", "refused"} - (
+        {"refused"} if kind == "events" else set())
 
 
 @pytest.mark.slow

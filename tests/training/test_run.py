@@ -1,7 +1,9 @@
 """A run's folder: options, seeds, locking, checkpoints and event files."""
 import dataclasses
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 
@@ -251,6 +253,23 @@ def test_an_interrupted_run_says_how_it_goes_on(config, capsys):
             run.interrupt(1234)
     assert main(go, config) == 128 + 15
     assert "step 1,234, saved" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("saves", [False, True])
+def test_a_signal_ends_a_run_at_once_unless_it_is_to_save(config, capsys, saves):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def go(config):
+        with Run("s", config) as run:
+            run.saves_on_signals = saves
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert saves and run.signal == signal.SIGTERM
+    try:
+        assert main(go, config) == (0 if saves else 128 + signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ("--resume goes on" in capsys.readouterr().err) != saves
+    assert not folder_of("s", config).exists()
 
 
 def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(config):
