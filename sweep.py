@@ -104,6 +104,7 @@ if __name__ == "__main__":  # --help answers before the slow imports below
     exit_on_signals()
     options = command_line(sys.argv[1:])
 
+import filelock
 import tensorflow as tf
 
 from comparisons import stored
@@ -286,6 +287,12 @@ def run_jobs(jobs, options, out, collect=lambda failed: None):
     def stop(number, _):
         raise Interrupted("stopped; the same command goes on", number)
     out.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(out / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(f"{out} is being filled by another process; wait for it, or choose "
+                         "another --name or --logdir") from None
     connect(options)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
@@ -295,6 +302,7 @@ def run_jobs(jobs, options, out, collect=lambda failed: None):
         run_all(attempt, jobs, options, out, failed)
     finally:
         collect(failed)
+        lock.release()
     for run, status in failed.items():
         if not (status == 3 and jobs[0].row):  # to diverge is what a study may find
             reason = f"exit status {status}" if isinstance(status, int) else status

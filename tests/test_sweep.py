@@ -295,9 +295,12 @@ def test_killed_runs_are_tried_again(here, capsys):
 
 @pytest.mark.slow
 def test_stopping_a_sweep_stops_its_runs(here):
+    """Meanwhile no other process can make the same."""
     words = ("sweep.py", "tiny.py", "--name", "s", "--", "s", "--seconds", 60)
     process = start(*words, cwd=here)
     wait_for_run(here)
+    with pytest.raises(InputError, match="logs/sweeps/s is being filled by another process"):
+        make(*words[1:])
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and err.count("\n") == 1 and "same command" in err, err
@@ -323,18 +326,21 @@ def test_a_lost_worker_counts_as_a_try(here, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_cluster(here, monkeypatch):
-    """Two runs on a worker that is a process; a cluster that is not there is one line."""
+    """Two runs on two workers, of which one is killed; a cluster that is not there is one line."""
     import distributed
     monkeypatch.setattr(distributed, "Client", lambda address, timeout, client=distributed.Client:
                         client(address, timeout=min(timeout, 1)))
     with pytest.raises(InputError, match="no dask cluster"):
         sweep.connect(sweep.command_line(["tiny.py", "--backend", "dask", "--address",
                                           "127.0.0.1:9"]))
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as c:
-        status, _, err = run("sweep.py", "tiny.py", "--seeds", 0, 1, "--jobs", 2, "--name", "c",
-                             "--backend", "dask", "--address", c.scheduler_address, "--", "s",
-                             cwd=here)
-    assert (status, err) == (0, ""), err
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as c:
+        process = start("sweep.py", "tiny.py", "--seeds", 0, 1, "--jobs", 2, "--name", "c",
+                        "--backend", "dask", "--address", c.scheduler_address, "--", "s",
+                        "--seconds", 3, cwd=here)
+        wait_for_run(here)
+        os.kill(c.workers[0].pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=200)
+    assert (process.returncode, err) == (0, ""), err
     assert [row["test_accuracy"] for row in results("c")] == ["0.25", str(0.5 / 3)]
 
 

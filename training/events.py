@@ -153,6 +153,9 @@ def read_events(folder):
     for _, part, own in sorted(files, key=lambda found: found[0]):  # names have them too
         for key, points in own.items():
             first, before = min(step for step, _, _ in points), series.get(key, [])
+            if before and max(step for step, _, _ in points) < min(step for step, _, _ in before):
+                series[key] = points + before  # the clock was set back between them
+                continue
             kept = [point for point in before if point[0] < first]
             if before and not kept:
                 earlier = sum(other[0].startswith(f"{part} earlier ".lstrip()) for other in series

@@ -1,7 +1,11 @@
 """What was decoded once."""
+import multiprocessing
+
+import numpy as np
 import written
 from written import grey
 
+from sources import cache as cache_of_arrays
 from sources import folders
 from utils import load_images
 
@@ -29,3 +33,23 @@ def test_cache_is_used_renewed_and_rebuilt(tree, cache, monkeypatch):
 def test_unwritable_cache_is_no_error(tree, cache):
     cache.write_text("a file where the folder should be")
     assert len(load_images(str(tree)).train_images) == 4
+
+
+def test_two_processes_that_fill_the_cache_at_once_do_not_meet(cache):
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+
+    def fill():
+        def decode():
+            barrier.wait(30)
+            return (np.arange(100_000),)
+        made, = cache_of_arrays.cached("x", "key", decode)
+        assert made.tolist() == list(range(100_000))
+    both = [context.Process(target=fill) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    file, = cache.iterdir()
+    assert cache_of_arrays.cached("x", "key", None)[0].tolist() == list(range(100_000))

@@ -69,6 +69,16 @@ def test_a_run_knows_its_machine(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux's")
+def test_cores_are_those_this_process_may_use():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert machine.cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def test_two_threads_may_import_at_once():
     """One of them a submodule."""
     code = """
@@ -146,13 +156,14 @@ def test_a_log_file_has_a_line_a_minute_and_no_carriage_returns(monkeypatch, ter
     said.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", said)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    with progress.Progress(range(4), "work", delay=0) as bar:
-        for _ in bar:
+    with progress.Progress(total=4, desc="work", delay=0) as bar:
+        for _ in range(4):
             progress.Progress.write("note", file=said)
             now[0] += 50
+            bar.update()
             bar.refresh()
     lines = said.getvalue().replace("note\n", "")
     if terminal:
         assert "\r" in lines
     else:  # after 100 and 200 seconds
-        assert lines.count("\n") == 2 and "\r" not in lines and "work:  25%" in lines, lines
+        assert lines.count("\n") == 2 and "\r" not in lines and "work:  50%" in lines, lines

@@ -53,6 +53,17 @@ def test_files_of_two_runs_in_one_folder_are_not_mixed(tmp_path):
     assert found == {("", "x"): ([0, 1], [3, 5]), ("earlier 1", "x"): ([0, 1, 2], [9, 8, 7])}
 
 
+def test_a_clock_that_was_set_back_between_two_files_mixes_nothing(tmp_path):
+    for begun, steps in ((200, (0, 1, 2)), (100, (3, 4))):
+        with tf.io.TFRecordWriter(str(tmp_path / f"events.out.tfevents.{begun}")) as writer:
+            for step in steps:
+                event = tf.compat.v1.Event(step=step, wall_time=begun + step)
+                event.summary.value.add(tag="x", simple_value=step)
+                writer.write(event.SerializeToString())
+    (key, (steps, _, values)), = read_events(tmp_path).items()
+    assert key == ("", "x") and steps.tolist() == np.float64(values).tolist() == [0, 1, 2, 3, 4]
+
+
 def test_files_are_read_in_the_order_in_which_they_began(tmp_path):
     """Whatever their names say: two of one second are named by process, "10" before "9"."""
     for i, (step, value) in enumerate(((1, 5.0), (2, 7.0))):

@@ -272,6 +272,24 @@ def test_a_signal_ends_a_run_at_once_unless_it_is_to_save(config, capsys, saves)
     assert not folder_of("s", config).exists()
 
 
+def test_a_checkpoint_that_cannot_be_written_to_its_end_leaves_the_one_before(config):
+    """Whichever byte is the last that the disk takes."""
+    path, arrays = folder_of("s", config), {"w": np.float32([1])}
+    path.mkdir(parents=True)
+    checkpoints.save(path, 1, arrays, {})
+    file, = checkpoints.checkpoints(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for size in range(file.stat().st_size):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            with pytest.raises(OSError, match="File too large.*step-00000002.npz"):
+                checkpoints.save(path, 2, arrays, {})
+            assert [*file.parent.iterdir()] == [file]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoints.restore(path)[:2] == (1, arrays)
+
+
 def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(config):
     path, resumed = interrupted(config, 10)
     halves = [path / "config.json.12.tmp", path / "checkpoints/step-00000020.npz.7.tmp"]
