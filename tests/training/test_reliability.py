@@ -196,7 +196,7 @@ def test_whatever_is_damaged_is_read_or_refused_in_one_line(kind, tmp_path, monk
     """Few inputs, always the same; more by `python tests/fuzz.py`."""
     monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(stored, "FOLDER", stored.FOLDER)  # is changed
-    counts = fuzz.fuzz(kind, 0, 30, tmp_path)
+    counts = fuzz.fuzz(kind, 0, 20, tmp_path)
     assert capfd.readouterr().out == "" and {*counts} == {"read", "refused"} - (
         {"refused"} if kind == "events" else set())
 
