@@ -74,9 +74,10 @@ def _norms_over_time(rows):
     means = {}
     for (name, *_), own in groups_of(rows).items():
         first, *_ = seeds = [series_of(row) for row in own]
-        means[name] = {key: (first[key][0], None, np.mean([one[key][2] for one in seeds], axis=0))
-                       for key in first if key[1].startswith("over_time/")}
-    return over_time.side_by_side(means, rows[0]["data"], len(own))
+        means[f"{name}, n = {len(own)}"] = {
+            key: (first[key][0], None, np.mean([one[key][2] for one in seeds], axis=0))
+            for key in first if key[1].startswith("over_time/")}
+    return over_time.side_by_side(means, rows[0]["data"])
 
 
 def draw(names):

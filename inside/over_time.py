@@ -21,10 +21,9 @@ def draw_together(records):
     return side_by_side({record.name: record.events for record in records})
 
 
-def side_by_side(runs, data="", seeds=1):
+def side_by_side(runs, data=""):
     """Return (figure, {run/kind: (evaluations, time steps)}) of {run: its events}: a column for
-    each run, the norms of its states above those of the gradients, in the course of training.
-    Norms are the mean over `seeds`."""
+    each run, the norms of its states above those of the gradients, in the course of training."""
     figure, axes = plt.subplots(2, len(runs), figsize=(1.2 + max(5, 3.3 * len(runs)), 5.6),
                                 sharex=True, sharey="row", squeeze=False, layout="constrained")
     numbers = {}
@@ -45,7 +44,7 @@ def side_by_side(runs, data="", seeds=1):
     cell = " and cell state c" * any(key.endswith("/memory") for key in numbers)
     blank = " that are not blank there" * any(np.isnan(norms).any() for norms in numbers.values())
     figure.suptitle(f"Hidden state h{cell} at each time step, mean over 100 training images{blank}"
-                    f"{f' and {seeds} seeds' * (seeds > 1)}{data and chr(10)}{data}", fontsize=10)
+                    f"{data and chr(10)}{data}", fontsize=10)
     return figure, numbers
 
 
