@@ -92,8 +92,12 @@ def import_script(name):
 
 def exit_on_signals():
     """Let Ctrl-C and SIGTERM end the process at once, while there is nothing to save yet."""
+    stderr = os.dup(2)  # which the import of TensorFlow hides
+
     def leave(number, _):
-        os._exit(_say("stopped before anything was begun", 128 + number))
+        name = pathlib.Path(sys.argv[0]).name
+        os.write(stderr, f"{name}: stopped before anything was begun\n".encode())
+        os._exit(128 + number)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
 

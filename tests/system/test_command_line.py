@@ -5,6 +5,7 @@ import os
 import pathlib
 import shlex
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -24,6 +25,7 @@ from system.command_line import (
     options_of,
     parse,
 )
+from system.files import ROOT
 
 RECIPES = {"plain": {}, "fast": dict(steps=5, rate_of_change=0.5), "fast heavy": dict(rate=2.0)}
 
@@ -154,6 +156,15 @@ def test_a_signal_ends_a_script_and_says_what_is_kept(number, capsys):
         for n, handler in before.items():
             signal.signal(n, handler)
     assert capsys.readouterr().err.endswith(": stopped; what was finished before is kept\n")
+
+
+def test_a_signal_during_the_slow_imports_is_one_line_too():
+    code = ("import os, signal\nfrom system import machine\nfrom system.command_line import "
+            "exit_on_signals\nexit_on_signals()\nwith machine.quiet_import():\n"
+            "    os.kill(os.getpid(), signal.SIGTERM)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr.endswith(": stopped before anything was begun\n")
 
 
 def test_values_that_no_command_line_takes_are_found():
