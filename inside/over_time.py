@@ -35,7 +35,7 @@ def side_by_side(runs, data=""):
                     numbers |= {f"{name}/steps": steps, f"{name}/{kind}": np.stack(norms)}
                     draw_norms(axis, np.stack(norms), letter, line)
         column[0].set_title(name)
-        column[0].legend(fontsize=8, loc="lower right")
+        column[0].legend(fontsize=8, loc="upper left")
         column[1].set_xlabel("time step")
     for axis, label in zip(axes[:, 0], ROWS):
         axis.set(yscale="log", ylabel=label)
