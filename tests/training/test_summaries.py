@@ -7,7 +7,7 @@ from keras import layers as L
 from networks import CLASSES, EDITS, OWN_CELL, SHAPE, build, every_edit, rows
 
 from training.cells import CELLS
-from training.events import Events
+from training.events import Events, read_events
 from training.recurrent import Recurrent
 from training.summaries import log_inside, norms_over_time, tile_filters
 
@@ -64,9 +64,12 @@ def test_norms_over_time_of_any_network(layer, kinds):
 
 @every_edit
 def test_what_is_inside_is_recorded_whatever_the_network(name, tmp_path):
-    """Without an error: what is recorded has tests of its own."""
-    model = build(EDITS[name])
-    log_inside(Events(tmp_path), 0, model, tf.ones((3, *SHAPE)), np.array([0, 1, 2]))
+    """A histogram of every weight; what else is recorded has tests of its own."""
+    model, events = build(EDITS[name]), Events(tmp_path)
+    log_inside(events, 0, model, tf.ones((3, *SHAPE)), np.array([0, 1, 2]))
+    events.close()
+    recorded = {tag for _, tag in read_events(tmp_path)}
+    assert {f"histograms/weights/{v.path}" for v in model.trainable_variables} <= recorded
 
 
 def test_tiles():
