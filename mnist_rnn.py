@@ -29,7 +29,8 @@ class Config(Experiment):
     cell: str = option("gru", "recurrent cell; gru has its reset gate after the product, "
                        "gru-reset-before before it", tuple(CELLS))
     units: int = option(128, "units of each recurrent layer", low=1)
-    forget_bias: float = option(1.0, "lstm: bias of the forget gate before training")
+    forget_bias: float = option(1.0, "lstm: bias of the forget gate before training",
+                               low=-100, high=100)
     layers: int = option(1, "recurrent layers", low=1)
     order: str = option("rows", "what the sequence runs over; sweeps: patches of 2x2, each layer "
                         "down, up, right and left (ReNet)", ("rows", "columns", "sweeps"))
@@ -58,8 +59,11 @@ def build_model(input_shape, classes, config):
 
     `layers` recurrent layers over rows or columns, the last one's last state, dropout, dense; with
     --order sweeps as many layers of Sweeps, dropout, dense on all states of the last.
-    Raises InputError where --order sweeps meets maps with an odd side.
+    Raises InputError where --order sweeps meets maps with an odd side, and for a forget bias of a
+    cell that has no forget gate.
     """
+    if config.forget_bias != 1 and CELLS[config.cell].forget_gate < 0:
+        raise InputError(f"--forget-bias: the cell {config.cell} has no forget gate; leave it out")
     policy = POLICIES[config.precision]
     seeds = np.random.default_rng(stream_seed(config.seed, "initialisation"))
 

@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run_script
+from conftest import assert_one_line, run_script
 
 from mnist_rnn import RECIPES, Config, build_model
 from system.command_line import InputError, parse
@@ -12,6 +12,7 @@ from system.files import read_json
 from training.augmentation import prepare
 from training.cells import CELLS, all_states, gate_activations
 from training.parallel import loss_and_gradients
+from training.recurrent import Recurrent
 from training.summaries import norms_over_time
 
 SMALL = dataclasses.replace(Config(), units=6)
@@ -52,6 +53,20 @@ def test_sweeps_halve_the_sides_of_maps():
     assert model.count_params() == 2 * sum(cells) + 72 * 10 + 10
     with pytest.raises(InputError, match="layer 2: patches of 2x2 do not divide maps of 5x7$"):
         build_model((10, 14, 1), 10, config)
+
+
+def test_a_forget_bias_is_of_cells_that_forget(tmp_path):
+    """Of another cell it would stand in a run's name and do nothing."""
+    assert build_model((8, 6, 1), 3, Config(cell="lstm", units=4, forget_bias=0.0))
+    for cell in ("rnn", "gru", "gru-reset-before"):
+        with pytest.raises(InputError, match=f"^--forget-bias: the cell {cell} has no forget gate"):
+            build_model((8, 6, 1), 3, Config(cell=cell, units=4, forget_bias=0.0))
+        with pytest.raises(ValueError, match="no forget gate"):
+            Recurrent(cell, 4, forget_bias=0.0)
+    for cell, bias, said in (("gru", "0", "no forget gate"), ("lstm", "nan", "up to 100")):
+        assert_one_line(run_script("mnist_rnn", "--data", "digits", "--cell", cell, "--forget-bias",
+                                   bias, cwd=tmp_path), "--forget-bias", said)
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -264,8 +264,9 @@ def batch_noise(logits, labels, size, batches=1000):
     """Return the standard deviation of the log loss over random batches of `size` images, all at
     the same weights: how much the choice of images alone lets a training curve fluctuate."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy()
-    chosen = np.random.default_rng(0).integers(len(losses), size=(batches, size))
-    return float(np.log(np.maximum(losses[chosen].mean(1), 1e-12)).std())
+    rng = np.random.default_rng(0)
+    means = [losses[rng.integers(len(losses), size=size)].mean() for _ in range(batches)]
+    return float(np.log(np.maximum(means, 1e-12)).std())
 
 
 # -------------------------------------------------------------------------------------- a run

@@ -26,6 +26,8 @@ class Recurrent(keras.layers.Layer):
         super().__init__(**options)
         if cell not in CELLS:
             raise ValueError(f"no cell {cell!r} in CELLS: {', '.join(CELLS)}")
+        if forget_bias != 1 and CELLS[cell].forget_gate < 0:
+            raise ValueError(f"the cell {cell!r} has no forget gate whose bias could be set")
         self.cell, self.units, self.seed, self.forget_bias = cell, units, seed, forget_bias
         self.return_sequences, self.go_backwards = return_sequences, go_backwards
 
