@@ -131,7 +131,6 @@ def write(figure, numbers, path, run=None, form="png", dpi=0):
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         return
     picture, drawn, seen = path.with_name(f"{path.name}.{form}"), io.BytesIO(), io.BytesIO()
-    plt.close(figure)
     draw_names_as_they_are(figure)
     figure.savefig(drawn, format=form, dpi=dpi or "figure")
     if run is not None and (form, dpi) != ("png", 0):
@@ -169,8 +168,13 @@ def write_own(figures, run, options):
 
 
 def named(name, drawn):
-    """Return [(name, figure, numbers)] of what a module's draw returned."""
-    return drawn if isinstance(drawn, list) else [(name, *drawn)]
+    """Return [(name, figure, numbers)] of what a module's draw returned; pyplot, which threads must
+    not share, forgets the figures."""
+    figures = drawn if isinstance(drawn, list) else [(name, *drawn)]
+    for _, figure, _ in figures:
+        if isinstance(figure, plt.Figure):
+            plt.close(figure)
+    return figures
 
 
 def record_of(run, options, name):
