@@ -205,8 +205,12 @@ def constant(step, learning_rate):
 @schedule
 def exponential(step, learning_rate, decay_rate, decay_steps, staircase=True):
     """Return learning_rate * decay_rate ** (step / decay_steps); with `staircase` the exponent is
-    rounded down."""
-    return learning_rate * decay_rate ** (step // decay_steps if staircase else step / decay_steps)
+    rounded down. A rate that grows beyond all numbers is infinite."""
+    exponent = step // decay_steps if staircase else step / decay_steps
+    try:
+        return learning_rate * decay_rate ** exponent
+    except OverflowError:
+        return math.inf
 
 
 @schedule

@@ -1,4 +1,6 @@
 """Print a table of finished runs, one row a configuration: mean ± standard deviation over seeds."""
+import re
+
 import numpy as np
 
 from comparisons import names as naming
@@ -41,7 +43,7 @@ def columns_of(columns):
     found = []
     for word in words:
         name, _, digits = word.strip().partition(":")
-        if name not in (*COLUMNS, *COUNTS) or not (digits or "0").isdigit():
+        if name not in (*COLUMNS, *COUNTS) or not re.fullmatch("[0-9]{0,2}", digits):
             raise InputError(f"there is no column {word!r}; sets are {', '.join(SETS)}, columns "
                              f"{', '.join((*COUNTS, *COLUMNS))}")
         found.append((name, int(digits) if digits else COLUMNS.get(name, (0, 0, None))[2]))

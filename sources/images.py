@@ -265,7 +265,7 @@ def restrict(data, how):
 
 def _class_numbers(text, count):
     """Return the ascending class numbers that "0-4" or "0,2,7" names, of `count` classes."""
-    ranges = [re.fullmatch(r"(\d+)(-\d+)?", part) for part in text.split(",")]
+    ranges = [re.fullmatch(r"(\d{1,9})(-\d{1,9})?", part) for part in text.split(",")]
     numbers = {c for r in ranges if r
                for c in range(int(r[1]), 1 + min(count, int((r[2] or r[1]).lstrip("-"))))}
     if None in ranges or len(numbers) < 2 or max(numbers) >= count:

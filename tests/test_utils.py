@@ -1,4 +1,6 @@
 """Splits, the order of images, schedules of the learning rate."""
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,6 +71,7 @@ def test_schedules_by_hand():
     assert utils.exponential(250, 1e-4, 0.97, 250) == pytest.approx(0.97e-4)
     assert utils.exponential(500, 1e-4, 0.97, 250) == pytest.approx(0.9409e-4)
     assert utils.exponential(125, 1.0, 0.25, 250, staircase=False) == pytest.approx(0.5)
+    assert utils.exponential(9999, 1e-4, 9.0, 1) == math.inf  # and its training diverges
     assert utils.inverse_time(20, 1.0, 0.5, 10) == pytest.approx(0.5)
     assert [utils.cosine(s, 1.0, 12, warmup_steps=4) for s in (0, 3, 4, 8, 12, 99)] == \
         pytest.approx([1.0, 1.0, 1.0, 0.5, 0.0, 0.0])

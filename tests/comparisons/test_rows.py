@@ -43,8 +43,9 @@ def test_table_by_hand(tmp_path):
     text = table.table(sorted(tmp_path.iterdir()), "seeds,test_accuracy:0,parameters")
     assert "| run | seeds | test accuracy (%) | weights |" in text
     assert "| a | 2 | 55 ± 7 | 1,234 |" in text
-    with pytest.raises(InputError, match="no column 'accuracies'.*speed"):
-        table.table([tmp_path / "a-seed0"], "accuracies")
+    for wrong in "accuracies", "steps:²", "steps:" + "9" * 5000:
+        with pytest.raises(InputError, match=f"no column '{wrong}'.*speed"):
+            table.table([tmp_path / "a-seed0"], wrong)
     with pytest.raises(InputError, match="seed 0 of a is there twice"):
         table.table([tmp_path / "a-seed0"] * 2)
     with pytest.raises(InputError, match="config.json is not there"):
