@@ -18,26 +18,33 @@ OPTIONS = {"count": "classes to show at most", "images": "test images to measure
 STEPS = 8  # of deletion and insertion
 
 
-def curves(network, inputs, classes, order):
-    """Return the probability of the class as pixels are hidden in an order, and as they are shown
-    on a grey image in this order: two arrays (images, STEPS + 1).
+def curves(network, inputs, classes, orders):
+    """Yield, of each order, the probability of the class as pixels are hidden in it, and as they
+    are shown on a grey image: two arrays (images, STEPS + 1).
 
-    order (images, pixels): flat indices of pixels, the most important first.
+    orders: arrays (images, pixels) of flat indices of pixels, the most important first.
     """
     n, height, width, channels = inputs.shape
-    flat, rank = inputs.reshape(n, -1, channels), np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(height * width)[None], 1)
-    steps = np.array([round(k * height * width / STEPS) for k in range(STEPS + 1)])
-    shape = 2, STEPS + 1, n  # hidden or shown, how many, of which image
+    flat, here = inputs.reshape(n, -1, channels), np.arange(n)
+    steps = np.array([round(k * height * width / STEPS) for k in range(1, STEPS)])
 
-    def partly(which):
-        shown, step, image = np.unravel_index(which, shape)
-        grey = (rank[image] < steps[step][:, None]) ^ shown.astype(bool)[:, None]
-        return np.where(grey[..., None], np.float32(network.grey), flat[image]).reshape(
-            -1, height, width, channels)
-    logits, = outputs(network.model, [network.model.output], np.arange(np.prod(shape)), partly)
-    p = tf.nn.softmax(logits).numpy().reshape(*shape, -1)[..., np.arange(n), classes]
-    return p[0].T, p[1].T
+    def probability(count, pictures):
+        logits, = outputs(network.model, [network.model.output], np.arange(count), pictures)
+        return tf.nn.softmax(logits).numpy().reshape(-1, n, logits.shape[1])[:, here, classes]
+    whole = probability(n, lambda which: inputs[which])
+    grey = probability(n, lambda which: np.full_like(inputs[which], network.grey))
+    for order in orders:
+        rank = np.empty_like(order)
+        np.put_along_axis(rank, order, np.arange(height * width)[None], 1)
+        shape = 2, STEPS - 1, n  # hidden or shown, how many, of which image
+
+        def partly(which, rank=rank, shape=shape):
+            shown, step, image = np.unravel_index(which, shape)
+            hidden = (rank[image] < steps[step][:, None]) ^ shown.astype(bool)[:, None]
+            return np.where(hidden[..., None], np.float32(network.grey), flat[image]).reshape(
+                -1, height, width, channels)
+        hidden, shown = np.split(probability(np.prod(shape), partly), 2)
+        yield np.concatenate([whole, hidden, grey]).T, np.concatenate([grey, shown, whole]).T
 
 
 def area(curve):
@@ -56,10 +63,10 @@ def measure(network, count):
     values = {name: ranking(name, METHODS[name](network, inputs, classes)) for name in Progress(
         METHODS, "methods")}
     values["random order"] = np.random.default_rng(0).random(inputs.shape[:3])
-    for name, value in values.items():
-        order = np.argsort(-value.reshape(len(value), -1), axis=1, kind="stable")
-        numbers[f"{name}/deletion"], numbers[f"{name}/insertion"] = curves(
-            network, inputs, classes, order)
+    orders = [np.argsort(-value.reshape(len(value), -1), axis=1, kind="stable")
+              for value in values.values()]
+    for name, both in zip(values, curves(network, inputs, classes, orders)):
+        numbers[f"{name}/deletion"], numbers[f"{name}/insertion"] = both
     return numbers
 
 

@@ -25,7 +25,8 @@ def draw(record, count=6):
     files = snapshots(network.folder)
     if not files:
         raise NotDrawn(f"{network.folder} has no snapshots; train with --snapshots 8")
-    sample = network.data.train_images[utils.evenly(len(network.data.train_images), 5000)]
+    chosen = utils.evenly(len(network.data.train_images), 2000)
+    sample = network.data.train_images[chosen]
     steps = list(map(step_of, files))
 
     strongest = strongest_of_layer(network.model, layer, sample, 1, network.inputs)[3][:, 0]
@@ -36,12 +37,12 @@ def draw(record, count=6):
     for k, _ in enumerate(read_snapshots(files, network.model)):
         image, row, column, value = (a[maps, 0] for a in strongest_of_layer(
             network.model, layer, sample, 1, network.inputs))
-        numbers["image"][:, k], inputs = image, network.inputs(sample[image])
+        numbers["image"][:, k], inputs = chosen[image], network.inputs(sample[image])
         pixels = project(network.model, layer, inputs, lambda activations, unit=(row, column, maps):
                          one_unit(activations, *unit))
         for i, (top, bottom, left, right) in enumerate(zip(
                 *receptive_field(network.model, layer, row, column))):
-            jump = k and image[i] != numbers["image"][i, k - 1]
+            jump = k and numbers["image"][i, k] != numbers["image"][i, k - 1]
             pictures[i, k] = [as_signed(pixels[i, top:bottom, left:right]),
                               as_grey(inputs[i, top:bottom, left:right])]
             titles[i, k] = f"step {steps[k]:,}\n" * (i == 0) + f"{value[i]:.1f}{' *' * bool(jump)}"

@@ -123,7 +123,7 @@ def describe_layer(network, layer, images):
             for k, x in enumerate(own):
                 canvas[m, k, :x.shape[0], :x.shape[1]] = as_bytes(x)
         arrays[f"{layer}/{name}"], facts[name] = canvas, list(canvas.shape[1:])
-    made = maximize(network, layer, np.arange(maps), steps=100)
+    made = maximize(network, layer, np.arange(maps), steps=60)
     made = as_pixels(network, made[:, field[0]:field[1], field[2]:field[3]])
     arrays[f"{layer}/made"], facts["made"] = made, [1, *made.shape[1:]]
     first = graph.first_convolution(network.model)

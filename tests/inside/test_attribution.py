@@ -41,7 +41,7 @@ def test_deletion_and_insertion_by_hand(place, steps):
     order = np.roll(np.delete(np.arange(24), 8), 5)  # pixel 8 is the one at (1, 2)
     order = np.insert(order, place, 8)[None]
     images = np.ones((1, 4, 6, 1), np.float32)
-    deleted, inserted = curves(network, images, np.array([0]), order)
+    (deleted, inserted), = curves(network, images, np.array([0]), [order])
     high, low = (1 / (1 + np.exp(-4 * x)) for x in (1, 0.2))
     np.testing.assert_allclose(deleted[0], np.where(np.arange(9) < steps, high, low), atol=1e-6)
     np.testing.assert_allclose(inserted[0], np.where(np.arange(9) < steps, low, high), atol=1e-6)
@@ -51,7 +51,7 @@ def test_each_image_has_its_order_and_its_class():
     network = one_pixel(0, 0)
     images = np.stack([np.ones((4, 6, 1)), np.full((4, 6, 1), 0.6)]).astype(np.float32)
     order = np.stack([np.arange(24), np.arange(24)[::-1]])
-    deleted, inserted = curves(network, images, np.array([0, 1]), order)
+    (deleted, inserted), = curves(network, images, np.array([0, 1]), [order])
     first, second, grey = (1 / (1 + np.exp(-4 * x)) for x in (1, 0.6, 0.2))
     np.testing.assert_allclose(deleted, [[first, *[grey] * 8], [1 - second] * 8 + [1 - grey]],
                                atol=1e-6)
