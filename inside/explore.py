@@ -67,7 +67,9 @@ def describe(network, count):
         reader = Reader(network)
         states = reader.states(images)[0]
         order = order_of_onset(reader.states(data.test_images[:1000])[0])
-        facts |= dict(steps=states.shape[1], units=states.shape[2])
+        when = np.where(reader.pixels.any(0), reader.pixels.argmax(0), -1)  # -1: never read
+        facts |= dict(steps=states.shape[1], units=states.shape[2], what=reader.what,
+                      when=when.ravel().tolist())
         arrays |= {"believed": share(reader.believed(states)),
                    "states": signed(states[..., order], 1.0)}
     return facts, arrays

@@ -1,8 +1,10 @@
-"""Show a recurrent net reading images row by row: what it believes, holds and remembers.
+"""Show a recurrent net reading images step by step: what it believes, holds and remembers.
 
 Memory is measured as in reservoirs: how well a linear map of the state gives back what was read
 some steps before (Jaeger, Short term memory in echo state networks, GMD report 152, 2001).
 """
+import functools
+
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,6 +35,9 @@ class Reader:
         if not found or len(found[-1].outputs[0].shape) != 2 or found[-1].operation.go_backwards:
             raise NotDrawn(f"{network.folder}: {NO_READER}")
         self.network, self.node, self.layer = network, found[-1], found[-1].operation
+        self.read = keras.Model(model.input, found[0].input_tensors[0])
+        if len({node.input_tensors[0].shape[1] for node in found}) > 1:
+            raise NotDrawn(f"{network.folder}: its recurrent layers differ in their steps")
         self.below = keras.Model(model.input, self.node.input_tensors[0])
         self.above = keras.Model(self.node.outputs[0], model.output)
         self.cell = step_by_step(self.node, tf.zeros(self.node.input_tensors[0].shape[1:])[None])
@@ -70,10 +75,33 @@ class Reader:
 
     def rows(self, images):
         """Return what is read at each step, as network input: (images, steps, features)."""
-        first = next(n for n in graph.nodes(self.network.model) if isinstance(
-            n.operation, (Recurrent, keras.layers.RNN)))
-        return keras.Model(self.network.model.input, first.input_tensors[0])(
-            self.network.inputs(images)).numpy()
+        return self.read(self.network.inputs(images)).numpy()
+
+    @functools.cached_property
+    def pixels(self):
+        """Return which pixels each step reads: bool (steps, height, width).
+
+        Those that change what is read, of random images: a pixel may count in some of them only.
+        """
+        steps, shape = self.read.output.shape[1], self.read.input.shape[1:]
+        rng, found = np.random.default_rng(0), np.zeros((steps, *shape[:2]), bool)
+        for _ in range(8):
+            images = tf.constant(np.repeat(rng.normal(size=(1, *shape)), steps, 0), tf.float32)
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                read = tf.transpose(self.read(images, training=False), [2, 0, 1])
+                own = tf.linalg.diag_part(read)  # of the image of step t what is read at t
+                score = tf.reduce_sum(own * rng.normal(size=own.shape))
+            found |= (tape.gradient(score, images).numpy() != 0).any(3)
+        return found
+
+    @functools.cached_property
+    def what(self):
+        """Return what a step reads: "row" or "column", from the first to the last, or "step"."""
+        for word, index in zip(("row", "column"), np.indices(self.pixels.shape[1:])):
+            if np.array_equal(self.pixels, [index == step for step in range(index.max() + 1)]):
+                return word
+        return "step"
 
 
 def order_of_onset(states):
@@ -109,18 +137,13 @@ def memory(states, rows, states_there, rows_there, ridge=1e-3):
     return np.array([np.mean(own) if own else np.nan for own in found])
 
 
-def hide_rows(reader, images, labels):
-    """Return how much probability the true class loses, on average, as each step's row is grey:
-    (steps,)."""
-    whole = _true(reader, images, labels)
-    network, by_column = reader.network, getattr(reader.network.config, "order", "") == "columns"
-    lost = []
-    for t in range(images.shape[2 if by_column else 1]):
+def hide_steps(reader, images, labels):
+    """Return how much probability the true class loses, on average, as what each step reads is
+    grey: (steps,)."""
+    whole, network, lost = _true(reader, images, labels), reader.network, []
+    for own in reader.pixels:
         hidden = network.inputs(images)
-        if by_column:
-            hidden[:, :, t] = network.grey
-        else:
-            hidden[:, t] = network.grey
+        hidden[:, own] = network.grey
         logits, = outputs(network.model, [network.model.output], hidden)
         p = tf.nn.softmax(logits).numpy()[np.arange(len(labels)), labels]
         lost.append((whole - p).mean())
@@ -134,17 +157,20 @@ def _true(reader, images, labels):
 
 
 def measure(network, most=2000):
-    """Return the numbers of the curves: accuracy after each row on all test images, loss of
-    probability as a row is hidden on 500, memory on `most` images, trained and before training."""
+    """Return the numbers of the curves: accuracy after each step on all test images, loss of
+    probability as what a step reads is hidden on 500 (fewer if there are more than 28 steps),
+    memory on `most` images, trained and before training; and "what" a step reads."""
     reader, data = Reader(network), network.data
-    h, *_ = reader.states(data.test_images)
-    right = np.concatenate([reader.believed(h[i:i + 1000]).argmax(2) == data.test_labels[
-        i:i + 1000, None] for i in range(0, len(h), 1000)])
-    few = utils.evenly(len(h), 500)
+    right, size = [], max(1, 28_000 // len(reader.pixels))
+    for i in range(0, len(data.test_labels), size):
+        h, *_ = reader.states(data.test_images[i:i + size])
+        right.append(reader.believed(h).argmax(2) == data.test_labels[i:i + size, None])
+    few = utils.evenly(len(data.test_labels), min(500, max(20, 14_000 // len(reader.pixels))))
     some, there = (images[utils.evenly(len(images), most)]
                    for images in (data.train_images, data.test_images))
-    numbers = {"accuracy": right.mean(0),
-               "hidden": hide_rows(reader, data.test_images[few], data.test_labels[few])}
+    numbers = {"accuracy": np.concatenate(right).mean(0), "what": reader.what,
+               "hidden": hide_steps(reader, data.test_images[few], data.test_labels[few]),
+               "hidden_images": len(few)}
     untrained = Reader(network, keras.models.clone_model(network.model))  # its weights are new
     rows = reader.rows(some), reader.rows(there)
     for name, own in (("memory", reader), ("memory_untrained", untrained)):
@@ -173,13 +199,13 @@ def draw_reading(network, images, titles):
     figure, axes = plt.subplots(len(images), 2 + len(columns), layout="constrained", squeeze=False,
                                 figsize=(3.4 + 2.6 * (1 + len(columns)), 2.3 * len(images) + 1.2),
                                 width_ratios=[1.4, 1.2, *[2] * len(columns)])
-    by_column = getattr(network.config, "order", "") == "columns"
-    what = "column" if by_column else "row"
+    what = reader.what
     for i, row in enumerate(axes):
-        picture = images[i].swapaxes(0, 1) if by_column else images[i]
+        picture = images[i].swapaxes(0, 1) if what == "column" else images[i]
         show(row[0], np.broadcast_to(picture / 255, (*picture.shape[:2], 3)), titles[i],
-             aspect="auto")
-        row[0].set_ylabel(f"{what}, read from the top", fontsize=8)
+             aspect="equal" if what == "step" else "auto")
+        row[int(what == "step")].set_ylabel(f"{what}, read from the top" if what != "step" else
+                                       "step, the first at the top", fontsize=8)
         heat = [show(row[1], believed[i], "probability of each class" * (i == 0), aspect="auto",
                      cmap="Blues", vmin=0, vmax=1)]
         row[1].set_xticks(range(len(classes))[:20], classes[:20], fontsize=7)
@@ -208,6 +234,7 @@ def draw_together(records):
 def draw_curves(named, data):
     """Draw {name: numbers of measure()}: accuracy after each row, hidden rows, memory."""
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.3), layout="constrained")
+    what, = found if len(found := {str(own["what"]) for own in named.values()}) == 1 else ("step",)
     for i, (name, own) in enumerate(named.items()):
         steps = np.arange(1, len(own["accuracy"]) + 1)
         axes[0].plot(steps, 100 * own["accuracy"], label=name)
@@ -216,12 +243,14 @@ def draw_curves(named, data):
         axes[2].plot(steps - 1, own["memory_untrained"], color=f"C{i}", ls=":",
                      label="before training" if i == 0 else None)
     count = len(data.test_labels)
-    axes[0].set(xlabel="rows read", ylabel="accuracy (%)", ylim=(0, 101),
-                title=f"accuracy after so many rows,\n{count:,} test images")
-    axes[1].set(xlabel="row that is hidden", ylabel="probability lost",
-                title=f"what hiding one row costs the true class,\n{min(500, count)} test images")
-    axes[2].set(xlabel="rows read since", ylabel="R2 of a linear decoder", ylim=(-0.05, 1.02),
-                title="how well the state gives back\na row read before")
+    few = max(own["hidden_images"] for own in named.values())
+    axes[0].set(xlabel=f"{what}s read", ylabel="accuracy (%)", ylim=(0, 101),
+                title=f"accuracy after so many {what}s,\n{count:,} test images")
+    axes[1].set(xlabel=f"{what} that is hidden", ylabel="probability lost",
+                title=f"what hiding one {what} costs the true class,\n{few:,} test images")
+    axes[2].set(xlabel=f"{what}s read since", ylabel="R2 of a linear decoder", ylim=(-0.05, 1.02),
+                title=f"how well the state gives back\nwhat a {what} before read" if what == "step"
+                else f"how well the state gives back\na {what} read before")
     axes[0].legend()
     axes[2].legend()
     figure.suptitle(data.title, fontsize=10)
@@ -229,17 +258,18 @@ def draw_curves(named, data):
 
 
 def table(numbers):
-    """Yield accuracy and memory after some rows: "accuracy", "memory" and "memory_untrained"
+    """Yield accuracy and memory after some steps: "accuracy", "memory" and "memory_untrained"
     (steps,) of one network, or "<name>/accuracy" ... of several."""
     names = [key.removesuffix("accuracy") for key in numbers if key.endswith("accuracy")]
     steps = len(numbers[f"{names[0]}accuracy"])
     chosen = [k for k in (1, 4, 7, 10, 14, 18, 21, 24, 28) if k <= steps]
-    yield "rows", *chosen
+    what = str(numbers.get(f"{names[0]}what", "row"))
+    yield f"{what}s", *chosen
     for name in names:
         of = name.rstrip("/") + ": " * bool(name)
         accuracy = numbers[f"{name}accuracy"]
         yield f"{of}accuracy after so many (%)", *(f"{100 * accuracy[k - 1]:.1f}" for k in chosen)
-        for key, title in (("memory", "R2 of a row read so many before"),
+        for key, title in (("memory", f"R2 of a {what} read so many before"),
                            ("memory_untrained", "the same before training")):
             yield of + title, *(f"{numbers[name + key][k]:.2f}" if k < steps and np.isfinite(
                 numbers[name + key][k]) else "" for k in chosen)

@@ -118,6 +118,12 @@ def test_rows_are_read_by_the_slider(pages, browser):
     for _ in range(11):
         slider.send_keys("\ue012")  # arrow left
     assert texts(browser, "#read") == ["1 of 12"] and texts(browser, "#bars") != last
+    assert browser.execute_script("return M.when") == [i for i in range(12) for _ in range(12)]
+    canvas = "document.getElementById('image')"  # the rows read, and the darker others
+    seen = np.reshape(browser.execute_script(
+        f"return [...{canvas}.getContext('2d').getImageData(0, 0, {canvas}.width, {canvas}.height)"
+        ".data]"), (12, -1, 12, 4))[:, 0, :, 0]
+    assert seen[0].max() > 31 >= seen[1:].max()
     assert browser.get_log("browser") == []
 
 

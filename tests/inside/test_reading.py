@@ -12,7 +12,7 @@ from small_networks import L, as_record, network_of
 
 import mnist_rnn
 from inside import reading
-from inside.reading import Reader, hide_rows, memory, order_of_onset
+from inside.reading import Reader, hide_steps, memory, order_of_onset
 from inside.trained import Record
 from system.command_line import NotDrawn, import_script
 from system.files import load_arrays
@@ -155,7 +155,7 @@ def test_hiding_what_the_network_ignores_costs_nothing(order):
     kernel, recurrent, bias = layer.get_weights()
     layer.set_weights([kernel, 0 * recurrent, bias])
     images, labels = network.data.test_images, network.data.test_labels
-    lost = hide_rows(Reader(network), images, labels)
+    lost = hide_steps(Reader(network), images, labels)
     assert lost.shape == ((6,) if order == "rows" else (4,))
     np.testing.assert_allclose(lost[:-1], 0, atol=1e-6)
     hidden = network.inputs(images)
@@ -163,6 +163,41 @@ def test_hiding_what_the_network_ignores_costs_nothing(order):
     p = tf.nn.softmax(network.model(hidden)).numpy()[np.arange(20), labels]
     expected = (answers(network, images)[np.arange(20), labels] - p).mean()
     assert lost[-1] == pytest.approx(expected, abs=1e-6) and abs(expected) > 1e-4
+
+
+SIZE = (6, 4)
+
+
+@pytest.mark.parametrize("layers, what, steps, reads", [
+    ((L.Reshape((6, 4)),), "row", 6, lambda t, i, j: i == t),
+    ((L.Reshape((6, 4)), L.Permute((2, 1))), "column", 4, lambda t, i, j: j == t),
+    ((L.Reshape((6, 4)), L.Permute((2, 1)), L.Reshape((6, 4))), "step", 6,
+     lambda t, i, j: (6 * j + i) // 4 == t),
+    ((L.Reshape((24, 1)),), "step", 24, lambda t, i, j: 4 * i + j == t),
+    ((L.Reshape((3, 8)),), "step", 3, lambda t, i, j: i // 2 == t),
+    ((L.Conv2D(8, 3, padding="same", activation="relu"), L.Reshape((6, 32))), "step", 6,
+     lambda t, i, j: abs(i - t) <= 1)])
+def test_which_pixels_each_step_reads(layers, what, steps, reads):
+    """By hand; what is no row and no column is not called one, and is hidden as a whole."""
+    keras.utils.set_random_seed(0)
+    network = made_by(*layers, L.SimpleRNN(3))
+    reader, (i, j) = Reader(network), np.indices(SIZE)
+    np.testing.assert_array_equal(reader.pixels, [reads(t, i, j) for t in range(steps)])
+    assert reader.what == what
+    images = np.random.default_rng(0).integers(0, 256, (5, *SIZE, 1), np.uint8)
+    lost = hide_steps(reader, images, np.zeros(5, int))
+    hidden = network.inputs(images)
+    hidden[:, reads(1, i, j)] = network.grey
+    shares = [tf.nn.softmax(network.model(x)).numpy()[:, 0].mean()
+              for x in (network.inputs(images), hidden)]
+    assert lost.shape == (steps,) and lost[1] == pytest.approx(shares[0] - shares[1], abs=1e-6)
+    plt.close(reading.draw_curves({"a": reading.measure(network)}, network.data))
+
+
+def test_recurrent_layers_of_different_steps_are_not_drawn():
+    with pytest.raises(NotDrawn, match="differ in their steps"):
+        Reader(made_by(L.Reshape(SIZE), L.GRU(3, return_sequences=True), L.Reshape((3, 6)),
+                       L.GRU(3)))
 
 
 def made_by(*layers, size=(6, 4, 1)):
@@ -209,7 +244,7 @@ def test_a_run_is_drawn(recurrent_run, quick_figures):
     labels = [axis.get_ylabel() for axis in drawn["reading"][0].axes]
     assert labels.count("column, read from the top") == 2
     rows = [*reading.table(curves)]
-    assert rows[0] == ("rows", 1, 4, 7) and len({len(row) for row in rows}) == 1
+    assert rows[0] == ("columns", 1, 4, 7) and len({len(row) for row in rows}) == 1
     assert rows[1][-1] == f"{100 * curves['accuracy'][6]:.1f}"
 
 
@@ -221,6 +256,8 @@ def test_runs_are_drawn_together(recurrent_run, tmp_path, quick_figures):
     assert (status, err) == (0, "") and "wrote figures/compared/reading.png" in out
     numbers = load_arrays(tmp_path / "figures/compared/reading.npz")
     keys, names = ("accuracy", "hidden", "memory", "memory_untrained"), ("other", "r")
+    assert {str(numbers.pop(f"{name}/what")) for name in names} == {"column"}
+    assert {int(numbers.pop(f"{name}/hidden_images")) for name in names} == {360}
     assert sorted(numbers) == [f"{name}/{key}" for name in names for key in keys]
     for key in keys:
         np.testing.assert_allclose(*(numbers[f"{name}/{key}"] for name in names))
