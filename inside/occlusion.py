@@ -3,6 +3,8 @@
 Figure 7 of Zeiler & Fergus, Visualizing and understanding convolutional networks (arXiv
 1311.2901).
 """
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
@@ -18,6 +20,7 @@ from inside.trained import (
     recognised_of_each_class,
     tensor_of,
 )
+from system.command_line import NotDrawn
 
 
 def occlude(images, side, stride, grey):
@@ -64,7 +67,8 @@ def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=250
         "map": followed, "rows": rows, "columns": columns}
 
 
-OPTIONS = {"side": "side of the grey square, pixels; 0: 8, of larger images a quarter",
+OPTIONS = {"side": "side of the grey square, pixels; 0: 8, or a quarter of the image where it is "
+                   "below 16 or above 32",
            "count": "classes to show at most",
            "pictures": "your own picture files, to show in place of test images"}
 
@@ -82,7 +86,7 @@ def draw(record, side=0, count=4, pictures=()):
         labels, images = (network.data.test_labels[chosen],
                           network.inputs(network.data.test_images[chosen]))
     short = min(images.shape[1:3])
-    side, stride = side or (8 if short <= 32 else short // 4), -(-short // 32)
+    side, stride = side or (8 if 16 <= short <= 32 else max(1, short // 4)), -(-short // 32)
     result = occlusion(network.model, layer, images, labels, side, stride, network.grey)
     activations, logits = outputs(
         network.model, [network.stages[layer], network.model.output], images)
@@ -90,8 +94,11 @@ def draw(record, side=0, count=4, pictures=()):
     place = [np.unravel_index(a[..., m].argmax(), a.shape[:2])
              for a, m in zip(activations, result["map"])]
     rows, columns = np.transpose(place)
-    pixels = project(network.model, layer, images, one_unit(
-        activations, rows, columns, result["map"]))
+    try:
+        pixels, why = project(network.model, layer, images, one_unit(
+            activations, rows, columns, result["map"])), ""
+    except NotDrawn as error:
+        pixels, why = np.zeros_like(images), f"no projection: {error}"
     figure, axes = plt.subplots(len(images), 5, figsize=(12, 2.1 * len(images)),
                                 layout="constrained", squeeze=False)
     named = np.unique(result["predicted"])  # one colour a class, the same in every row
@@ -99,7 +106,9 @@ def draw(record, side=0, count=4, pictures=()):
                          plt.cm.turbo(np.linspace(0, 1, len(named)))))
     for i, row in enumerate(axes):
         show(row[0], as_grey(images[i]), f"{classes[labels[i]]}")
-        show(row[1], as_signed(pixels[i]), f"projection of map {result['map'][i]}")
+        show(row[1], as_signed(pixels[i]),
+             textwrap.fill(why if i == 0 else why[:13], 30) or f"projection of map "
+             f"{result['map'][i]}")
         for axis, key, title in ((row[2], "activation", "total activation of that map"),
                                  (row[3], "probability", f"probability of {classes[labels[i]]}, "
                                   f"unhidden {whole[i]:.2f}")):

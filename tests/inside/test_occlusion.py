@@ -1,10 +1,12 @@
 """What hiding a part of an image changes: occlusion and correspondence, by hand."""
+import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from small_networks import linear
+from small_networks import L, as_record, linear, network_of
 
 from inside.correspondence import correspondence, sign_distance
-from inside.occlusion import occlude, occlusion
+from inside.occlusion import draw, occlude, occlusion
 
 
 def corner_detector():
@@ -67,3 +69,19 @@ def test_same_part_of_equal_images_is_alike():
     same, different = correspondence(model, [model.get_layer("conv").output],
                                      np.repeat(one, 6, 0), [fixed, anywhere])
     assert same[0] == 0 and different[0] > 0.05
+
+
+@pytest.mark.parametrize("size, square", [(12, 3), (16, 8), (40, 10)])
+def test_a_network_without_a_deconvnet_is_drawn_without_projection(size, square):
+    """By a square that is no more than half as wide as the image; the rest is as it would be."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((size, size, 1))
+    maps = L.Conv2D(2, 3, padding="same", activation="elu")(pixels)
+    model = keras.Model(pixels, L.Dense(2)(L.Flatten()(maps)))
+    images = np.random.default_rng(0).integers(0, 256, (4, size, size, 1))
+    figure, numbers = draw(as_record(network_of(model, images, [0, 1, 0, 1], std=255.0)))
+    plt.close(figure)
+    titles = [axis.get_title().replace("\n", " ") for axis in figure.axes]
+    assert "is no rectifier" in titles[1] and titles.count("no projection") == 1  # of two rows
+    assert f"a {square}x{square} grey square" in figure.get_suptitle()
+    assert numbers["probability"].shape[1:] == (-(-size // -(-size // 32)) + (size == 40),) * 2

@@ -95,7 +95,7 @@ def test_a_residual_network_is_drawn_as_far_as_it_goes(edited, quick_figures):
     assert (status, err) == (0, ""), err
     drawn = {file.stem for file in (here / "figures" / "a-seed0").glob("*.png")}
     assert {"curves", "filters", "activations", "statistics", "strongest_conv2d", "invariance",
-            "diagnosis", "correspondence"} <= drawn
+            "diagnosis", "correspondence", "occlusion"} <= drawn
     assert "not drawn: " in out and "no deconvnet rule" in out
     with open(here / "figures" / "a-seed0" / "statistics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
