@@ -3,7 +3,7 @@
     python cifar_lenet5.py                       the best recipe on the course's 10,000 grey images
     python cifar_lenet5.py --recipe original-bn  as in the original report, with batch norm
     python cifar_lenet5.py --data cifar10        all of CIFAR-10, in colour
-    python cifar_lenet5.py --data mnist --recipe mnist   MNIST, beside the nets of mnist_rnn.py
+    python cifar_lenet5.py --data mnist --recipe mnist   MNIST, beside the networks of mnist_rnn.py
 """
 import dataclasses
 import sys

@@ -4,7 +4,7 @@
     python transfer.py logs/cifar_lenet5/best-classes=0-4-seed0 --classes 5-9
 
 The layers are frozen; a softmax and a linear support vector machine are trained on each one's
-features, from few images a class to all (Zeiler & Fergus, arXiv 1311.2901, tables 4-7 and fig. 9).
+features, from few images per class to all (Zeiler & Fergus, arXiv 1311.2901, tables 4-7, fig. 9).
 Beside them the same network trained from scratch on the same images.
 """
 import dataclasses
@@ -180,7 +180,7 @@ class Sets:
     network: object
     data: object            # Images
     held_out: np.ndarray    # indices of validation images
-    subsets: dict           # {images a class: indices of training images}, each within the next
+    subsets: dict           # {images per class: indices of training images}, each within the next
 
     @property
     def places(self):
@@ -225,7 +225,7 @@ def load(config):
 
 
 def features_at(sets, place, k, read):
-    """Return (training, validation, test) features and labels of a layer, with k images a class.
+    """Return (training, validation, test) features and labels of a layer, with k images per class.
 
     read: function that returns a layer's features of the largest training subset, of the validation
     and of the test images.
@@ -240,7 +240,7 @@ def features_at(sets, place, k, read):
 def train(config):
     """Train and evaluate every head; record one run. Raises InputError, Diverged or Interrupted.
 
-    A step is one layer, or "scratch", with one number of images a class; a stopped run goes on
+    A step is one layer, or "scratch", with one number of images per class; a stopped run goes on
     after the last finished step.
     """
     with runs.Run("transfer", config) as run:
@@ -301,12 +301,12 @@ def describe(run, sets, steps):
 
 
 def log(run, name, k, accuracy, strength):
-    """Log and say what a head, or the network from scratch, reached with k images a class."""
+    """Log and say what a head, or the network from scratch, reached with k images per class."""
     with run.events.into(name):
         tf.summary.scalar("transfer/test_accuracy", accuracy, step=k)
         if name != "scratch":
             tf.summary.scalar("transfer/strength", strength, step=k)
-    Progress.write(f"{name:20} {k:5,} images a class  test {100 * accuracy:5.1f} %")
+    Progress.write(f"{name:20} {k:5,} images per class  test {100 * accuracy:5.1f} %")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def spread(values, digits=2):
 
 def speeds(case, ways, rounds, key):
     """["1,234 (56 %)"], a cell for each of ways: the medians of its images/s, `key` "rate" or
-    "evaluation", and of their share of a large product's speed; "" if no round has it."""
+    "evaluation", and of their share of peak GEMM throughput; "" if no round has it."""
     name, flops = describe(case), case.flops(training=key == "rate")
 
     def cell(way):
@@ -101,7 +101,8 @@ def speeds(case, ways, rounds, key):
         if not found:
             return ""
         share = statistics.median(100 * rate * flops / (1e9 * large) for rate, large in found)
-        return f"{statistics.median(rate for rate, _ in found):,.0f} ({share:.0f} %)"
+        rate = statistics.median(rate for rate, _ in found)
+        return f"{rate:,.0f} ({share:.0f}\N{NO-BREAK SPACE}%)"
     return map(cell, ways)
 
 
@@ -162,10 +163,10 @@ def summarize(rounds, tables):
     ways = [w for w in peers.WAYS if any(w in rounds[0][describe(case)] for case in cases)]
     if list(tables) == ["short"]:
         return f"On {machine or 'one machine'}:\n\n{short(cases, ways, rounds)}"
-    head = (f"{len(rounds)} rounds; {f'{machine}; ' if machine else ''}large products: "
+    head = (f"{len(rounds)} rounds; {f'{machine}; ' if machine else ''}peak GEMM throughput: "
             + ", ".join(f"{spread([r['ceiling'][p] for r in rounds], 0)} GFLOP/s {p}"
                         for p in ("float32", "bfloat16"))
-            + "; images/s (share of a large product's speed)")
+            + "; images/s (share of that peak)")
     return "\n\n".join([head, *(TABLES[table](cases, ways, rounds) for table in tables)])
 
 

@@ -138,7 +138,7 @@ def fluctuations(steps, losses, band=(0.1, 0.2), width=51):
     """Return the log of losses (steps,) > 0 about their level, the running mean over `width` steps,
     and at which steps the level lies in `band` (nats); at none unless every step is there.
 
-    In a band, because a batch's loss scatters the more, in relation, the lower it is.
+    In a band, because relative fluctuations of a batch's loss grow as the loss falls.
     """
     whole = len(steps) > 1 and (np.diff(steps) == 1).all()
     log = np.log(np.maximum(np.float64(losses), 1e-12))

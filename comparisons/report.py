@@ -11,6 +11,7 @@ A table of a document stands between two marks, the first of which says what it 
 """
 import functools
 import importlib
+import itertools
 import pathlib
 import re
 import subprocess
@@ -29,11 +30,12 @@ from system.markdown import table as markdown
 TAKES = "FILE?"
 OPTIONS = {"check": "change nothing; say what differs, with exit status 1"}
 DOCUMENTS = ("README.md", "report.md", "appendix.md", *(f"{folder}/README.md" for folder in (
-    "benchmarks", "data", "logs", "studies", "training")))
+    "benchmarks", "data", "logs", "studies", "tests", "training")))
 FIGURES = pathlib.Path("figures")
 BLOCK = re.compile(r"(<!-- (study|figure|benchmark|machines) ([^\n]*?) -->\n)(.*?)(<!-- end -->)",
                    re.DOTALL)
-MEASURED = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
+NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
+MEASURED = re.compile(f"{NUMBER} ± {NUMBER}")
 BENCHMARKS = {"lenet5": ("throughput", "lenet5"), "recurrent": ("throughput", "recurrent"),
               "waiting": ("waiting", "waiting"), "cost": ("cost", "cost"),
               "inside": ("inside_speed", "inside")}
@@ -111,9 +113,9 @@ def refilled(block):
 def strays(text):
     """Yield (number, whether a table of the document has it) of the numbers "70.0 ± 1.2" of its
     sentences."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL).replace("\N{NO-BREAK SPACE}", " ")
     known = set(MEASURED.findall("".join(block[4] for block in BLOCK.finditer(text))))
-    prose = re.sub(r"```.*?```", "", BLOCK.sub("", text), flags=re.DOTALL)
-    for number in MEASURED.findall(re.sub(r"\s+", " ", prose)):
+    for number in MEASURED.findall(re.sub(r"\s+", " ", BLOCK.sub("", text))):
         yield number, number in known
 
 
@@ -208,8 +210,8 @@ def run(paths=(), check=False):
     line for each table, number and figure. Return exit status 1 if anything differs."""
     paths = [*map(pathlib.Path, paths or DOCUMENTS)]
     status = 0
-    for what, right in (*check_studies(not check), *(
-            line for path in paths for line in check_document(path, not check))):
-        print(f"{'ok     ' if right else 'differs'}  {what}")
+    for what, right in itertools.chain(check_studies(not check), *(
+            check_document(path, not check) for path in paths)):
+        print(f"{'ok     ' if right else 'differs'}  {what}", flush=True)
         status = max(status, not right)
     return int(status)

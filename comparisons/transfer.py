@@ -15,8 +15,8 @@ TITLES = {"svm": "linear SVM"}
 
 
 def accuracies_of(group):
-    """Return (images a class, {(head, layer): accuracies in per cent (shots, seeds)}) of the seeds
-    of one transfer; the layer of the network from scratch is ""."""
+    """Return (images per class, {(head, layer): accuracies in per cent (shots, seeds)}) of the
+    seeds of one transfer; the layer of the network from scratch is ""."""
     found = {}
     try:
         for row in group:
@@ -43,7 +43,7 @@ def make_table(rows):
                  for (head, layer), values in accuracies.items()]
         texts.append(f"{name}, n = {len(group)}\n\n" + markdown(
             ["head", "features", *(f"{k:,}" for k in shots)], lines))
-    return "\n\n".join(texts)
+    return "\n\n".join(texts).replace("\N{NO-BREAK SPACE}", " ")  # ten columns need the breaks
 
 
 def without_brackets(title):
@@ -52,7 +52,7 @@ def without_brackets(title):
 
 
 def make(rows):
-    """Return (figure, numbers): test accuracy by images a class, a panel a transfer."""
+    """Return (figure, numbers): test accuracy by images per class, one panel per transfer."""
     groups, numbers = groups_of(rows), {}
     columns = min(3, len(groups))
     figure, axes = plt.subplots(-(-len(groups) // columns), columns, squeeze=False,
@@ -73,7 +73,7 @@ def make(rows):
                               heads.index(head) % 3], ls="-:"[heads.index(head) % 2] if layer
                           else "--", color=f"C{layers.index(layer)}" if layer else "black")
         axis.set(xscale="log", xticks=shots, xticklabels=[f"{k:,}" for k in shots],
-                 xlabel="training images a class", ylabel="test accuracy (%)")
+                 xlabel="training images per class", ylabel="test accuracy (%)")
         axis.set_title("\n".join(textwrap.fill(text, 50) for text in (
             name, f"from {without_brackets(group[0].get('source_data', 'other images'))}",
             f"to {without_brackets(data)}")), fontsize=9)

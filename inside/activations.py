@@ -42,6 +42,6 @@ def draw_rows(network, classes, images, maps, chosen):
         show_grid(axis, blocks, 1, labels=[] if title else [
             network.data.classes[classes[c]] for c in chosen], gap=blocks[0].shape[0] // 8)
         axis.set_title(title, fontsize=9)
-    figure.suptitle(f"{network.name}: {images.shape[1]} test images a class, and the mean of each "
-                    f"feature map over them{network.of_all(chosen)}\n{network.data.title}")
+    figure.suptitle(f"{network.name}: {images.shape[1]} test images per class, and the mean of "
+                    f"each feature map over them{network.of_all(chosen)}\n{network.data.title}")
     return figure

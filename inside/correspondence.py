@@ -49,7 +49,7 @@ def draw(record, count=20, trials=5):
     """Draw how alike the features of a class's images change as the same part is hidden.
 
     Delta of fixed parts against that of as large parts at random positions (mean of `trials`), by
-    layer; mean and standard deviation over groups of images, one a class. A fixed part also
+    layer; mean and standard deviation over groups of images, one per class. A fixed part also
     hides the same weights of the network from every image, whatever it shows; so all of it again
     with groups of images drawn from all classes.
     """

@@ -74,7 +74,7 @@ OPTIONS = {"side": "side of the grey square, pixels; 0: 8, or a quarter of the i
 
 
 def draw(record, side=0, count=4, pictures=()):
-    """Draw what happens to one recognised test image a class as a grey square hides each part."""
+    """Draw what happens to one recognised test image per class as a grey square hides each part."""
     network = record.network
     maps_of(network)
     layer, classes = network.layers[-1], network.data.classes
@@ -101,7 +101,7 @@ def draw(record, side=0, count=4, pictures=()):
         pixels, why = np.zeros_like(images), f"no projection: {error}"
     figure, axes = plt.subplots(len(images), 5, figsize=(12, 2.1 * len(images)),
                                 layout="constrained", squeeze=False)
-    named = np.unique(result["predicted"])  # one colour a class, the same in every row
+    named = np.unique(result["predicted"])  # one colour per class, the same in every row
     colour_of = dict(zip(named, plt.cm.tab20(np.arange(len(named))) if len(named) <= 20 else
                          plt.cm.turbo(np.linspace(0, 1, len(named)))))
     for i, row in enumerate(axes):

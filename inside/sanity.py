@@ -15,7 +15,6 @@ from inside.pictures import as_signed, show
 from inside.saliency import METHODS, importance
 from inside.trained import maps_of, outputs
 from system.command_line import InputError, NotDrawn
-from system.markdown import mean_and_deviation
 from system.progress import Progress
 from training import graph
 from training.loop import make_model
@@ -118,8 +117,8 @@ def draw(record, images=64, permuted=""):
 
 
 def table(numbers):
-    """Yield the rank correlations with the trained network's maps: "method/correlation" (stages,
-    images)."""
+    """Yield the mean rank correlations, "method/correlation" (stages, images), with the trained
+    network's maps."""
     yield "method", *numbers["stages"][1:]
     for method in METHODS:
-        yield method, *(mean_and_deviation(r, 2) for r in numbers[f"{method}/correlation"][1:])
+        yield method, *(f"{r.mean():.2f}" for r in numbers[f"{method}/correlation"][1:])

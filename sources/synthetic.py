@@ -20,7 +20,7 @@ def patterns(train=1000, test=100, size=28, noise=0.12):
     "grating a": stripes that run at `a` degrees from horizontal, period 4 to 7 pixels, any phase.
     The others have random centre, size and phase; all have random contrast of either sign, random
     brightness and Gaussian pixel noise of standard deviation `noise` (of the grey range).
-    `train` and `test` are images a class.
+    `train` and `test` are images per class.
     """
     rng = np.random.default_rng(677)
     count = train + test
@@ -59,7 +59,7 @@ def patterns(train=1000, test=100, size=28, noise=0.12):
 def digits(train=1000, test=100, size=28):
     """Draw the digits 0 .. 9, white on black, in the fonts that come with Matplotlib.
 
-    Each is moved, rotated, sheared and scaled at random. `train` and `test` are images a class.
+    Each is moved, rotated, sheared and scaled at random. `train` and `test` are images per class.
     """
     import matplotlib
     rng = np.random.default_rng(10)

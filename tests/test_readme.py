@@ -97,6 +97,14 @@ def test_every_link_leads_somewhere(document, name):
     assert (ROOT / document).parent.joinpath(name).exists()
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_line_may_break_within_a_number(document):
+    """"70.0 ± 1.2 %" has no-break spaces; code and tables, which are made, are passed over."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`|<!-- .*?<!-- end -->", "", (ROOT / document).read_text(),
+                   flags=re.DOTALL)
+    assert not re.findall(r".*(?:\d [±%]|± \d).*", prose)
+
+
 def test_layout_names_every_file():
     """Every module and package at the top level stands in README's list."""
     packages = [path.parent for path in ROOT.glob("*/__init__.py")]

@@ -45,7 +45,8 @@ LINES = {
                   "probable, of 4 positions of the square |", "|---|---|---|",
                   "| dog | 0.90 | 1 |", "| cat | 0.46 | 0 |"],
     "correspondence": [  # fixed: 0.2 and 0.4 in the two groups
-        "| relu1 | 0.300 ± 0.141 | 0.500 ± 0.141 | 0.500 ± 0.000 | 0.700 ± 0.000 |"]}
+        "| relu1 | 0.300 ± 0.141 | 0.500 ± 0.141 | 0.500 ± 0.000 | 0.700 ± 0.000 |".replace(
+            " ± ", "\xa0±\xa0")]}
 
 
 @pytest.fixture

@@ -65,7 +65,8 @@ def test_report_refills_and_checks(folder, capsys):
     assert not (folder / "figures").exists() and (folder / "one.md").read_text() == DOCUMENT
     assert check(capsys, "one.md", write=True) == (0, [])
     text = (folder / "one.md").read_text()
-    assert "| a, plain | 10 | 2 | 55.00 ± 7.07 | 2 ± 0 | 47 |" in text and "old" not in text
+    assert "| a, plain | 10 | 2 | 55.00\xa0±\xa07.07 | 2\xa0±\xa00 | 47 |" in text
+    assert "old" not in text
     assert (folder / "figures/one.png").exists() and (folder / "figures/one-curves.png").exists()
     assert check(capsys, "one.md") == (0, [])
 
@@ -101,7 +102,7 @@ def edit(path, old, new):
 def test_one_changed_digit_is_found(change, said, written, capsys):
     folder = written
     if change == "table":
-        edit(folder / "one.md", "2 | 55.00 ± 7.07 | 2 ± 0 | 47", "2 | 55.00 ± 7.07 | 2 ± 0 | 48")
+        edit(folder / "one.md", "2\xa0±\xa00 | 47", "2\xa0±\xa00 | 48")
     elif change == "sentence":
         edit(folder / "one.md", "reaches 55.00", "reaches 55.01")
     elif change == "csv":
@@ -140,10 +141,20 @@ def test_collecting_keeps_the_rows_that_the_study_no_longer_names(folder):
         "b") == 2
 
 
+def test_each_line_is_printed_at_once(folder, monkeypatch, capsys):
+    def check_studies(_):
+        yield "the first", True
+        assert "the first" in capsys.readouterr().out
+        yield "the second", True
+    monkeypatch.setattr(report, "check_studies", check_studies)
+    report.run(["one.md"], True)
+    assert capsys.readouterr().out.startswith("ok       the second")
+
+
 def test_strays_by_hand():
     block = "<!-- study x -->\n| 50.0 ± 1.0 |\n<!-- end -->"
-    assert [*report.strays(f"50.0\n± 1.0 and 3 ± 1, ```4 ± 1```\n{block}")] == [
-        ("50.0 ± 1.0", True), ("3 ± 1", False)]
+    assert [*report.strays(f"50.0\n± 1.0 and 3 ± 1, ```4 ± 1```, 50.0\xa0±\xa01.0\n{block}")] == [
+        ("50.0 ± 1.0", True), ("3 ± 1", False), ("50.0 ± 1.0", True)]
 
 
 def test_report_refuses(folder):

@@ -37,12 +37,12 @@ def test_table_by_hand(tmp_path):
                        "| averaged with horizontal flip (%) "
                        "| time (s) |")
     # 0.0707 = 0.1 / sqrt 2
-    assert row == "| a | 1,000 | 2 | 55.00 ± 7.07 | 70.00 ± 0.00 | 3 ± 0 |"
+    assert row == "| a | 1,000 | 2 | 55.00\xa0±\xa07.07 | 70.00\xa0±\xa00.00 | 3\xa0±\xa00 |"
     assert data == "Data: D."
     assert "| 1 | 50.00 | 70.00 | 3 |" in table.table([tmp_path / "a-seed0"])
     text = table.table(sorted(tmp_path.iterdir()), "seeds,test_accuracy:0,parameters")
     assert "| run | seeds | test accuracy (%) | weights |" in text
-    assert "| a | 2 | 55 ± 7 | 1,234 |" in text
+    assert "| a | 2 | 55\xa0±\xa07 | 1,234 |" in text
     for wrong in "accuracies", "steps:²", "steps:" + "9" * 5000:
         with pytest.raises(InputError, match=f"no column '{wrong}'.*speed"):
             table.table([tmp_path / "a-seed0"], wrong)
@@ -107,7 +107,7 @@ def test_what_not_all_seeds_have(tmp_path):
              "test_accuracy": 0.5, "train_seconds": 1.0} for seed in (0, 1)]
     rows[0] |= {"seconds_to_98": 2.0, "instability": 0.5}
     assert table.make(rows, "seconds_to_98,instability,epoch_seconds").splitlines()[:3] == [
-        "| run | s to 98 % validation accuracy | instability of the loss at 0.1 to 0.2 nats |",
+        "| run | s to 98\xa0% validation accuracy | instability of the loss at 0.1 to 0.2 nats |",
         "|---|---|---|", "| a | never by all seeds |  |"]
 
 
@@ -224,7 +224,7 @@ def test_heat_by_hand(tmp_path):
 
 
 def test_transfer_by_hand(tmp_path):
-    """Two seeds, one head and the network from scratch, one and two images a class."""
+    """Two seeds, one head and the network from scratch, one and two images per class."""
     folders = [write_run(tmp_path / f"t-seed{seed}", seed, {
         "test_accuracy/svm/relu1/1": 0.2 + seed / 10, "test_accuracy/svm/relu1/2": 0.5,
         "test_accuracy/scratch/1": 0.1, "test_accuracy/scratch/2": 0.6, "train_seconds": 1.0},
