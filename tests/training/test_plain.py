@@ -24,19 +24,17 @@ ALONE = """
 import sys, keras, numpy as np
 for folder in sys.argv[1:]:
     model = keras.models.load_model(folder + "/model.keras")
-    images = np.load(folder + "/images.npy")
-    as_bytes, as_numbers = (model(images.astype(kind)).numpy() for kind in ("uint8", "float32"))
-    np.testing.assert_array_equal(as_bytes, as_numbers)
-    np.save(folder + "/logits.npy", as_numbers)
+    np.save(folder + "/logits.npy", model(np.load(folder + "/images.npy")))
 own = {name.partition(".")[0] for name in sys.modules}
 assert not own & {"system", "sources", "utils", "training", "inside", "cifar_lenet5", "mnist_rnn"}
 """
 LENET5 = {"units=0": dict(units=0), "bfloat16": dict(precision="bfloat16", batch_norm="after")} | {
     f"{norm}, {activation}": dict(batch_norm=norm, activation=activation, dropout=0.2)
-    for norm in ("none", "before", "after") for activation in ("relu", "leaky_relu")}
-RNN = {cell: dict(cell=cell, layers=2) for cell in ("rnn", "lstm", "gru", "gru-reset-before")} | {
-    "columns": dict(order="columns", dropout=0.2), "sweeps": dict(order="sweeps", layers=1),
-    "bfloat16": dict(precision="bfloat16", cell="lstm")}
+    for norm, activation in (("none", "relu"), ("before", "leaky_relu"), ("after", "relu"))}
+RNN = {cell: dict(cell=cell, layers=1) for cell in ("rnn", "lstm", "gru-reset-before")} | {
+    "gru": dict(layers=2), "columns": dict(order="columns", dropout=0.2, layers=1),
+    "sweeps": dict(order="sweeps", layers=1),
+    "bfloat16": dict(precision="bfloat16", cell="lstm", layers=1)}
 MODELS = {f"{script.__name__} {name}": (script, dataclasses.replace(script.Config(), **{
     "units": 6, **({"filters": (3, 4)} if script is cifar_lenet5 else {}), **options}))
     for script, options_of in ((cifar_lenet5, LENET5), (mnist_rnn, RNN))
@@ -84,7 +82,7 @@ def test_keras_alone_computes_the_same(tmp_path):
             model = exact = trained(build(EDITS[name]))
             images = IMAGES[:, :4, :6, :1]
         plain.save(folder, model, mean, std)
-        np.save(folder / "images.npy", images)
+        np.save(folder / "images.npy", images.astype("uint8" if i // 2 % 2 else "float32"))
         expected[name] = logits(exact, images, mean, std)
     subprocess.run([sys.executable, "-I", "-c", ALONE, *map(str, range(len(expected)))],
                    cwd=tmp_path, check=True, capture_output=True)
