@@ -128,8 +128,7 @@ def test_batch_norm_of_what_is_pooled_is_batch_norm_pooled():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 3])
-def test_threads_change_rounding_only(threads):
+def test_threads_change_rounding_only():
     """Same images, augmentation, dropout and batch statistics, however a batch is shared out."""
     def weights(count):
         config = dataclasses.replace(
@@ -142,10 +141,12 @@ def test_threads_change_rounding_only(threads):
                                                 tf.range(6) + i, 0.1, i))
         losses = [float(step(tf.constant(i))) for i in range(3)]
         return losses, model.get_weights()
-    (loss_a, a), (loss_b, b) = weights(2), weights(threads)
-    np.testing.assert_allclose(loss_a, loss_b, rtol=1e-4)
-    for x, y in zip(a, b):
-        np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-5)
+    loss_a, a = weights(2)
+    for threads in (1, 3):
+        loss_b, b = weights(threads)
+        np.testing.assert_allclose(loss_a, loss_b, rtol=1e-4)
+        for x, y in zip(a, b):
+            np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-5)
 
 
 def test_predict_handles_any_count():
@@ -189,13 +190,6 @@ def test_recipes_and_overrides():
 
 QUICK = ("--filters", 8, 16, "--units", 64, "--evaluations", 1, "--snapshots", 0, "--shift", 0,
          "--threads", 1, "--precision", "float32")
-
-
-@pytest.mark.slow
-def test_synthetic_is_learnable(tmp_path):
-    status, out, err = run_script("cifar_lenet5", "--data", "synthetic", "--per-class", 100,
-                                  "--steps", 40, "--learning-rate", 1e-2, *QUICK, cwd=tmp_path)
-    assert read_json(next(tmp_path.rglob("result.json")))["test_accuracy"] > 0.7, out + err
 
 
 @pytest.mark.slow

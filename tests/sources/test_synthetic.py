@@ -2,6 +2,7 @@
 import inspect
 
 import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from sources import synthetic
 from sources.images import DATA_SETS
@@ -14,6 +15,11 @@ def test_patterns_are_deterministic_and_what_they_say():
     assert images.shape == (200, 28, 28, 1) and data.test_images.shape == (50, 28, 28, 1)
     assert len(data.classes) == 10 and labels.tolist() == sorted(labels)
     assert data.checksum == inspect.unwrap(synthetic.patterns)(train=20, test=5).checksum
+    # a linear machine of which frequencies an image has knows the classes of others
+    spectra, unseen = (np.log(1 + np.abs(np.fft.rfft2(x[..., 0] / 255.0))).reshape(len(x), -1)
+                       for x in (images, data.test_images))
+    machine = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(spectra, labels)
+    assert machine.score(unseen, data.test_labels) > 0.7
     # Gratings: stripes run at the named angle, so the spectrum's peak lies across them.
     frequency = np.fft.fftfreq(28)
     for label, across in ((0, 90), (1, 45), (2, 0), (3, 135)):
