@@ -99,8 +99,14 @@ def test_projector(board):
 TABS = {"timeseries": 0.01, "images": 0.03, "hparams": 0.03, "projector": 0.05}  # dark pixels
 
 
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    """The folder of a browser, which keeps TensorBoard's program for the next page."""
+    return tmp_path_factory.mktemp("profile")
+
+
 @pytest.mark.parametrize("tab", TABS)
-def test_pages(board, tab, tmp_path):
+def test_pages(board, profile, tab, tmp_path):
     """What a person sees: pictures of the pages, left in pytest's temporary folder to be looked at.
 
     A page that has not found its data is white but for its head and its edges.
@@ -112,8 +118,8 @@ def test_pages(board, tab, tmp_path):
                             "evaluation/accuracy", "evaluation/loss")}.get(tab, ())
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
                "--no-first-run", "--disable-background-networking", "--disable-component-update",
-               "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
-               "--window-size=1600,1000", "--virtual-time-budget=30000", "--dump-dom",
+               "--disable-sync", f"--user-data-dir={profile}",
+               "--window-size=1600,1000", "--virtual-time-budget=10000", "--dump-dom",
                f"--screenshot={tmp_path / tab}.png", f"{board.url}?tagFilter=evaluation#{tab}"]
     for _ in range(3):  # on a busy machine a page may not be ready when its picture is taken
         page = subprocess.run(command, capture_output=True, text=True, timeout=120)
