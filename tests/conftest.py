@@ -1,6 +1,7 @@
 """Where the real data is, and how tests run the scripts as a user does, or in this process."""
 import contextlib
 import functools
+import gc
 import io
 import os
 import pathlib
@@ -26,6 +27,7 @@ from system.command_line import import_script, main, parse
 
 ROOT = pathlib.Path(__file__).parent.parent
 machine.use_threads(2)
+gc.set_threshold(50_000)  # the usual 700 take 4 % of the time
 
 
 def drawn_once(draw):
