@@ -398,10 +398,11 @@ def make_predict(model, mean, std, threads):
 
     def on(images, chunk=fits):
         chunks = [tf.constant(images[i:i + chunk]) for i in range(0, len(images), chunk)]
-        # TensorFlow warns of many functions that are called once; not of concrete ones
-        functions = [predict.get_concrete_function(x) for x in chunks]
+        # one graph for any number; concrete, for TensorFlow warns of many functions called once
+        function = predict.get_concrete_function(tf.TensorSpec((None, *images.shape[1:]),
+                                                               images.dtype))
         with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate(list(pool.map(lambda f, x: f(x), functions, chunks)))
+            return np.concatenate(list(pool.map(function, chunks)))
     return on
 
 
