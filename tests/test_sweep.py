@@ -336,7 +336,7 @@ def test_cluster(here, monkeypatch):
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as c:
         process = start("sweep.py", "tiny.py", "--seeds", 0, 1, "--jobs", 2, "--name", "c",
                         "--backend", "dask", "--address", c.scheduler_address, "--", "s",
-                        "--seconds", 3, cwd=here)
+                        "--seconds", 1.5, cwd=here)
         wait_for_run(here)
         os.kill(c.workers[0].pid, signal.SIGKILL)
         _, err = process.communicate(timeout=200)

@@ -8,7 +8,8 @@ import pytest
 from conftest import lacking, run_script
 from PIL import Image
 
-from inside.explore import choose, share, signed
+from inside import explore
+from inside.explore import choose, maximize, share, signed
 
 CLASSES = "<script>", "a & b", "猫"
 
@@ -43,8 +44,10 @@ def pages(tmp_path_factory):
                                     "--batch-size", 6, "--evaluations", 1, "--threads", 1, "--name",
                                     "a", *options, cwd=folder)
         assert status == 0, err
-        status, out, err = run_script("visualize", "explore", f"logs/{script}/a-seed0", "--count",
-                                      8, "--out", script, cwd=folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(explore, "maximize", lambda *what, steps: maximize(*what, steps=5))
+            status, out, err = run_script("visualize", "explore", f"logs/{script}/a-seed0",
+                                          "--count", 8, "--out", script, cwd=folder)
         assert status == 0 and "explore.html" in out, err
         found[script] = folder / script / "a-seed0" / "explore.html"
     return found
