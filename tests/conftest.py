@@ -1,4 +1,5 @@
 """Where the real data is, and how tests run the scripts as a user does, or in this process."""
+import collections
 import contextlib
 import functools
 import gc
@@ -46,6 +47,12 @@ def drawn_once(draw):
 
 
 synthetic.patterns, synthetic.digits = map(drawn_once, (synthetic.patterns, synthetic.digits))
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files of many slow tests, so that xdist's processes end together."""
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def lacking(reason):
@@ -196,17 +203,20 @@ def coarse_figures(monkeypatch):
 
 
 @pytest.fixture
-def quick_figures(coarse_figures, monkeypatch):
-    """The same, of two methods of attribution, without axes and not laid out, which takes longest.
-    """
+def bare_figures(coarse_figures, monkeypatch):
+    """The same without axes and not laid out, which takes longest."""
     from matplotlib.axis import Axis
     from matplotlib.layout_engine import ConstrainedLayoutEngine
+    monkeypatch.setattr(Axis, "draw", lambda *_: None)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
 
+
+@pytest.fixture
+def quick_figures(bare_figures, monkeypatch):
+    """The same of two methods of attribution."""
     from inside import attribution
     monkeypatch.setattr(attribution, "METHODS", {name: attribution.METHODS[name] for name in (
         "gradient", "guided backprop")})
-    monkeypatch.setattr(Axis, "draw", lambda *_: None)
-    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
 
 
 def tags_not_in_readme(events):

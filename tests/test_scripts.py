@@ -201,7 +201,7 @@ def test_unclamped_loss_stops_with_status_3(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_smallest_images_with_the_oddest_names(coarse_figures, tmp_path):
+def test_the_smallest_images_with_the_oddest_names(bare_figures, tmp_path):
     """1x1 pixels, classes of unequal size, one of a single image, spaces and umlauts in paths."""
     data, logs = tmp_path / "bilder ü", tmp_path / "lögs 1"
     for part in ("train", "test"):
