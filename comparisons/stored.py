@@ -179,15 +179,20 @@ def is_measure(name):
     return name in FLOATS or name.startswith("test_accuracy/")
 
 
+@functools.lru_cache
+def kind_of(name):
+    """Return the type of a column's values; None if they may be any."""
+    return int if name in INTEGERS else float if is_measure(name) else str if name in (
+        "configuration", "data", "source_data", "status") else None
+
+
 def checked(row):
     """Return a row whose numbers are numbers, and which has what tables need; else ValueError."""
     for name in ("seed",) + ("data",) * (row.get("status") == "finished"):
         if row.get(name) is None:
             raise ValueError(f"a run has no {name}")
     for name, value in row.items():
-        kind = int if name in INTEGERS else float if is_measure(name) else str if name in (
-            "configuration", "data", "source_data", "status") else None
-        if kind and type(value) is not kind:
+        if kind_of(name) and type(value) is not kind_of(name):
             raise ValueError(f"{name} is {value!r}")
     return row
 
@@ -196,15 +201,10 @@ def read_csv(file):
     """Return the rows of a CSV as dictionaries, without what is blank; measures are numbers."""
     try:
         with open(file, newline="") as stream:
-            rows = [{name: text for name, text in row.items() if text}
-                    for row in csv.DictReader(stream)]
-        for row in rows:
-            row.update({name: int(row[name]) for name in INTEGERS if name in row})
-            row.update({name: float(text) for name, text in row.items() if is_measure(name)})
-            checked(row)
+            return [checked({name: (kind_of(name) or str)(text) for name, text in row.items()
+                             if text}) for row in csv.DictReader(stream)]
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{file}: {first_line(error)}") from error
-    return rows
 
 
 def write_csv(file, rows, varied=()):

@@ -6,6 +6,7 @@ finite), or 130 / 143 (Ctrl-C / SIGTERM, after saving a checkpoint).
 """
 import argparse
 import dataclasses
+import functools
 import importlib.util
 import os
 import pathlib
@@ -151,6 +152,7 @@ class Option:
         return "--" + self.name.replace("_", "-")
 
 
+@functools.cache
 def options_of(config_class):
     """Return the Options of a Config class, in their order."""
     found = []
@@ -241,9 +243,9 @@ def parse(config_class, recipes, argv=None):
                     argument_default=argparse.SUPPRESS)
     options, groups = options_of(config_class), {}
     for own in options:
-        group = groups.setdefault(own.group, None if own.positional else
-                                  parser.add_argument_group(own.group.lower()))
-        add_option(group or parser, own, _help(own, recipes))
+        if not own.positional and own.group not in groups:
+            groups[own.group] = parser.add_argument_group(own.group.lower())
+        add_option(parser if own.positional else groups[own.group], own, _help(own, recipes))
     given = {name: tuple(value) if isinstance(value, list) else value
              for name, value in vars(parser.parse_args(argv)).items()}
     base = config_class()

@@ -1,6 +1,6 @@
 """Damage what the scripts read and are told: each must be taken, or refused in one line.
 
-    python tests/fuzz.py --count 1000 --of events words     # prints and keeps what is not
+    TMPDIR=/dev/shm python tests/fuzz.py --count 1000 --of events words   # keeps what is not
 
 Wrong are another exception, ten seconds of computing and a file that is written elsewhere.
 """
@@ -24,23 +24,25 @@ import signal
 import sys
 import tempfile
 import time
+from unittest import mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "sources"))
 import numpy as np
+from sklearn import datasets
 from written import folder, forms, packed, saved
 
 import sweep
 import utils
 import visualize
-from comparisons import names, stored, study, table
+from comparisons import measures, names, stored, study, table
 from inside import trained
 from sources import cache
 from sources.images import Reading
 from system import jobs
 from system.command_line import import_script, main, parse
 from system.files import ROOT
-from training import checkpoints, plain
+from training import checkpoints, graph, plain
 
 HOWS = Reading(), Reading(skip_unreadable=True), Reading(image_size="5x7", test_split=0.3)
 ARCHIVES = ".zip", ".zip", ".npz", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"
@@ -136,7 +138,9 @@ def changed_words(words, rng):
 # ------------------------------------------------------------------------------ what is read
 
 forms = functools.cache(forms)
+datasets.load_digits = functools.cache(datasets.load_digits)
 remembered = functools.cache(utils.load_images)
+made = functools.lru_cache(9)(trained.make_model)
 
 
 @functools.cache
@@ -154,6 +158,16 @@ def small_run():
 def network():
     """Return the network of that run."""
     return trained.Record(small_run(), import_script).network
+
+
+@functools.cache
+def files_of_run():
+    """Return {relative path: file} of that run; its weights also as what is read faster."""
+    own = graph.name_weights(network().model.weights)
+    checkpoints.save_weights(small_run().parent, {name: v.numpy() for name, v in own.items()})
+    files = [file for file in sorted(small_run().rglob("*")) if file.is_file()]
+    return {file.relative_to(small_run()): file for file in files} | {
+        pathlib.Path("weights.npz"): small_run().parent / "weights.npz"}
 
 
 @functools.cache
@@ -191,16 +205,37 @@ def load(path, how):
     assert all(len(x.encode().splitlines()) == 1 for x in (data.title, *data.notes))
 
 
-def of_run(pattern, change, *readers):
-    """Return a maker of a run with a damaged file; readers: functions of its folder."""
+def of_run(pattern, change, *readers, beside=()):
+    """Return a maker of a run with a damaged file; beside: patterns of the other files that its
+    readers look at; readers: functions of its folder."""
     def make(own, rng):
-        run = shutil.copytree(small_run(), own / small_run().name)
-        file = rng.choice(sorted(run.rglob(pattern)))
-        content = file.read_bytes()
-        file.write_bytes(change(content, rng) if change and rng.random() < 0.8 else
-                         damaged(content, content, rng))
+        run, damaging = own / small_run().name, rng.choice(
+            [path for path in files_of_run() if path.match(pattern)])
+        for path, file in files_of_run().items():
+            if any(map(path.match, (pattern, *beside))):
+                (run / path).parent.mkdir(parents=True, exist_ok=True)
+                os.link(file, run / path)
+        file, content = run / damaging, files_of_run()[damaging].read_bytes()
+        file.unlink()  # the link
+        changed = content
+        while changed == content:
+            changed = (change(content, rng) if change and rng.random() < 0.8 else
+                       damaged(content, content, rng))
+        file.write_bytes(changed)
         return [functools.partial(reader, run) for reader in readers]
     return make
+
+
+def read_network(run):
+    """Build the network that a run's config.json speaks of; what is built once is remembered."""
+    with mock.patch.object(trained, "make_model", made):
+        return trained.Record(run, import_script).network
+
+
+def look(run):
+    """Look at all events of a run, as figures and tables do."""
+    events = trained.Record(run, import_script).events
+    measures.measures_of(events), measures.seconds_to(events, 0.98, 1.0)
 
 
 def resume(run):
@@ -209,11 +244,22 @@ def resume(run):
         "--name", "a", "--data", "digits", "--logdir", str(run.parent.parent)]), 1)
 
 
+ARRAYS = {"conv/kernel": np.arange(60, dtype=np.float32), "seconds": np.zeros(())}
+
+
+@functools.cache
+def two_checkpoints():
+    """Return {name: bytes} of two checkpoints' files."""
+    place = pathlib.Path(tempfile.mkdtemp("-run"))
+    for step in (3, 7):
+        checkpoints.save(place, step, ARRAYS, {"train/events.out.tfevents.1": 9})
+    return {f"checkpoints/{file.name}": file.read_bytes()
+            for file in checkpoints.checkpoints(place)}
+
+
 def checkpoint(own, rng):
     """Damage one of two checkpoints."""
-    arrays = {"conv/kernel": np.arange(60, dtype=np.float32), "seconds": np.zeros(())}
-    for step in (3, 7):
-        checkpoints.save(own, step, arrays, {"train/events.out.tfevents.1": 9})
+    folder(own, two_checkpoints())
     file = rng.choice(checkpoints.checkpoints(own))
     if rng.random() < 0.3:
         file.write_bytes(saved(np.savez_compressed, **np.load(file)))
@@ -222,12 +268,12 @@ def checkpoint(own, rng):
     def restore():
         step, state, _ = checkpoints.restore(own)
         assert step in (3, 7), step  # one of them is whole
-        assert all(np.array_equal(state.get(name), x) for name, x in arrays.items()), "changed"
+        assert all(np.array_equal(state.get(name), x) for name, x in ARRAYS.items()), "changed"
     return [functools.partial(checkpoints.load_weights, own), restore]
 
 
-def of_study(suffix, change):
-    """Return a maker of a study of which a file is damaged."""
+def of_study(suffix, change, *readers):
+    """Return a maker of a study of which a file is damaged; readers: functions of a folder."""
     def make(own, rng):
         stored.FOLDER = studies()
         original = rng.choice(sorted(studies().glob(f"[!a]*{suffix}")))
@@ -240,7 +286,7 @@ def of_study(suffix, change):
         (studies() / f"a{suffix}").write_bytes(content)
         (own / f"a{suffix}").write_bytes(content)  # to be kept
         return [read_study, lambda: table.table(["a"], "steps,seeds,test_accuracy:1,test_loss"),
-                functools.partial(plan_study, str(own))]
+                *(functools.partial(reader, str(own)) for reader in readers)]
     return make
 
 
@@ -295,13 +341,13 @@ KINDS = {
     "tables": images("npy|csv"), "cifar": images("cifar"), "parquet": images("parquet"),
     "archives": images("", ARCHIVES), "checkpoint": checkpoint,
     "config": of_run("config.json", changed_json, lambda run: names.labels([run]),
-                     lambda run: table.table([run]), resume,
-                     lambda run: trained.Record(run, import_script).network),
-    "result": of_run("result.json", changed_json, lambda run: table.table([run])),
-    "events": of_run("events*", None, lambda run: trained.Record(run, import_script).events,
-                     lambda run: table.table([run])),
+                     lambda run: table.table([run]), resume, read_network,
+                     beside=("result.json", "weights.npz")),
+    "result": of_run("result.json", changed_json, lambda run: table.table([run]),
+                     beside=["config.json"]),
+    "events": of_run("events*", None, look),
     "weights": of_run("model.keras", None, lambda run: plain.load(run, network().model)),
-    "keras": keras_model, "toml": of_study(".toml", changed_toml),
+    "keras": keras_model, "toml": of_study(".toml", changed_toml, plan_study),
     "csv": of_study(".csv", changed_csv), "words": command}
 
 

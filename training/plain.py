@@ -150,16 +150,16 @@ def load(folder, model):
         graph.check(own, found, folder)
         return found
     try:
-        network, pairs = plain(model)
-    except NotPlain as error:
-        raise InputError(f"{file} is of another network: {error} here") from error
-    try:
         with zipfile.ZipFile(file) as archive:
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(damaged)
         stored = keras.models.load_model(file, compile=False)
     except Exception as error:  # Keras has no common type for what may be wrong
         raise InputError(f"{file} is damaged ({first_line(error)})") from error
+    try:
+        network, pairs = plain(model)
+    except NotPlain as error:
+        raise InputError(f"{file} is of another network: {error} here") from error
     names = {id(v): name for name, v in graph.name_weights(network.weights).items()}
     found = {name: v.numpy() for name, v in graph.name_weights(stored.weights).items()}
     graph.check(graph.name_weights(network.weights), found, file)

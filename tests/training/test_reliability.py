@@ -197,8 +197,9 @@ def test_whatever_is_damaged_is_read_or_refused_in_one_line(kind, tmp_path, monk
     monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(stored, "FOLDER", stored.FOLDER)  # is changed
     counts = fuzz.fuzz(kind, 0, 20, tmp_path)
-    assert capfd.readouterr().out == "" and {*counts} == {"read", "refused"} - (
-        {"refused"} if kind == "events" else set())
+    never = {"events": {"refused"}, "weights": {"read"}}  # of changed bytes some are not looked at
+    assert capfd.readouterr().out == "" and {*counts} == {"read", "refused"} - never.get(
+        kind, set())
 
 
 @pytest.mark.slow
