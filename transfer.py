@@ -159,8 +159,9 @@ def train_from_scratch(build_model, options, images, labels, data):
     training = loop.Training(build_model, loop.TrainingData(
         data, images, labels, {"train": (images[sample], labels[sample])},
         *(moments(images) if options.standardize else (0.0, 1.0))), options)
-    for step in range(0, training.total, loop.BLOCK):
-        stop = min(step + loop.BLOCK, training.total)
+    step = 0
+    while step < training.total:
+        stop = training.end_of_block(step)
         rates = training.learning_rates(step, stop)
         losses = training.update(step, stop, rates)
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:
@@ -168,6 +169,7 @@ def train_from_scratch(build_model, options, images, labels, data):
                 f"from scratch, the loss is not finite at step {step + i:,} (learning rate "
                 f"{rates[i]:.3g}) of the source's recipe; --scratch-steps 0 --overwrite leaves "
                 "that part out")
+        step = stop
     training.measure()
     return loop.evaluate(training.predict(data.test_images), data.test_labels)[1]
 

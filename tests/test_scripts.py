@@ -12,6 +12,7 @@ from conftest import (
     ROOT,
     assert_one_line,
     final_model,
+    interrupted_at,
     run,
     run_script,
     start,
@@ -157,8 +158,9 @@ def killed(words, copy):
 
 @pytest.mark.slow
 def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
-    """One by kill -9 at a random moment, the other between two checkpoints (SIGTERM is tried in
-    test_best.py, Ctrl-C in test_transfer.py): in the end, same weights, same events."""
+    """One by kill -9 at a random moment, the other between two checkpoints and then while it
+    evaluates (SIGTERM after a step is tried in test_best.py, Ctrl-C in test_transfer.py): in the
+    end, same weights, same events."""
     folder, script, words, _, _ = whole_run
     words = (*words, "--logdir", tmp_path, "--name", "x")
     copy = tmp_path / script / "x-seed0"
@@ -167,6 +169,9 @@ def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
     else:
         shutil.copytree(folder.parent.parent / "killed", copy)
         assert step_of(checkpoints(copy)[-1]) == 65
+        with interrupted_at(130, within=True):
+            status, _, err = run_script(*words, "--resume")
+        assert status == 143 and "step 130, saved" in err and err.count("\n") == 1, err
     assert_one_line(run_script(*words), "interrupted", "--resume")
     assert_one_line(run_script(*words, "--resume", "--learning-rate", 0.5), "learning_rate=", "0.5")
     status, _, err = run_script(*words, "--resume")

@@ -27,7 +27,7 @@ from keras.src.utils import naming
 
 import utils
 from sources.images import Images, Reading, is_path
-from system.command_line import InputError, in_one_line
+from system.command_line import InputError, Interrupted, in_one_line
 from system.files import compare, read_json
 from system.progress import Progress
 from training import graph, plain
@@ -51,7 +51,7 @@ from training.summaries import log_inside, log_norms_over_time
 # TensorFlow's optimisation of graphs gains nothing here and delays the first step
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
-BLOCK = 50  # at most so many steps a graph call, and about a second: then a signal is noticed
+BLOCK = 50  # at most so many steps a graph call
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras's names of precisions
 
 
@@ -338,14 +338,15 @@ class Training:
               f"{' and the GPU' * (config.device == 'gpu')}")
         step, state = run.restore()
         if state:
-            self.seconds = float(state.pop("seconds"))
+            self.seconds, due = float(state.pop("seconds")), state.pop("due", False)
             self.best.restore(state)
             graph.assign(self.variables, state, f"the checkpoint of {run.path}")
         else:
             if initial:
                 graph.assign(self.weights(), initial, config.initial_weights)
             run.log_options(self.model.name)
-            self.observe(run, 0)
+        if not state or due:
+            self.observe(run, step)
         return step
 
     def path(self):
@@ -362,9 +363,7 @@ class Training:
         with Progress(total=self.total, initial=step, unit="step") as bar:
             while step < self.total:
                 self.step = step
-                second = int(self.speed / self.config.batch_size) or 1 if self.speed else BLOCK
-                stop = min(due[bisect.bisect(due, step)], step - step % BLOCK + BLOCK,
-                           step + second)
+                stop = min(due[bisect.bisect(due, step)], self.end_of_block(step))
                 if self.best.is_over(step, self.evaluations):
                     print(f"note     {self.config.early_stopping:,} evaluations brought no better "
                           f"accuracy on validation images: training ends at step {step:,}")
@@ -377,6 +376,11 @@ class Training:
                     run.interrupt(step)
             self.step = step
         run.saves_on_signals = False
+
+    def end_of_block(self, step):
+        """Return up to where to train at once: about a second, so that a signal is soon noticed."""
+        steps = int(self.speed / self.config.batch_size) or 1  # one, while the speed is not known
+        return min(step - step % BLOCK + BLOCK, step + steps, self.total)
 
     def learning_rates(self, step, stop):
         """Return the learning rates of steps step .. stop - 1, float32."""
@@ -396,7 +400,19 @@ class Training:
         return losses
 
     def observe(self, run, step):
-        """Do what is due at a step: snapshot, evaluation, checkpoint."""
+        """Do what is due at a step: snapshot, evaluation, checkpoint. A signal ends it at once; a
+        checkpoint then says that it is still due."""
+        lengths = run.events.lengths()
+        try:
+            with run.left_at_once():
+                self._observe(run, step)
+        except Interrupted:
+            if step:
+                run.save(step, self.state() | {"due": True}, lengths)
+                run.interrupt(step)
+            raise
+
+    def _observe(self, run, step):
         if step in self.snapshots | self.evaluations:
             self.measure()
         if step in self.snapshots:

@@ -107,6 +107,15 @@ class Run:
         self.events.close()
         self._unlock()
 
+    @contextlib.contextmanager
+    def left_at_once(self):
+        """Let a signal raise Interrupted at once in here, also one that came before."""
+        saves, self.saves_on_signals = self.saves_on_signals, False
+        if self.signal:
+            raise Interrupted("stopped", self.signal)
+        yield
+        self.saves_on_signals = saves
+
     def _unlock(self):
         """Give up the lock; where no run began, leave folders as they were found."""
         if not (self.path / "config.json").exists():
@@ -158,11 +167,14 @@ class Run:
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:
             raise self.diverged("the loss", first + i, rates[i])
 
-    def save(self, step, state):
-        """Write checkpoint `step` {name: array}. Raises Diverged if an array is not finite."""
+    def save(self, step, state, lengths=None):
+        """Write checkpoint `step` {name: array}. Raises Diverged if an array is not finite.
+
+        lengths: to which --resume is to cut the event files, if not those they have now.
+        """
         if not all(np.isfinite(value).all() for value in state.values()):
             raise self.diverged("a weight", step)
-        checkpoints.save(self.path, step, state, self.events.lengths())
+        checkpoints.save(self.path, step, state, lengths or self.events.lengths())
 
     def snapshot(self, step, arrays):
         """Keep {name: array} of `step` for good."""
