@@ -1,14 +1,16 @@
 """Disturb trainings at random moments and resume them: each must end as if nothing had happened.
 
-    python tests/soak.py --runs 100          # hours; prints a line a run, and what became of each
+    python tests/soak.py --runs 100 --jobs 2   # hours; prints a line a run, what became of each
 
 A case is trained once undisturbed. Then a run of it is killed (SIGKILL, to all its processes, in a
-fifth of the runs twice), stopped (SIGTERM), kept from writing a file beyond a random size, or has
-its newest checkpoint cut or a bit of it flipped after a kill; and the same command goes on.
-Weights, event values and losses.csv must be equal to the last bit, every file whole, nothing left.
+fifth of the runs twice), stopped (SIGTERM), kept from writing a file beyond a random size, given a
+disk of a random size, or has its newest checkpoint cut or a bit of it flipped after a kill; and the
+same command goes on. Weights, event values and losses.csv must be equal to the last bit, every file
+whole, nothing left. Where mounting a disk is not permitted, those runs are skipped.
 """
 import argparse
 import collections
+import contextlib
 import os
 import pathlib
 import random
@@ -18,7 +20,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import numpy as np
@@ -38,26 +42,35 @@ CASES = {
     "transfer": ["transfer.py", "source/cifar_lenet5/source-seed0", "--data", "digits",
                  *"--per-class 1 2 5 --scratch-steps 20 --strengths 1".split()],
     "sweep": ["sweep.py", "cifar_lenet5.py", "--grid", "dropout=0.2,0.4", "--", *LENET5[1:]]}
-FAULTS = "kill", "kill", "stop", "small files", "cut checkpoint", "flipped bit"
+FAULTS = "kill", "kill", "stop", "small files", "full disk", "cut checkpoint", "flipped bit"
 TIMED = "second", "hparams"  # tags of what depends on the clock
+LONGEST = 3600  # seconds that no run takes, even on a machine that is paused or crowded
 
 
-def start(words, folder, limit=None):
+def start(words, folder, limit=resource.RLIM_INFINITY):
     """Start a script in a folder, in a process group of its own; no file above `limit` bytes."""
-    def limited():
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     if not words[0].startswith("sweep"):
         words = [*words, "--resume"]
-    return subprocess.Popen([sys.executable, str(ROOT / words[0]), *words[1:]], cwd=folder,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            preexec_fn=limited, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", str(ROOT / words[0]), *words[1:]], cwd=folder,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    return process
+
+
+def said_by(process):
+    """Return what a process says until its end; AssertionError that shows where it hangs."""
+    try:
+        return process.communicate(timeout=LONGEST)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)  # faulthandler prints where each thread is
+        raise AssertionError(f"no end after {LONGEST} s: {process.communicate()[0]}") from None
 
 
 def finish(words, folder):
     """Run a script to its end; AssertionError if it fails."""
     process = start(words, folder)
-    said, _ = process.communicate(timeout=600)
+    said = said_by(process)
     assert process.returncode == 0, f"exit status {process.returncode}: {said[-500:]}"
 
 
@@ -68,17 +81,38 @@ def kill(process, after):
     process.communicate()
 
 
+class NotPermitted(Exception):
+    """Mounting a disk is not permitted here."""
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """Make a new folder a disk of so many bytes; at the end it is none, and holds what it held."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "soak", str(folder)],
+                      capture_output=True).returncode:
+        raise NotPermitted
+    try:
+        yield
+    finally:
+        kept = shutil.copytree(folder, folder.with_name("kept"))
+        subprocess.run(["umount", str(folder)], check=True)
+        folder.rmdir()
+        kept.rename(folder)
+
+
 def disturb(fault, words, folder, seconds, rng):
     """Begin a script and let a fault end it, at a moment of its life of so many `seconds`."""
     if fault == "stop":
         process = start(words, folder)
         time.sleep(rng.uniform(0, seconds))
         process.terminate()
-        said, _ = process.communicate(timeout=60)
+        said = said_by(process)
         assert process.returncode in (0, 143, -15) and "Traceback" not in said, said[-500:]
-    elif fault == "small files":
-        process = start(words, folder, limit=int(2 ** rng.uniform(6, 17)))
-        said, _ = process.communicate(timeout=600)
+    elif fault in ("small files", "full disk"):
+        small, limit = fault == "small files", int(2 ** rng.uniform(6, 17))
+        with contextlib.nullcontext() if small else small_disk(folder / "logs", 8 * limit):
+            said = said_by(start(words, folder, *[limit] * small))
         assert "Traceback" not in said, said[-500:]
     else:
         for _ in range(1 + (rng.random() < 0.2)):
@@ -124,41 +158,53 @@ def weights_of(run):
         run / "weights.npz").exists() else []
 
 
-def soak(runs, seed, folder):
-    """Disturb so many runs; return {(case, fault, outcome): how many}."""
-    source, whole, seconds, counted = folder / "source", {}, {}, collections.Counter()
+def soak(runs, seed, folder, jobs=1):
+    """Disturb so many runs, `jobs` at a time; return {(case, fault, outcome): how many}."""
+    source, whole, reading = folder / "source", {}, threading.Lock()
     finish([*LENET5, "--threads", "1", "--name", "source", "--logdir", "source"], folder)
-    for number in range(runs):
-        rng, own = random.Random(f"{seed} {number}"), folder / str(number)
-        case, fault = rng.choice(list(CASES)), rng.choice(FAULTS)
-        if case not in whole:
-            (folder / case).mkdir()
-            shutil.copytree(source, folder / case / "source")
-            began = time.monotonic()
-            finish(CASES[case], folder / case)
-            seconds[case] = time.monotonic() - began
-            whole[case] = contents(folder / case / "logs")
-        own.mkdir()
-        shutil.copytree(source, own / "source")
+
+    def in_own_folder(name):
+        shutil.copytree(source, folder / name / "source")
+        return folder / name
+
+    def undisturbed(case):
+        own, began = in_own_folder(case), time.monotonic()
+        finish(CASES[case], own)
+        seconds = time.monotonic() - began
+        with reading:  # of models, by one thread at a time
+            whole[case] = seconds, contents(own / "logs")
+
+    def disturbed(number, rng, case, fault):
+        own = in_own_folder(str(number))
         try:
-            disturb(fault, CASES[case], own, seconds[case], rng)
+            disturb(fault, CASES[case], own, whole[case][0], rng)
             finish(CASES[case], own)
-            outcome = "same" if contents(own / "logs") == whole[case] else "DIFFERS"
-        except (AssertionError, subprocess.TimeoutExpired) as error:
+            with reading:
+                outcome = "same" if contents(own / "logs") == whole[case][1] else "DIFFERS"
+        except NotPermitted as error:
+            outcome = f"skipped: {error.__doc__}"
+        except AssertionError as error:
             outcome = f"FAULT {error}"
         print(f"{number:4} {case}, {fault}: {outcome}", flush=True)
-        counted[case, fault, outcome.split()[0]] += 1
         if outcome == "same":
             shutil.rmtree(own)
-    return counted
+        return case, fault, outcome.split()[0].strip(":")
+
+    drawn = [(number, rng, rng.choice(list(CASES)), rng.choice(FAULTS)) for number in range(runs)
+             for rng in [random.Random(f"{seed} {number}")]]
+    with ThreadPoolExecutor(jobs) as pool:
+        [*pool.map(undisturbed, dict.fromkeys(case for _, _, case, _ in drawn))]
+        return collections.Counter(pool.map(disturbed, *zip(*drawn)))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=100, help="runs to disturb")
     parser.add_argument("--seed", type=int, default=0, help="of what is done to them, and when")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     options = parser.parse_args()
-    counted = soak(options.runs, options.seed, pathlib.Path(tempfile.mkdtemp("-soak")))
+    place = pathlib.Path(tempfile.mkdtemp("-soak"))
+    counted = soak(options.runs, options.seed, place, options.jobs)
     for (case, fault, outcome), count in sorted(counted.items()):
         print(f"{count:5} {outcome:8}{case}, {fault}")
-    sys.exit(any(outcome != "same" for _, _, outcome in counted))
+    sys.exit(any(outcome not in ("same", "skipped") for _, _, outcome in counted))
