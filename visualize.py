@@ -8,6 +8,7 @@ Each figure is a PNG in --out, with its numbers beside it (.npz); a single run's
 """
 import argparse
 import ast
+import contextlib
 import csv
 import functools
 import importlib
@@ -183,6 +184,16 @@ def record_of(run, options, name):
                   getattr(options, "data", ""), getattr(options, "pixels", 255), name)
 
 
+@contextlib.contextmanager
+def dropped_if_interrupted(pool):
+    """Let Ctrl-C wait for the one figure that is being written, not for those that are to be."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        pool.shutdown(cancel_futures=True)
+        raise
+
+
 def draw_inside(names, run, options, own):
     """Draw one run by the modules of `names`; one line says what cannot be drawn of it and why.
 
@@ -193,7 +204,7 @@ def draw_inside(names, run, options, own):
     record, failed, written = record_of(run, options, name), {}, []
     if not record.is_keras:
         record.events  # noqa: B018  a folder without events is refused here
-    with ThreadPoolExecutor(1) as writer:
+    with ThreadPoolExecutor(1) as writer, dropped_if_interrupted(writer):
         for name in names:
             module = importlib.import_module(name)
             room, _, name = name.partition(".")

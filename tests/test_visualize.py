@@ -4,7 +4,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +16,7 @@ from conftest import ROOT, assert_one_line, run_script
 
 import inside
 import visualize
+from system.command_line import Interrupted
 from system.files import load_arrays
 from training.events import read_events
 
@@ -110,6 +113,35 @@ def test_a_run_and_files(tmp_path, monkeypatch):
     assert run_script("visualize", "more", tmp_path / "r", "a.png", "b.png")[0] == 0
     assert got == [("r", ["a.png", "b.png"])]
     assert_one_line(run_script("visualize", "more", tmp_path / "r"), "FILE")
+
+
+def test_ctrl_c_waits_for_one_figure_only(tmp_path, monkeypatch):
+    """Of two the first is being written, as slowly as it takes to give the second up."""
+    written, begun, given_up = [], threading.Event(), threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            given_up.set()
+            super().shutdown(wait)
+
+    def write(figures, *_):
+        begun.set()
+        given_up.wait(60)
+        written.append(figures)
+
+    def stop(*_):
+        begun.wait(60)
+        raise Interrupted("stopped", 2)
+    for name, draw in (("one", lambda *_: []), ("two", lambda *_: []), ("three", stop)):
+        monkeypatch.setitem(sys.modules, f"inside.{name}", types.SimpleNamespace(draw=draw))
+    monkeypatch.setattr(visualize, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(visualize, "write_own", write)
+    options = types.SimpleNamespace(out=tmp_path)
+    with pytest.raises(Interrupted):
+        visualize.draw_inside(["inside.one", "inside.two", "inside.three"],
+                              tmp_path / "m.keras", options, {})
+    assert written == [[]]
 
 
 def test_several_runs_are_drawn_together_or_each(tmp_path, monkeypatch):
