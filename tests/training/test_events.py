@@ -119,7 +119,8 @@ def test_pages(board, profile, tab, tmp_path):
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
                "--no-first-run", "--disable-background-networking", "--disable-component-update",
                "--disable-sync", f"--user-data-dir={profile}",
-               "--window-size=1600,1000", "--virtual-time-budget=10000", "--dump-dom",
+               "--window-size=1600,1000",
+               f"--virtual-time-budget={30_000 if tab == 'projector' else 10_000}", "--dump-dom",
                f"--screenshot={tmp_path / tab}.png", f"{board.url}?tagFilter=evaluation#{tab}"]
     for _ in range(3):  # on a busy machine a page may not be ready when its picture is taken
         page = subprocess.run(command, capture_output=True, text=True, timeout=120)
