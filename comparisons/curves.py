@@ -98,6 +98,29 @@ def make(groups, by="step", tags=None):
     return figure, numbers
 
 
+def accuracies(groups):
+    """Return the figure of the accuracies alone, a panel for each configuration, and its numbers.
+    """
+    rows = -(-len(groups) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(11, 3.4 * rows), layout="constrained",
+                                squeeze=False)
+    colours, numbers = plt.rcParams["axes.prop_cycle"].by_key()["color"] * 99, {}
+    for axis, colour, (group, runs) in zip(axes.flat, colours, groups.items()):
+        keys = [key for key, (panel, *_) in scalars(runs[0][0]).items() if panel == "accuracy"]
+        numbers |= _panel(axis, "accuracy", [(group, runs, key, key[0]) for key in keys],
+                          {group: colour}, "step", smoothed=False)
+        axis.set(title=f"{group}, n = {len(runs)}", xlabel="step")
+        axis.legend(axis.lines, [key[0] for key in keys], loc="lower right")
+        axis.locator_params("x", nbins=5)
+    for row in axes:  # which share their vertical axis
+        low = min(axis.get_ylim()[0] for axis in row)
+        for axis in row:
+            axis.set_ylim(low, 100)
+    for axis in axes.flat[len(groups):]:
+        axis.remove()
+    return figure, numbers
+
+
 def _points(series, per_epoch, by, width, per_cent):
     """Return (x, values, x where they are not finite) of one curve of a run."""
     steps, seconds, values = series

@@ -10,7 +10,7 @@ from training.events import read_events
 
 TAKES, OPTIONS = "NAME", {}
 KEPT = {*stored.BEGIN, *stored.INTEGERS, *stored.FLOATS, *stored.END, "data", "source_data"}
-FIGURES = "dots", "heat", "curves", "transfer", "filters", "over_time"
+FIGURES = "dots", "heat", "curves", "accuracies", "transfer", "filters", "over_time"
 KINDS = {"dots": dots, "heat": heat, "curves": curves, "transfer": transfer}
 
 
@@ -52,6 +52,8 @@ def _drawn(study, kind, configurations=(), **options):
             if not configurations or row["configuration"] in configurations]
     if kind == "curves":
         return curves.make(curves.of_rows(rows, options.get("by", "step")), **options)
+    if kind == "accuracies":
+        return curves.accuracies(curves.of_rows(rows))
     if kind == "over_time":
         return _norms_over_time(rows)
     if kind == "filters":

@@ -69,6 +69,21 @@ def test_curves_of_a_network_that_is_never_wrong(recwarn):
     assert low == 99 and 100 < high < 101 and not list(recwarn)
 
 
+def test_accuracies_in_a_panel_each():
+    """Those of a row share their limits, which are of the lowest."""
+    steps = np.arange(3)
+    figure, numbers = curves.accuracies({name: [(series([3.0, 2.0]) | {
+        (part, "evaluation/accuracy"): (steps, steps, [0.1, level, level])
+        for part, level in (("train", 1.0), ("validation", last))}, None)]
+        for name, last in (("a", 0.5), ("b", 0.75))})
+    assert drawn(figure) == {"a, n = 1": [[10, 100, 100], [10, 50, 50]],
+                             "b, n = 1": [[10, 100, 100], [10, 75, 75]]}
+    assert [text.get_text() for text in figure.axes[1].get_legend().texts] == [
+        "train", "validation"]
+    assert {axis.get_ylim() for axis in figure.axes} == {(0, 100)}
+    assert [*numbers["b/validation/evaluation/accuracy"][:, 1]] == [0.1, 0.75, 0.75]
+
+
 def test_curves_of_events_that_others_wrote():
     """Keras's own tags, for one: what is named after a loss or an accuracy is drawn."""
     figure, numbers = plot(k={("train", "epoch_loss"): scalar(3, 2),
