@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from inside.deconvnet import RECTIFIERS
 from inside.occlusion import occlusion
-from inside.trained import maps_of_model
+from inside.trained import maps_of_model, two_at_once
 from system.command_line import NotDrawn
 from training import graph
 from training.needs import images_at_a_time
@@ -96,21 +96,19 @@ def gradient_times_input(network, inputs, classes):
 def smoothgrad(network, inputs, classes, samples=20, noise=0.15, seed=0):
     """Mean gradient at noisy copies; noise: standard deviation, of an image's range (Smilkov et
     al., arXiv 1706.03825)."""
-    rng, total = np.random.default_rng(seed), 0.0
+    rng = np.random.default_rng(seed)
     spread = noise * np.ptp(inputs, axis=(1, 2, 3), keepdims=True)
-    for _ in range(samples):
-        noisy = inputs + spread * rng.standard_normal(inputs.shape)
-        total = total + gradient(network, np.float32(noisy), classes)
-    return total / samples
+    noisy = (inputs + spread * rng.standard_normal(inputs.shape) for _ in range(samples))
+    return sum(two_at_once(lambda x: gradient(network, np.float32(x), classes), noisy)) / samples
 
 
 def integrated_gradients(network, inputs, classes, steps=20, baseline=None):
     """Mean gradient on the way from `baseline` (grey) to the image, times the difference
     (Sundararajan et al., arXiv 1703.01365); by the midpoint rule."""
     start = np.full_like(inputs, network.grey if baseline is None else baseline)
-    total = sum(gradient(network, np.float32(start + (inputs - start) * (k + 0.5) / steps), classes)
-                for k in range(steps))
-    return (inputs - start) * total / steps
+    way = (start + (inputs - start) * (k + 0.5) / steps for k in range(steps))
+    return (inputs - start) * sum(two_at_once(
+        lambda x: gradient(network, np.float32(x), classes), way)) / steps
 
 
 def guided_backprop(network, inputs, classes):

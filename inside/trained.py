@@ -267,10 +267,17 @@ def in_parts(model, tensors, images, inputs=None, most=250):
         part = images[first:first + size]
         return [np.float32(x) for x in submodel(
             tf.constant(inputs(part) if inputs else part, tf.float32))]
+    yield from two_at_once(values, Progress(range(0, len(images), size), desc="images",
+                                            unit="part"))
+
+
+def two_at_once(function, items):
+    """Yield function(item) of items, in their order, two computed at a time: of small parts that is
+    faster."""
     ahead = collections.deque()
-    with ThreadPoolExecutor(2) as pool:  # of small parts two at once are faster
-        for first in Progress(range(0, len(images), size), desc="images", unit="part"):
-            ahead.append(pool.submit(values, first))
+    with ThreadPoolExecutor(2) as pool:
+        for item in items:
+            ahead.append(pool.submit(function, item))
             if len(ahead) == 3:
                 yield ahead.popleft().result()
         while ahead:
