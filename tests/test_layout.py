@@ -78,7 +78,7 @@ def long_functions(root):
 
 
 def late_imports(root):
-    """Exceptions to imports at the top, line by line; pyproject.toml names the scripts that have one."""
+    """Exceptions to imports at the top, line by line; pyproject.toml names whole scripts."""
     files = [*modules(root).values(), *(root / "tests").rglob("*.py")]
     return [f"{file}:{number}" for file in files
             for number, line in enumerate(file.read_text().splitlines(), 1)
