@@ -1,4 +1,4 @@
-"""Make the image that excites each feature map, and each class, most, beside what does so really.
+"""Make images that excite each feature map and each class most, beside real ones that do.
 
 Gradient ascent with jitter, blur and decay of the norm (Yosinski et al., Understanding neural
 networks through deep visualization, arXiv 1506.06579; Olah et al., Feature visualization, 2017).

@@ -1,4 +1,4 @@
-"""Show the norms of a recurrent net's state and gradient at each time step."""
+"""Show the norms of a recurrent network's state and gradient at each time step."""
 import matplotlib.pyplot as plt
 import numpy as np
 

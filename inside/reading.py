@@ -1,4 +1,4 @@
-"""Show a recurrent net reading images step by step: what it believes, holds and remembers.
+"""Show a recurrent network reading images step by step: what it believes, holds and remembers.
 
 Memory is measured as in reservoirs: how well a linear map of the state gives back what was read
 some steps before (Jaeger, Short term memory in echo state networks, GMD report 152, 2001).

@@ -1,4 +1,4 @@
-"""Do attribution maps depend on what was learnt? Forget it layer after layer, and compare.
+"""Randomise a network layer after layer: do its attribution maps change?
 
 The cascading randomization test of Adebayo et al., Sanity checks for saliency maps (arXiv
 1810.03292), and their test with a network trained on permuted labels.

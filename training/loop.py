@@ -243,8 +243,8 @@ def make_train_steps(model, slots, config, mean, std, images, labels):
         return losses.stack()
 
     train_block = train_block.get_concrete_function()
-    # the first call, here of no steps, prepares the graph (of a recurrent net all but its parts'
-    # functions); the caller need not wait for it
+    # the first call, here of no steps, prepares the graph (of a recurrent network all but the
+    # functions of its parts); the caller need not wait for it
     first_call = ThreadPoolExecutor(1).submit(
         train_block, tf.zeros((0, config.batch_size), tf.int32), tf.zeros(0), tf.constant(0))
 

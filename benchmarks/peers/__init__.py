@@ -32,7 +32,7 @@ def build(way, case):
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is trained: LeNet-5 of the original (with batch norm if `norm`), or a recurrent net."""
+    """What is trained: the original LeNet-5 (with batch norm if `norm`); or a recurrent network."""
     network: str  # lenet5, rnn, gru, lstm
     batch: int
     units: int = 128
