@@ -112,7 +112,7 @@ def test_gradients_of_parts_add_up(options):
     x = tf.constant(rng.normal(size=(7, 4, 6, 1)), tf.float32)
     targets = tf.one_hot(rng.integers(0, 10, 7), 10)
 
-    @tf.function
+    @tf.function(autograph=False)
     def of_parts(sizes):
         return loss_and_gradients(model, [v.value for v in model.trainable_variables],
                                   tf.split(x, sizes), tf.split(targets, sizes),

@@ -3,7 +3,7 @@ import keras
 import tensorflow as tf
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def scale_and_shift(x, scale, shift):
     """Return x * scale + shift in one pass over x: (..., channels), (channels,), (channels,)."""
     return x * scale + shift
