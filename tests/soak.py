@@ -161,7 +161,12 @@ def weights_of(run):
 def soak(runs, seed, folder, jobs=1):
     """Disturb so many runs, `jobs` at a time; return {(case, fault, outcome): how many}."""
     source, whole, reading = folder / "source", {}, threading.Lock()
-    finish([*LENET5, "--threads", "1", "--name", "source", "--logdir", "source"], folder)
+    drawn = [(number, rng, rng.choice(list(CASES)), rng.choice(FAULTS)) for number in range(runs)
+             for rng in [random.Random(f"{seed} {number}")]]
+    cases = dict.fromkeys(case for _, _, case, _ in drawn)
+    source.mkdir()
+    if "transfer" in cases:
+        finish([*LENET5, "--threads", "1", "--name", "source", "--logdir", "source"], folder)
 
     def in_own_folder(name):
         shutil.copytree(source, folder / name / "source")
@@ -190,10 +195,8 @@ def soak(runs, seed, folder, jobs=1):
             shutil.rmtree(own)
         return case, fault, outcome.split()[0].strip(":")
 
-    drawn = [(number, rng, rng.choice(list(CASES)), rng.choice(FAULTS)) for number in range(runs)
-             for rng in [random.Random(f"{seed} {number}")]]
     with ThreadPoolExecutor(jobs) as pool:
-        [*pool.map(undisturbed, dict.fromkeys(case for _, _, case, _ in drawn))]
+        [*pool.map(undisturbed, cases)]
         return collections.Counter(pool.map(disturbed, *zip(*drawn)))
 
 
