@@ -36,7 +36,8 @@ BLOCK = re.compile(r"(<!-- (study|figure|benchmark|machines) ([^\n]*?) -->\n)(.*
                    re.DOTALL)
 NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 MEASURED = re.compile(f"{NUMBER} ± {NUMBER}")
-BENCHMARKS = {"lenet5": ("throughput", "lenet5"), "recurrent": ("throughput", "recurrent"),
+BENCHMARKS = {"lenet5": ("throughput", "lenet5"), "lenet5-xeon": ("throughput", "lenet5-xeon"),
+              "recurrent": ("throughput", "recurrent"),
               "waiting": ("waiting", "waiting"), "cost": ("cost", "cost"),
               "inside": ("inside_speed", "inside")}
 
