@@ -15,6 +15,7 @@ import importlib
 import inspect
 import io
 import pathlib
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,6 +41,18 @@ def commands_of(folder):
         if made & {"draw", "run", "table"}:
             found[file.stem] = ast.get_docstring(tree).splitlines()[0]
     return found
+
+
+def of_every_run():
+    """Return the modules that `all` draws by, not those that take files or minutes, unimported.
+
+    The page comes last: it is computed while figures are written, and is itself written at once.
+    """
+    found = [file.stem for file in sorted((ROOT / "inside").glob("*.py"))
+             if file.stem in commands()["inside"]
+             and not re.search("^(TAKES|SLOW) = ", file.read_text(), re.MULTILINE)]
+    found.sort(key=lambda name: name == "explore")
+    return ["comparisons.curves", *(f"inside.{name}" for name in found)]
 
 
 def description(found):
@@ -240,9 +253,7 @@ def visualize(command, module, options):
     own = {name: getattr(options, name) for name in getattr(module, "OPTIONS", {})}
     with plt.style.context(STYLE):
         if command == "all":
-            names = ["comparisons.curves", *(f"inside.{name}" for name in commands()["inside"])]
-            names = [name for name in names if not {"TAKES", "SLOW"} & vars(
-                importlib.import_module(name)).keys()]
+            names = of_every_run()
             for run in options.paths:
                 draw_inside(names, run, options, own)
         elif getattr(module, "TAKES", "") == "RUN FILE...":
