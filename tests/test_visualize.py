@@ -91,17 +91,20 @@ def made_up(monkeypatch, **modules):
 
 def test_all_leaves_out_what_is_slow_or_takes_more(tmp_path, monkeypatch):
     """A module with SLOW or TAKES; those of the repository that have them are the known ones."""
-    every = [name for name in visualize.commands()["inside"] if {"SLOW", "TAKES"} & vars(
-        importlib.import_module(f"inside.{name}")).keys()]
-    assert every == ["maximize", "picture", "sanity"]
+    every = visualize.commands()["inside"].keys()
+    left_out = {name for name in every if {"SLOW", "TAKES"} & vars(
+        importlib.import_module(f"inside.{name}")).keys()}
+    assert left_out == {"maximize", "picture", "sanity"}
+    first, *others, last = visualize.of_every_run()
+    assert (first, last) == ("comparisons.curves", "inside.explore")
+    assert {*others, last} == {f"inside.{name}" for name in every - left_out}
     write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
     asked = []
-    made_up(monkeypatch, quick={}, slow={"SLOW": True}, more={"TAKES": "RUN FILE..."})
+    made_up(monkeypatch, slow={"SLOW": True})
     monkeypatch.setattr(visualize, "draw_inside", lambda names, *_: asked.append(names))
     assert run_script("visualize", "all", tmp_path / "r")[0] == 0
-    assert asked == [["comparisons.curves", "inside.quick"]]
     assert run_script("visualize", "slow", tmp_path / "r")[0] == 0
-    assert asked[1:] == [["inside.slow"]]
+    assert asked == [visualize.of_every_run(), ["inside.slow"]]
 
 
 def test_a_run_and_files(tmp_path, monkeypatch):
