@@ -50,7 +50,7 @@ def of_every_run():
     """
     found = [file.stem for file in sorted((ROOT / "inside").glob("*.py"))
              if file.stem in commands()["inside"]
-             and not re.search("^(TAKES|SLOW) = ", file.read_text(), re.MULTILINE)]
+             and not re.search(r"^(TAKES|SLOW)\b", file.read_text(), re.MULTILINE)]
     found.sort(key=lambda name: name == "explore")
     return ["comparisons.curves", *(f"inside.{name}" for name in found)]
 

@@ -92,7 +92,11 @@ class Reader:
                 read = tf.transpose(self.read(images, training=False), [2, 0, 1])
                 own = tf.linalg.diag_part(read)  # of the image of step t what is read at t
                 score = tf.reduce_sum(own * rng.normal(size=own.shape))
-            found |= (tape.gradient(score, images).numpy() != 0).any(3)
+            change = tape.gradient(score, images)
+            if change is None:
+                raise NotDrawn(f"{self.network.folder}: what a step reads has no gradient to the "
+                               "pixels, so which they are cannot be told")
+            found |= (change.numpy() != 0).any(3)
         return found
 
     @functools.cached_property

@@ -200,6 +200,13 @@ def test_recurrent_layers_of_different_steps_are_not_drawn():
                        L.GRU(3)))
 
 
+def test_pixels_without_a_gradient_are_no_guess():
+    """Rounded pixels, looked up: a change too small to see is no sign that they are not read."""
+    network = made_by(L.Reshape((24,)), L.Embedding(256, 2), L.GRU(3))
+    with pytest.raises(NotDrawn, match="no gradient to the pixels"):
+        Reader(network).pixels  # noqa: B018
+
+
 def made_by(*layers, size=(6, 4, 1)):
     x = images = keras.Input(size)
     for layer in layers:
