@@ -6,7 +6,7 @@ Table 1 of Zeiler & Fergus, Visualizing and understanding convolutional networks
 import matplotlib.pyplot as plt
 import numpy as np
 
-from inside.trained import first_of_each_class, outputs, require
+from inside.trained import first_of_each_class, outputs, require, two_at_once
 from system.command_line import NotDrawn
 from system.markdown import mean_and_deviation
 from system.progress import Progress
@@ -31,15 +31,14 @@ def correspondence(model, tensors, images, parts, grey=0.0):
     parts: list over parts of a list over images of (row slice, column slice), what is hidden.
     """
     original = outputs(model, tensors, images)
-    table = []
-    for part in parts:
+
+    def distances(part):
         hidden = images.copy()
         for image, (rows, columns) in zip(hidden, part):
             image[rows, columns] = grey
         changed = outputs(model, tensors, hidden)
-        table.append([sign_distance((a - b).reshape(len(images), -1))
-                      for a, b in zip(original, changed)])
-    return np.array(table)
+        return [sign_distance((a - b).reshape(len(images), -1)) for a, b in zip(original, changed)]
+    return np.array(list(two_at_once(distances, parts)))
 
 
 OPTIONS = {"count": "test images of each class", "trials": "random positions to compare with"}

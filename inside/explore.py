@@ -8,13 +8,12 @@ import json
 import pathlib
 
 import numpy as np
-import tensorflow as tf
 
 import utils
 from inside.deconvnet import receptive_field
 from inside.maximize import maximize
 from inside.mistakes import probabilities
-from inside.occlusion import occlude
+from inside.occlusion import probabilities_of_occluded
 from inside.pictures import largest
 from inside.reading import Reader, order_of_onset
 from inside.statistics import summarize
@@ -140,9 +139,7 @@ def hidden(network, images):
     """Return (rows, columns) where a grey square is centred, its side, and the probabilities of the
     classes then, as bytes (images, rows, columns, classes)."""
     part = min(images.shape[1:3]) / 7
-    side, stride = max(1, round(2 * part)), max(1, round(part / 2))
-    rows, columns, hide = occlude(network.inputs(images), side, stride, network.grey)
-    logits, = outputs(network.model, [network.model.output], np.arange(
-        len(images) * len(rows) * len(columns)), hide)
-    return ([rows.tolist(), columns.tolist()], side,
-            share(tf.nn.softmax(logits).numpy()).reshape(len(images), len(rows), len(columns), -1))
+    side, stride = max(1, round(2 * part)), max(1, round(0.75 * part))
+    rows, columns, p = probabilities_of_occluded(network.model, network.inputs(images), side,
+                                                 stride, network.grey)
+    return [rows.tolist(), columns.tolist()], side, share(p)

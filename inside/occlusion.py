@@ -43,6 +43,15 @@ def occlude(images, side, stride, grey):
     return rows, columns, hide
 
 
+def probabilities_of_occluded(model, images, side, stride, grey):
+    """Return (rows, columns, softmax (images, rows, columns, classes)) of images, network input,
+    each behind a grey square centred there."""
+    rows, columns, hide = occlude(images, side, stride, grey)
+    shape = len(images), len(rows), len(columns)
+    logits, = outputs(model, [model.output], np.arange(np.prod(shape)), hide)
+    return rows, columns, tf.nn.softmax(logits).numpy().reshape(*shape, -1)
+
+
 def occlusion(model, name, images, labels, side=8, stride=1, grey=0.0, chunk=250):
     """Compute how the network's view of images changes as a grey square hides each part of them.
 

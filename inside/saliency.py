@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from inside.deconvnet import RECTIFIERS
-from inside.occlusion import occlusion
+from inside.occlusion import probabilities_of_occluded
 from inside.trained import maps_of_model, two_at_once
 from system.command_line import NotDrawn
 from training import graph
@@ -151,15 +151,15 @@ def hide_squares(network, inputs, classes):
     squares of 2/7 of the shorter side, 1/7 apart, linear between their centres; one channel."""
     part = min(inputs.shape[1:3]) / 7
     side = max(1, round(2 * part))
-    found = occlusion(network.model, network.layers[-1], inputs, classes, side,
-                      max(1, round(part)), network.grey)
+    rows, columns, p = probabilities_of_occluded(network.model, inputs, side,
+                                                 max(1, round(part)), network.grey)
     logits = network.model(inputs, training=False)
     whole = tf.gather(tf.nn.softmax(logits), classes, batch_dims=1).numpy()
-    lost = whole[:, None, None] - found["probability"]
-    rows, columns = (np.stack([np.interp(np.arange(n), at + (1 - side % 2) / 2, one)
+    lost = whole[:, None, None] - p[np.arange(len(p)), ..., classes]
+    down, across = (np.stack([np.interp(np.arange(n), at + (1 - side % 2) / 2, one)
                                for one in np.eye(len(at))])  # of an even square half a pixel on
-                     for n, at in zip(inputs.shape[1:3], (found["rows"], found["columns"])))
-    return np.einsum("nij,ih,jw->nhw", lost, rows, columns)[..., None].astype(np.float32)
+                     for n, at in zip(inputs.shape[1:3], (rows, columns)))
+    return np.einsum("nij,ih,jw->nhw", lost, down, across)[..., None].astype(np.float32)
 
 
 METHODS = {"gradient": gradient, "gradient x input": gradient_times_input, "SmoothGrad": smoothgrad,
