@@ -254,13 +254,20 @@ def restrict(data, how):
         parts = [_only(chosen, *part) for part in parts]
         names = tuple(names[c] for c in chosen)
         title += f", classes {how.classes} only"
+        if not len(parts[1][1]):
+            raise InputError(f"--classes {how.classes}: the test set has no image of "
+                             f"{', '.join(names[:9])}{' ...' * (len(names) > 9)}; name others too")
+        if data.validation and not len(parts[2][1]):
+            parts = parts[:2]
+            data = data.noting(f"no validation image of classes {how.classes}; the data set's own "
+                               "are left out")
     if how.grey and parts[0][0].shape[-1] == 3:
         parts = [(_luma(pixels), labels) for pixels, labels in parts]
         title += ", made grey"
     return dataclasses.replace(
         data, title=title, classes=names, train_images=parts[0][0], train_labels=parts[0][1],
         test_images=parts[1][0], test_labels=parts[1][1],
-        validation=parts[2] if data.validation else None)
+        validation=(*parts, None)[2])
 
 
 def _class_numbers(text, count):

@@ -1,4 +1,5 @@
 """The data set in memory, its restriction, and how a name or path is found."""
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,18 @@ def test_restrict_to_classes():
     np.testing.assert_array_equal(part.test_images, data.test_images[[0, 2]])
     assert restrict(data, Reading(classes="1-2")).classes == ("b", "c")
     assert restrict(data, Reading()).checksum == data.checksum != part.checksum
+
+
+def test_restrict_leaves_a_test_set_and_no_empty_validation_set():
+    images, labels = np.zeros((1, 1, 2, 3), np.uint8), np.int32([0])
+    data = dataclasses.replace(small_colour(), validation=(images, labels))
+    assert len(restrict(data, Reading(classes="0-1")).validation[1]) == 1
+    part = restrict(data, Reading(classes="1-2"))
+    assert part.validation is None and part.notes == (
+        "no validation image of classes 1-2; the data set's own are left out",)
+    data = dataclasses.replace(data, test_images=images, test_labels=labels)
+    with pytest.raises(InputError, match="--classes 1-2: the test set has no image of b, c"):
+        restrict(data, Reading(classes="1-2"))
 
 
 def test_restrict_to_grey():
