@@ -1,12 +1,15 @@
 """Name runs by what they are, not by their folders: "best, kernel-size=7", "GRU 128, original"."""
+import dataclasses
 import json
 import pathlib
 import re
 
 from comparisons import stored
+from sources.images import Reading
 from system.command_line import InputError, as_text, options_of
 from training.config import Experiment
 
+READING = ("data", *(own.name for own in dataclasses.fields(Reading)))
 UNNAMED = {own.name for own in options_of(Experiment) if not own.names_run}
 
 
@@ -18,6 +21,22 @@ def options_in(folder):
         return options if all(isinstance(text, str) for text in texts) else {}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
+
+
+def check_images(folders):
+    """Raise InputError if runs that name one data set, read in one way, did not get the same
+    images: those were changed meanwhile."""
+    first = {}
+    for folder in folders:
+        own = options_in(folder)
+        data = json.loads((folder / "config.json").read_text()).get("data") if own else {}
+        if isinstance(data, dict) and isinstance(its := data.get("checksum"), str):
+            key = str([data.get("title"), *map(own.get, READING)])
+            other, known = first.setdefault(key, (folder, its))
+            if its != known:
+                raise InputError(f"{folder} and {other} did not get the same images, though both "
+                                 f"name {data.get('title')}: it was changed meanwhile; train the "
+                                 "older of them again, or look at each by itself")
 
 
 def name_of(options, study=""):
@@ -42,7 +61,8 @@ def name_of(options, study=""):
 def of_runs(folders):
     """Return [(configuration, seed or None)] of runs' folders, or of others' logs and models. A
     folder that was given another name is called by that. Of runs of one name that are not of the
-    same options each says those that differ."""
+    same options each says those that differ. Raises InputError as check_images does."""
+    check_images(folders)
     every, names, found = [options_in(folder) for folder in folders], [], []
     for folder, own in zip([folder.resolve() for folder in folders], every):
         name, seed = re.fullmatch(r"(?s)(.*?)(?:-seed(\d+))?(?:\.keras)?", folder.name).groups()

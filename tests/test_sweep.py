@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from conftest import assert_one_line, attempt_here, run, start
@@ -16,7 +17,7 @@ import sweep
 from comparisons import stored
 from system import machine
 from system.command_line import InputError
-from system.files import read_json
+from system.files import read_json, write_json
 from training.events import read_events
 
 SCRIPT = '''"""Learn nothing, quickly."""
@@ -138,6 +139,22 @@ def test_grid_list_and_failures(here, capsys):
     assert "4 runs, 2 of them finished" in capsys.readouterr().out
     assert [len((here / "logs/tiny" / row["run"] / "begun").read_text()) for row in rows] == [
         1, 1, 2, 2]
+
+
+def test_runs_of_a_file_that_changed_are_not_collected(here, monkeypatch):
+    """What was finished on other images than the rest is found before it is averaged with them."""
+    jobs = [sweep.Job(None, pathlib.Path(f"logs/a-seed{seed}"), []) for seed in (0, 1)]
+    for job in jobs:
+        job.folder.mkdir(parents=True)
+        write_json(job.folder / "result.json", {})
+        write_json(job.folder / "config.json", {
+            "options": {"name": "a", "data": "x.npz"},
+            "data": {"title": "x.npz", "checksum": job.folder.name}})
+    options = SimpleNamespace(backend="loky", jobs=1, cores=1, retries=0)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(InputError, match="did not get the same images"):
+        sweep.run_jobs(jobs, options, pathlib.Path("out"), lambda failed: pytest.fail("collected"))
+    assert sweep.run_jobs(jobs[:1], options, pathlib.Path("other")) == {}
 
 
 def test_hparams_have_the_same_columns_in_all_runs(here):

@@ -74,3 +74,22 @@ def test_what_all_share_is_said_once():
     assert names.without_shared(["best, shift=1"]) == (["best, shift=1"], [])
     assert names.without_shared(["a, long, shift=1", "b, long, shift=1"], "=") == (
         ["a, long", "b, long"], ["shift=1"])
+
+
+def test_runs_of_a_file_that_changed_are_not_taken_together(tmp_path):
+    """The same words name other images, with as many of them; read in another way they may differ.
+    """
+    runs = [write_run(tmp_path / f"{name}-seed{seed}", name=name, seed=seed, data="x.npz",
+                      background=background)
+            for name, seed, background in (("a", 0, "white"), ("b", 1, "white"), ("c", 0, "black"))]
+    for run, checksum in zip(runs, "001"):
+        text = (run / "config.json").read_text()
+        (run / "config.json").write_text(json.dumps(json.loads(text) | {
+            "data": {"title": "x.npz (8x8 grey)", "checksum": checksum}}))
+    assert names.labels(runs)[0] == ["a, seed 0", "b, seed 1", "c, seed 0"]
+    text = (runs[1] / "config.json").read_text()
+    (runs[1] / "config.json").write_text(text.replace('"checksum": "0"', '"checksum": "2"'))
+    for together in runs[:2], runs:
+        with pytest.raises(InputError, match="b-seed1 and .*a-seed0 did not get the same images"):
+            names.labels(together)
+    assert names.labels(runs[1:])[0] == ["b, seed 1", "c, seed 0"]
