@@ -176,6 +176,8 @@ def load_keras(file, data, data_dir, pixels):
             len(model.inputs[0].shape), len(model.outputs[0].shape)) == (4, 2)
         if fits:  # a sequential one as a functional one
             model = without_softmax(flat(model))
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
     except Exception as error:  # Keras has no common type for what may be wrong
         raise InputError(f"{file}: no Keras model that can be loaded ({first_line(error)})"
                          ) from error
@@ -216,14 +218,18 @@ def flat(model):
 
 
 def without_softmax(model):
-    """Return a model whose output is what its last softmax is of."""
+    """Return a model whose output is what its last softmax is of; InputError if that is a sigmoid.
+    """
     node = graph.node_of(model, graph.functional(model).outputs[0])
     layer = node.operation
-    if isinstance(layer, keras.layers.Softmax) or (
-            graph.activation_of(layer) == "softmax" and not hasattr(layer, "kernel")):
-        return keras.Model(model.input, node.input_tensors[0], name=model.name)
-    if graph.activation_of(layer) != "softmax":
+    kind = graph.squashing(layer)
+    if kind == "sigmoid":
+        raise InputError("its output is a sigmoid for each class by itself; the figures need "
+                         "logits, or a softmax over the classes")
+    if not kind:
         return model
+    if not hasattr(layer, "kernel"):
+        return keras.Model(model.input, node.input_tensors[0], name=model.name)
 
     def clone(one):
         own = one.get_config() | ({"activation": "linear"} if one is layer else {})

@@ -39,11 +39,9 @@ def check(model, input_shape, classes):
             raise InputError(f"{variable.path} is {variable.dtype}, weights must be float32; for "
                              "half the precision in what is computed use dtype=\"mixed_bfloat16\"")
     last = graph.node_of(model, outputs[0])
-    name = getattr(getattr(last.operation, "activation", None), "__name__", "")
-    for kind in ("softmax", "sigmoid"):
-        if kind in (name, type(last.operation).__name__.lower()):
-            raise InputError(f"{title(last)} ends in {kind}, which the loss applies itself; let "
-                             "build_model return logits, without it")
+    if kind := graph.squashing(last.operation):
+        raise InputError(f"{title(last)} ends in {kind}, which the loss applies itself; let "
+                         "build_model return logits, without it")
     foreign = [node for node in _all_nodes(model) if _is_foreign(node)]
     if foreign:
         _check_traced(model, input_shape)

@@ -85,6 +85,13 @@ def activation_of(operation):
     return name.lower() if name in ACTIVATIONS else "linear"
 
 
+def squashing(operation):
+    """Return "softmax" or "sigmoid" if an operation, layer or not, is it or ends in it, else ""."""
+    names = (getattr(getattr(operation, "activation", None), "__name__", ""),
+             type(operation).__name__.lower())
+    return next((kind for kind in ("softmax", "sigmoid") if kind in names), "")
+
+
 def numbered(names):
     """Return the names, numbered where they occur again: relu, relu:2."""
     found = []

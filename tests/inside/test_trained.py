@@ -17,6 +17,7 @@ from inside.trained import (
     read_snapshots,
     recognised_of_each_class,
     require_same_images,
+    without_softmax,
 )
 from sources.images import Images
 from system.command_line import InputError, NotDrawn, import_script
@@ -174,6 +175,27 @@ DRAWN = {"mistakes", "strongest_conv1", "strongest_conv2", "occlusion", "attribu
 NOT_DRAWN = ("curves: model.keras holds no TensorBoard events", "over_time: model.keras is a model",
              "reading: model.keras: its last recurrent", "projector: TensorBoard's projector shows",
              "evolution: model.keras has no snapshots", "sanity: only of a run")
+
+
+@pytest.mark.parametrize("ending", [
+    [L.Dense(3, activation="softmax")], [L.Dense(3), L.Softmax()], [L.Dense(3), keras.ops.softmax],
+    [L.Dense(3), L.Activation("softmax")], [L.Dense(3)]])
+def test_a_softmax_at_the_end_is_taken_off_once(ending):
+    images = keras.Input((4, 4, 1))
+    x = L.Flatten()(images)
+    for operation in ending:
+        x = operation(x)
+    model, x = keras.Model(images, x), np.random.default_rng(0).normal(size=(5, 4, 4, 1))
+    expected = model(x) if len(ending) > 1 or ending[0].activation.__name__ == "softmax" else (
+        tf.nn.softmax(model(x)))
+    np.testing.assert_allclose(tf.nn.softmax(without_softmax(model)(x)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", [L.Dense(3, activation="sigmoid"), keras.ops.sigmoid])
+def test_a_sigmoid_at_the_end_is_refused(ending):
+    images = keras.Input((3,))
+    with pytest.raises(InputError, match="sigmoid"):
+        without_softmax(keras.Model(images, ending(images)))
 
 
 @pytest.fixture(scope="module")
