@@ -309,25 +309,25 @@ def output(model, name, images):
 def read_pictures(network, files):
     """Return picture files, read as the network's images were: uint8 (n, height, width, channels).
 
-    Fitted to the network's size, made grey or given three channels. Raises InputError that names a
-    file that is no picture.
+    Fitted to the network's size, made grey or given three channels; not transposed, which mends how
+    a data set is stored. Raises InputError that names a file that is no picture.
     """
-    how, (height, width, channels) = Reading.of(network.config), network.data.train_images.shape[1:]
-    size = (width, height) if how.transpose else (height, width)
+    how, (*size, channels) = Reading.of(network.config), network.data.train_images.shape[1:]
+    if how.transpose:
+        print("note     --transpose turned the data set's images; your pictures stay as they are")
     images = []
     for file in files:
         try:
             content = pathlib.Path(file).read_bytes()
         except OSError as error:
             raise InputError(f"{file}: {error.strerror}") from error
-        (pixels, reason), = decode_all([(content, None)], size, how.background)
+        (pixels, reason), = decode_all([(content, None)], tuple(size), how.background)
         if pixels is None:
             raise InputError(f"{file}: {reason}")
         if pixels.shape[2] > channels:
             pixels = np.rint(pixels @ LUMA).astype(np.uint8)[..., None]
         images.append(np.broadcast_to(pixels, (*size, channels)))
-    images = np.stack(images)
-    return images.swapaxes(1, 2) if how.transpose else images
+    return np.stack(images)
 
 
 def require_same_images(records):

@@ -79,11 +79,12 @@ def test_pictures_are_turned_upright(tmp_path):
     np.testing.assert_array_equal(found[0, ..., 0], np.rot90(pixels, -1))
 
 
-def test_rows_and_columns_are_swapped_as_in_training(tmp_path):
-    """The network's images are 8 high, 6 wide: the picture is fitted to 6x8, then transposed."""
-    pixels = colours(6, 8)
+def test_ones_own_picture_is_upright_whatever_turned_the_data_set(tmp_path, capsys):
+    """Of EMNIST, which is stored lying, the network saw upright letters."""
+    pixels = colours(8, 6)
     found = read_pictures(network(8, 6, 1, transpose=True), [saved(tmp_path / "a.png", pixels)])
-    np.testing.assert_array_equal(found[0, ..., 0], pixels.T)
+    np.testing.assert_array_equal(found[0, ..., 0], pixels)
+    assert "your pictures stay as they are" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content, said", [
@@ -134,7 +135,7 @@ def test_a_recurrent_net_reads_a_picture(recurrent_run, tmp_path, quick_figures)
     record = Record(recurrent_run, import_script)
     assert read_json(recurrent_run / "config.json")["options"]["transpose"]
     image = record.network.data.test_images[3]
-    file = saved(tmp_path / "digit.png", image[..., 0].T)
+    file = saved(tmp_path / "digit.png", image[..., 0])
     status, out, err = run_script("visualize", "picture", recurrent_run, file, "--out", "f",
                                   cwd=tmp_path)
     assert (status, err) == (0, "")
