@@ -1,4 +1,6 @@
 """Read your own pictures: a folder, zip or tar archive with a folder for each class."""
+import re
+
 import numpy as np
 
 from sources.cache import cached
@@ -8,6 +10,15 @@ from system.command_line import InputError
 
 ROLES = {"train": "train", "training": "train", "test": "test", "testing": "test",
          "val": "validation", "valid": "validation", "validation": "validation"}
+
+
+def role_of(name):
+    """Return the role that a word of a name says, and the rest of the name without digits:
+    ("train", "seg_/") of "seg_train2"; or (None, the rest)."""
+    words = re.split(r"([\W_\d]+)", name.lower())
+    said = next((i for i, word in enumerate(words) if word in ROLES), None)
+    rest = "".join("/" if i == said else word for i, word in enumerate(words))
+    return (None if said is None else ROLES[words[said]]), re.sub(r"\d", "", rest)
 
 
 def has_pictures(tree):
@@ -119,8 +130,13 @@ def _splits(tree, pictures):
         if holders:
             found = next(iter(next(iter(holders.values())).values()))[0]
             raise InputError(f"{tree.path}: {found}/ but no train/ with a folder for each class")
-        return {"train": _base(tree, pictures)}, []
-    roles, notes = holders[top[0]], []
+        base = _base(tree, pictures)
+        roles = _named_alike(tree, pictures, base)
+        if not roles:
+            return {"train": base}, []
+        notes = [f"{own[0]}/ is taken for {role}/" for role, own in roles.items()]
+    else:
+        roles, notes = holders[top[0]], []
     for own in roles.values():
         if len(own) > 1:
             raise InputError(f"{tree.path}: {own[0]}/ and {own[1]}/ are both there; keep one")
@@ -129,6 +145,44 @@ def _splits(tree, pictures):
         splits["test"] = splits.pop("validation")
         notes.append(f"{splits['test']}/ is the test set, as there is no test/")
     return splits, notes
+
+
+def _named_alike(tree, pictures, base):
+    """Return {role: [folders of that role]} of folders in `base` that are named alike but for a
+    word that says a role, like training_set/ and test_set/, or {}.
+
+    Raises InputError for a split in another layout, which would become classes.
+    """
+    prefix, inside = f"{base}/".lstrip("/"), {}  # {folder in base: those in it that hold pictures}
+    for picture in pictures:
+        folder, *more = picture.removeprefix(prefix).split("/")[:-1] or [""]
+        inside.setdefault(folder, set()).update(more[:1])
+    wanted = "wanted are train/<class>/* and test/<class>/*"
+    alike = _alike(filter(None, sorted(inside)))
+    for roles in alike:
+        if not any(inside[name] for name in roles["train"]):
+            raise InputError(f"{tree.path}: {prefix}{roles['train'][0]}/ has no folder for each "
+                             f"class; {wanted}")
+        return {role: [prefix + name for name in names] for role, names in roles.items()}
+    said = {name: role_of(name)[0] for name in inside if name}
+    if "train" in said.values() and len({*said.values()}) > 1 and None not in said.values():
+        raise InputError(f"{tree.path}: {' and '.join(f'{prefix}{n}/' for n in sorted(said)[:4])} "
+                         f"look like a split; {wanted}")
+    for name, folders in inside.items():
+        if _alike(folders):
+            raise InputError(f"{tree.path}: {prefix}{name}/ holds a split of its own; {wanted}")
+    return {}
+
+
+def _alike(names):
+    """Return [{role: names}] of names that differ only in a word that says their role, one of them
+    for training."""
+    found = {}
+    for name in names:
+        role, rest = role_of(name)
+        if role:
+            found.setdefault(rest, {}).setdefault(role, []).append(name)
+    return [roles for roles in found.values() if "train" in roles and len(roles) > 1]
 
 
 def _inside(folder, pictures):

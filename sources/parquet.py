@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from sources.folders import ROLES
+from sources.folders import role_of
 from sources.images import form, from_arrays
 from sources.pictures import decode_files
 from system.command_line import InputError, first_line
@@ -38,9 +38,7 @@ def read_parquet(tree, how):
         raise InputError(f"{tree.path}: to read Parquet files, pip install pyarrow") from error
     contents, rows, names = {}, [], []
     for file in _tables(tree):
-        words = [word for part in file.lower().split("/")[::-1] for word in part.split("-")]
-        role = next((ROLES[word.partition(".")[0]] for word in words
-                     if word.partition(".")[0] in ROLES), "train")
+        role = next(filter(None, (role_of(part)[0] for part in file.split("/")[::-1])), "train")
         try:
             table = pyarrow.parquet.read_table(io.BytesIO(tree.read(file)))
             image = next(c for c in ("image", "img") if c in table.column_names)

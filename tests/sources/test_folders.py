@@ -146,12 +146,19 @@ PASSED = "passed over that are in no class's folder in test/ or train/, like"
       for name in ("val", "valid", "validation", "VAL")],
     *[(values(**TWO, **{name: THREE["validation"]}), THREE, "")
       for name in ("val", "valid", "Validation")],
+    *[(below(f"{a}/", values(**{a: TWO["train"]})) | below(f"{b}/", values(**{b: TWO["test"]}))
+       | more, TWO, f"{b}/ is taken for test/; {a}/ is taken for train/" + also)
+      for a, b, more, also in (
+          ("training_set", "test_set", {}, ""), ("Train-1", "Test-2", {}, ""),
+          ("seg_train", "seg_test", {"seg_pred/seg_pred/0.png": grey(1)}, "; 1 pictures passed "
+           "over that are in no class's folder in seg_test/seg_test/ or seg_train/seg_train/, like "
+           "seg_pred/seg_pred/0.png"))],
     (values(training=TWO["train"], testing=TWO["test"]), TWO, ""),
     (values(train=dict(Cat=[10, 11], dog=[20, 21]), test=dict(cat=[12], DOG=[22])),
      dict(train=dict(Cat=[10, 11], dog=[20, 21]), test=dict(Cat=[12], dog=[22])), "")])
 def test_layouts(tmp_path, packing, files, wanted, note):
     data = read((packed if packing else folder)(tmp_path / f"set{packing}", files))
-    assert seen(data) == wanted and data.notes == ((note,) if note else ())
+    assert seen(data) == wanted and "; ".join(data.notes) == note
     assert f"{sum(map(len, wanted['train'].values()))} train" in data.title
 
 
@@ -159,6 +166,12 @@ def test_layouts(tmp_path, packing, files, wanted, note):
     (below("a/", values(**TWO)) | below("b/", values(**TWO)), ["a/, b/ each hold a train/"]),
     (values(**TWO) | values(training=TWO["train"]), ["train/ and training/ are both there"]),
     (values(**TWO, val=THREE["validation"], valid=THREE["validation"]), ["val/ and valid/"]),
+    ({f"{c}/{part}/0.png": grey(1) for c in ("cat", "dog") for part in ("train", "test")},
+     ["cat/ holds a split of its own; wanted are train/<class>/*"]),
+    ({"x/train_1/0.png": grey(1), "x/test_1/0.png": grey(2)},
+     ["x/train_1/ has no folder for each class; wanted are"]),
+    ({"train_data/0.png": grey(1), "test_images/0.png": grey(2)},
+     ["test_images/ and train_data/ look like a split; wanted are"]),
     (values(**FEW), ["no test set", "--test-split 0.2", "4 images"]),
     (values(cat=dict(a=[1]), dog=dict(b=[2]), test=dict(c=[3])), ["test/ but no train/"]),
     ({"0.png": grey(1), "1.png": grey(2)}, ["no images in a form that is known"]),
@@ -191,6 +204,13 @@ def test_class_folders_without_train_and_a_test_set_held_out(tmp_path, prefix):
     assert "test images drawn from all" in data.title
     assert found["test"] == dict(cat=[5, 9], dog=[100, 106, 113, 103])  # as in recorded runs
     assert read(tmp_path / "set", test_split=0.2).checksum == data.checksum
+
+
+def test_words_in_names_of_classes_are_no_split(tmp_path):
+    for i, names in enumerate((("steam_train", "test_tube", "bus"), ("bullet-train", "owl"))):
+        files = {f"{name}/{j}.png": grey(j) for name in names for j in range(2)}
+        data = read(folder(tmp_path / str(i), files), test_split=0.5)
+        assert sorted(data.classes) == sorted(names) and not data.notes[1:]
 
 
 def test_a_held_out_test_set_leaves_each_class_a_training_picture(tmp_path):

@@ -54,6 +54,14 @@ def test_several_files_and_validation(tmp_path):
                                 "validation": {"0": [31], "1": [30]}}
 
 
+def test_a_word_of_a_name_says_what_a_file_is_for(tmp_path):
+    path = folder(tmp_path / "set", {"mnist_train2.parquet": table([0, 1], 10),
+                                     "test/mnist_test2.parquet": table([0, 1], 20),
+                                     "val_1/0000.parquet": table([0, 1], 30)})
+    assert seen(read(path)) == {"train": {"0": [10], "1": [11]}, "test": {"0": [20], "1": [21]},
+                                "validation": {"0": [30], "1": [31]}}
+
+
 def test_pictures_are_read_like_those_of_folders(tmp_path):
     colour = png(np.tile(np.uint8([9, 8, 7]), (6, 8, 1)))
     deep = encoded(Image.fromarray(np.full((6, 8), 2570, np.uint16)), "png")
