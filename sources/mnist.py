@@ -222,7 +222,8 @@ def _tables(tree):
             words = [word.strip().strip('"') for word in line.strip().split(",")]
             if len(words) > 4 and (words[0].lower() == "label"
                                    or all(w.isdecimal() for w in words)):
-                found[name] = not words[-1].isdecimal()
+                numbered = words == [str(i) for i in range(len(words))]  # pandas's own heading
+                found[name] = numbered or not words[-1].isdecimal()
     return found
 
 

@@ -292,6 +292,9 @@ def test_tables_of_kaggle_and_emnist(tmp_path):
         "7,", '"7",').replace("label", '"label"').replace("\n", "\r\n").encode(),
         "a_val.csv": ROWS.encode(), "a_test.csv": ROWS.encode()})
     assert read(quoted).train_images[0, 1, 1, 0] == 255 and len(read(quoted).validation[1]) == 2
+    numbered = folder(tmp_path / "pandas", {f"{part}.csv": ("0,1,2,3,4\n" + ROWS).encode()
+                                            for part in ("train", "test")})
+    assert read(numbered).train_labels.tolist() == [1, 0] and len(read(numbered).test_labels) == 2
 
 
 @pytest.mark.parametrize("text, words", [
