@@ -108,7 +108,7 @@ import filelock
 import tensorflow as tf
 
 from comparisons import stored
-from comparisons.names import check_images
+from comparisons.names import check_alike
 from comparisons.study import collect, compare
 from system.jobs import connect, run_all
 from training.run import folder_of
@@ -302,7 +302,7 @@ def run_jobs(jobs, options, out, collect=lambda failed: None):
     try:
         run_all(attempt, jobs, options, out, failed)
     finally:
-        check_images([job.folder for job in jobs if job.finished])
+        check_alike([job.folder for job in jobs if job.finished])
         collect(failed)
         lock.release()
     for run, status in failed.items():

@@ -23,19 +23,24 @@ def options_in(folder):
         return {}
 
 
-def check_images(folders):
+def check_alike(folders):
     """Raise InputError if runs that name one data set, read in one way, did not get the same
-    images: those were changed meanwhile."""
+    images, or runs of one name and of equal options have other networks: changed meanwhile."""
     first = {}
     for folder in folders:
         own = options_in(folder)
-        data = json.loads((folder / "config.json").read_text()).get("data") if own else {}
-        if isinstance(data, dict) and isinstance(its := data.get("checksum"), str):
-            key = str([data.get("title"), *map(own.get, READING)])
-            other, known = first.setdefault(key, (folder, its))
+        config = json.loads((folder / "config.json").read_text()) if own else {}
+        data = config.get("data") if isinstance(config.get("data"), dict) else {}
+        title, name = data.get("title"), folder.resolve().name.rpartition("-seed")[0]
+        options = [(option, value) for option, value in own.items() if option not in UNNAMED]
+        for its, key, said in (
+                (data.get("checksum"), [title, *map(own.get, READING)],
+                 f"did not get the same images, though both name {title}: it was"),
+                (config.get("network"), [title, name, options, config.get("versions")],
+                 f"do not have the same network, though both are {name}: the script was")):
+            other, known = first.setdefault(str(key), (folder, its)) if its else (folder, its)
             if its != known:
-                raise InputError(f"{folder} and {other} did not get the same images, though both "
-                                 f"name {data.get('title')}: it was changed meanwhile; train the "
+                raise InputError(f"{folder} and {other} {said} changed meanwhile; train the "
                                  "older of them again, or look at each by itself")
 
 
@@ -61,8 +66,8 @@ def name_of(options, study=""):
 def of_runs(folders):
     """Return [(configuration, seed or None)] of runs' folders, or of others' logs and models. A
     folder that was given another name is called by that. Of runs of one name that are not of the
-    same options each says those that differ. Raises InputError as check_images does."""
-    check_images(folders)
+    same options each says those that differ. Raises InputError as check_alike does."""
+    check_alike(folders)
     every, names, found = [options_in(folder) for folder in folders], [], []
     for folder, own in zip([folder.resolve() for folder in folders], every):
         name, seed = re.fullmatch(r"(?s)(.*?)(?:-seed(\d+))?(?:\.keras)?", folder.name).groups()

@@ -93,3 +93,19 @@ def test_runs_of_a_file_that_changed_are_not_taken_together(tmp_path):
         with pytest.raises(InputError, match="b-seed1 and .*a-seed0 did not get the same images"):
             names.labels(together)
     assert names.labels(runs[1:])[0] == ["b, seed 1", "c, seed 0"]
+
+
+def test_seeds_of_an_edited_network_are_not_taken_together(tmp_path):
+    """Of one name and of equal options, which seeds and places are none of; another name may be."""
+    runs = [write_run(tmp_path / f"{name}-seed{seed}", name=name, seed=seed, threads=seed, units=2)
+            for name, seed in (("a", 0), ("a", 1), ("b", 0))]
+    for run, kind in zip(runs, ("relu", "relu", "tanh")):
+        (run / "config.json").write_text(json.dumps(json.loads((run / "config.json").read_text())
+                                                    | {"network": {"hidden": kind}}))
+    assert names.of_runs(runs) == [("a", 0), ("a", 1), ("b", 0)]
+    text = (runs[1] / "config.json").read_text()
+    (runs[1] / "config.json").write_text(text.replace("relu", "tanh"))
+    with pytest.raises(InputError, match="a-seed1 and .*a-seed0 do not have the same network"):
+        names.of_runs(runs)
+    (runs[1] / "config.json").write_text(text.replace("relu", "tanh").replace("2", "3"))
+    assert names.of_runs(runs)[1] == ("a, units=3", 1)
