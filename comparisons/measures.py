@@ -65,7 +65,7 @@ def _row(folder, config, result):
     if "batch_size" in options:
         row["steps_per_epoch"] = data["train"] / options["batch_size"]
     for part in ("train", "validation", "test"):
-        if (part, "evaluation/loss") in events:
+        if f"{part}_loss" not in row and (part, "evaluation/loss") in events:
             row[f"{part}_loss"] = float(events[part, "evaluation/loss"][2][-1])
     if "images_per_second" in result:
         row["epoch_seconds"] = data["train"] / result["images_per_second"]

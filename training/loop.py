@@ -254,10 +254,17 @@ def make_train_steps(model, slots, config, mean, std, images, labels):
     return train_steps
 
 
+def recognised(logits, labels):
+    """Return whether each image's class is the most probable one; not where a logit is no number.
+    """
+    return (np.argmax(logits, axis=1) == labels) & ~np.isnan(logits).any(1)
+
+
 def evaluate(logits, labels):
     """Return (mean cross-entropy, accuracy 0 .. 1) of logits (n, classes) and labels (n,)."""
+    logits = np.float32(logits)
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    return float(tf.reduce_mean(loss)), float(np.mean(np.argmax(logits, axis=1) == labels))
+    return float(tf.reduce_mean(loss)), float(np.mean(recognised(logits, labels)))
 
 
 def batch_noise(logits, labels, size, batches=1000):
@@ -462,8 +469,8 @@ class Training:
         if self.config.weights == "best":
             graph.assign(self.weights(), self.best.weights, "the best evaluation")
         images, labels = self.data.source.test_images, self.data.source.test_labels
-        logits = self.predict(images)
-        right = np.argmax(logits, axis=1) == labels
+        logits = np.float32(self.predict(images))
+        right = recognised(logits, labels)
         self.of_class = {self.data.classes[c]: right[labels == c].mean() for c in np.unique(labels)}
         parts = {**self.evaluate(), "test": evaluate(logits, labels)}
         result = {f"{part}_accuracy": values[1] for part, values in parts.items()}
@@ -482,7 +489,9 @@ class Training:
                 f"{100 * self.of_class[worst]:.1f} %")
 
     def finish(self, run, result):
-        """Record the final result, and print it."""
+        """Record the final result, and print it. Raises Diverged if a loss is not finite."""
+        if not all(np.isfinite(value) for value in result.values()):
+            raise run.diverged("a loss of the final evaluation", self.step)
         seconds, title, best = self.seconds, self.data.source.title, self.best
         is_best = self.config.weights == "best"
         run.events.log_evaluation(best.step if is_best else self.step, {

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from conftest import interrupted_at, run_script, weights_of
 
+from comparisons.measures import row_of
 from system.command_line import InputError
 from system.files import load_arrays, read_json
 from training.best import Best
@@ -103,6 +104,10 @@ def test_the_best_weights_are_kept_and_tested(best_run):
     assert result["best_step"] == steps[np.argmax(accuracies)] < steps[-1]
     assert read_events(run)["test", "evaluation/accuracy"][0].tolist() == [result["best_step"]]
     assert result["best_step"] < 48
+    row = row_of(run)  # the losses beside the accuracies are of the same weights
+    for part in ("train", "validation"):
+        assert row[f"{part}_loss"] == result[f"{part}_loss"]
+        assert row[f"{part}_loss"] != read_events(run)[part, "evaluation/loss"][2][-1]
 
 
 @pytest.mark.slow

@@ -1,4 +1,6 @@
 """Losses and accuracies, by hand."""
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,8 +8,10 @@ from conftest import run_script
 
 import mnist_rnn
 from cifar_lenet5 import Config, build_model
+from system.command_line import Diverged
 from training import loop
 from training.loop import (
+    Training,
     balanced,
     batch_noise,
     cross_entropy,
@@ -17,6 +21,7 @@ from training.loop import (
     make_train_steps,
 )
 from training.optimizers import create_slots
+from training.run import Run
 
 
 def test_cross_entropy_by_hand_and_where_the_original_breaks():
@@ -40,6 +45,23 @@ def test_evaluate_by_hand():
     loss, accuracy = evaluate(np.float32([[0, np.log(3)], [0, 0], [5, 0]]), np.array([1, 0, 1]))
     assert accuracy == pytest.approx(2 / 3)
     assert loss == pytest.approx((np.log(4 / 3) + np.log(2) + np.log(1 + np.exp(5))) / 3, rel=1e-5)
+
+
+def test_an_image_without_numbers_is_not_recognised():
+    """NaN has the place of the largest for NumPy: each of a blank image's logits, the first class.
+    """
+    logits = np.float32([[np.nan, np.nan], [1, np.nan], [2, 1]])
+    loss, accuracy = evaluate(logits, np.array([0, 0, 0]))
+    assert np.isnan(loss) and accuracy == pytest.approx(1 / 3)
+
+
+def test_a_result_that_is_no_number_is_none(tmp_path):
+    training = types.SimpleNamespace(step=9)
+    run = Run("s", Config(logdir=str(tmp_path), name="a"))
+    with pytest.raises(Diverged, match="final evaluation is not finite at step 9"):
+        Training.finish(training, run, {"test_accuracy": 1.0, "test_loss": np.nan})
+    assert not (run.path / "result.json").exists()
+
 
 
 def test_batch_noise_by_hand():
