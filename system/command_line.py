@@ -123,7 +123,7 @@ def option(default, help, choices=None, low=None, high=None, names_run=True, cle
     """Declare a field of a Config: its default, meaning and allowed values (bounds inclusive).
 
     `names_run` is False where the option says where or how to work, not what is computed; `clears`
-    names an option that becomes 0 when this one is given; `positional` ones have no flag; `off` is
+    names one that becomes 0 when this is given, and so cannot be given with it; `positional` ones have no flag; `off` is
     the flag of False in place of --no-name. A class derived from a Config gives an option another
     default by `name: type = default`.
     """
@@ -257,6 +257,10 @@ def parse(config_class, recipes, argv=None):
         base = dataclasses.replace(base, **recipes.get(f"{recipe} {value}", {}))
     if hasattr(base, "fitting_data"):
         base = dataclasses.replace(base, **dataclasses.replace(base, **given).fitting_data())
+    both = [own.flag for own in options if own.clears and given.get(own.name)
+            and given.get(own.clears)]
+    if both:
+        parser.error(f"{' and '.join(both)} cannot both be given; leave one of them out")
     cleared = {own.clears for own in options if own.name in given and own.clears}
     zeros = {own.name: type(own.default)(0) for own in options if own.name in cleared}
     config = dataclasses.replace(base, **{**zeros, **given})

@@ -75,13 +75,16 @@ def test_hyphens_and_underscores_are_one():
     assert parsed("--data=a_b").data == "a_b"  # a value stays as it is
 
 
-def test_steps_clear_epochs_and_epochs_steps():
+def test_steps_clear_epochs_and_epochs_steps(capsys):
     config = parsed("--epochs", "2")
     assert (config.epochs, config.steps) == (2.0, 0)
     config = parsed("--steps", "7", "--recipe", "fast")
     assert (config.epochs, config.steps) == (0, 7)
-    config = parsed("--steps", "7", "--epochs", "2")
-    assert (config.epochs, config.steps) == (2.0, 7)  # both were given
+    config = parsed("--steps", "7", "--epochs", "0")
+    assert (config.epochs, config.steps) == (0, 7)
+    with pytest.raises(SystemExit):
+        parsed("--steps", "7", "--epochs", "2")  # one of them would say nothing
+    assert "--steps and --epochs cannot both be given" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words, name", [
