@@ -123,9 +123,9 @@ def option(default, help, choices=None, low=None, high=None, names_run=True, cle
     """Declare a field of a Config: its default, meaning and allowed values (bounds inclusive).
 
     `names_run` is False where the option says where or how to work, not what is computed; `clears`
-    names one that becomes 0 when this is given, and so cannot be given with it; `positional` ones have no flag; `off` is
-    the flag of False in place of --no-name. A class derived from a Config gives an option another
-    default by `name: type = default`.
+    names one that becomes 0 when this is given, so that both cannot be; `positional` ones have no
+    flag; `off` is the flag of False in place of --no-name. A class derived from a Config gives an
+    option another default by `name: type = default`.
     """
     return dataclasses.field(default=default, metadata=dict(
         help=help, choices=choices, low=low, high=high, names_run=names_run, clears=clears,
