@@ -48,6 +48,10 @@ def load_images(data="auto", data_dir="data", auto="elec677", how=None):
     if is_path(data) and (found.train_images == found.train_images[0]).all():
         raise InputError(f"--data {data}: all training images are one and the same picture; if "
                          "they are drawn on a transparent ground, try another --background")
+    missing = np.setdiff1d(found.train_labels, found.test_labels)
+    if len(missing):
+        found = found.noting(f"no test image of class {found.classes[missing[0]]}"
+                             + f" and {len(missing) - 1:,} others" * (len(missing) > 1))
     repeated = count_repeated(found)
     return found.noting(*[f"{repeated:,} of {len(found.test_labels):,} test images are training "
                           "images too"] * bool(repeated))

@@ -196,10 +196,6 @@ def from_arrays(path, parts, names=(), mirrors=False, name="", description="", n
         if len(strange):
             raise InputError(f"{path}: label {strange[0]} of {role} images is not among the "
                              "training images'")
-        missing = np.setdiff1d(values, labels)
-        if role == "test" and len(labels) and len(missing):
-            notes.append(f"no test image of class {classes[np.searchsorted(values, missing[0])]}"
-                         + f" and {len(missing) - 1:,} others" * (len(missing) > 1))
         parts[role] = images, np.searchsorted(values, labels).astype(np.int32)
     empty = train[0][:0], parts["train"][1][:0]
     return Images.titled(name or path.name.partition(".")[0], description or path.name, classes,
@@ -247,27 +243,28 @@ def restrict(data, how):
     if how.transpose:
         data = data.changed(lambda pixels, labels: (pixels.swapaxes(1, 2), labels),
                             f"{data.description}, transposed")
-    title, names = data.title, data.classes
-    parts = [data.arrays[:2], data.arrays[2:], *([data.validation] if data.validation else ())]
     if how.classes:
-        chosen = _class_numbers(how.classes, len(names))
-        parts = [_only(chosen, *part) for part in parts]
-        names = tuple(names[c] for c in chosen)
-        title += f", classes {how.classes} only"
-        if not len(parts[1][1]):
-            raise InputError(f"--classes {how.classes}: the test set has no image of "
-                             f"{', '.join(names[:9])}{' ...' * (len(names) > 9)}; name others too")
-        if data.validation and not len(parts[2][1]):
-            parts = parts[:2]
-            data = data.noting(f"no validation image of classes {how.classes}; the data set's own "
-                               "are left out")
-    if how.grey and parts[0][0].shape[-1] == 3:
-        parts = [(_luma(pixels), labels) for pixels, labels in parts]
-        title += ", made grey"
-    return dataclasses.replace(
-        data, title=title, classes=names, train_images=parts[0][0], train_labels=parts[0][1],
-        test_images=parts[1][0], test_labels=parts[1][1],
-        validation=(*parts, None)[2])
+        data = _some_classes(data, how.classes)
+    if how.grey and data.train_images.shape[-1] == 3:
+        grey = data.changed(lambda pixels, labels: (_luma(pixels), labels), data.description)
+        data = dataclasses.replace(grey, title=f"{data.title}, made grey")
+    return data
+
+
+def _some_classes(data, text):
+    """Return Images of the classes that --classes names, numbered anew."""
+    chosen = _class_numbers(text, len(data.classes))
+    names = tuple(data.classes[c] for c in chosen)
+    said = ", ".join(names if len(names) < 5 else (names[0], "...", names[-1]))
+    if not np.isin(data.test_labels, chosen).any():
+        raise InputError(f"--classes {text}: the test set has no image of {said}; name others too")
+    if data.validation and not np.isin(data.validation[1], chosen).any():
+        data = dataclasses.replace(data, validation=None).noting(
+            f"no validation image of classes {text}; the data set's own are left out")
+    numbered = names == tuple(map(str, chosen))
+    data = data.changed(lambda *part: _only(chosen, *part), f"{data.description}, classes {text} "
+                        "only" + f": {said}" * (not numbered))
+    return dataclasses.replace(data, classes=names)
 
 
 def _class_numbers(text, count):

@@ -45,7 +45,7 @@ def test_a_new_data_set_is_one_function(tmp_path, monkeypatch, capsys):
 
     (tmp_path / "tiny").touch()
     for name in ("tiny", "auto"):
-        assert load_images(name, str(tmp_path), auto="tiny").title == "X"
+        assert load_images(name, str(tmp_path), auto="tiny").name == "x"
     assert load_images("auto", tmp_path / "none", auto="tiny").train_images.shape[0] == 20
     assert "no tiny here" in capsys.readouterr().err
     with pytest.raises(Unavailable, match="no tiny here"):
@@ -104,18 +104,36 @@ def small_colour():
     """Six 1x2 images of classes 0 1 2 0 1 2; the test images are the first three."""
     images = np.arange(6 * 6, dtype=np.uint8).reshape(6, 1, 2, 3)
     labels = np.int32([0, 1, 2, 0, 1, 2])
-    return Images("x", "X", ("a", "b", "c"), images, labels, images[:3], labels[:3])
+    return Images.titled("x", "X", "abc", (images, labels, images[:3], labels[:3]))
 
 
 def test_restrict_to_classes():
     data = small_colour()
     part = restrict(data, Reading(classes="0,2"))
-    assert part.classes == ("a", "c") and part.title == "X, classes 0,2 only"
+    assert part.classes == ("a", "c") and part.title == (
+        "X, classes 0,2 only: a, c (1x2 colour, 4 train, 2 test)")
     assert part.train_labels.tolist() == [0, 1, 0, 1] and part.test_labels.tolist() == [0, 1]
     np.testing.assert_array_equal(part.train_images, data.train_images[[0, 2, 3, 5]])
     np.testing.assert_array_equal(part.test_images, data.test_images[[0, 2]])
     assert restrict(data, Reading(classes="1-2")).classes == ("b", "c")
     assert restrict(data, Reading()).checksum == data.checksum != part.checksum
+
+
+def test_restrict_says_which_classes_are_kept(tmp_path):
+    """Of labels 1 to 6 numbers 1 to 3 are the labels 2, 3, 4; of 0, 1 and 2 their own names. What
+    is said of test images is said of the classes that are kept."""
+    for first, said in ((1, ": 2, 3, 4"), (0, "")):
+        images, labels = np.zeros((12, 2, 2), np.uint8), np.arange(12) % 6 + first
+        images[:, 0, 0] = np.arange(12)
+        path = written.npz(tmp_path / f"{first}.npz", x_train=images, y_train=labels,
+                           x_test=images[:5] + 90, y_test=labels[:5])
+        part = load_images(str(path), how=Reading(classes="1-3"))
+        assert part.title == (f"{first}.npz, classes 1-3 only{said} (2x2 grey, 6 train, 3 test)")
+        assert not any("test image" in note for note in part.notes)
+        assert "no test image of class" in load_images(str(path)).notes[-1]
+    many = Images.titled("x", "X", "abcdef", (images[..., None], labels) * 2)
+    assert restrict(many, Reading(classes="0-4")).title.startswith(
+        "X, classes 0-4 only: a, ..., e (")
 
 
 def test_restrict_leaves_a_test_set_and_no_empty_validation_set():
@@ -132,7 +150,8 @@ def test_restrict_leaves_a_test_set_and_no_empty_validation_set():
 
 def test_restrict_to_grey():
     data = restrict(small_colour(), Reading(grey=True))
-    assert data.title == "X, made grey" and data.train_images.shape == (6, 1, 2, 1)
+    assert data.title == "X (1x2 colour, 6 train, 3 test), made grey"
+    assert data.train_images.shape == (6, 1, 2, 1)
     assert data.train_images[1, 0, 1, 0] == round(0.298936 * 9 + 0.587043 * 10 + 0.114021 * 11)
     assert restrict(data, Reading(grey=True)).checksum == data.checksum
 
