@@ -79,6 +79,11 @@ def command_line(words):
     cut = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:cut])
     options.common = words[cut + 1:]
+    for flag, instead in (("--seed", "say --seeds before it"), ("--logdir", "say it before --"),
+                          ("--resume", "interrupted runs are, leave it out"),
+                          ("--overwrite", "move away the folders of runs to be made anew")):
+        if any(word.partition("=")[0] == flag for word in options.common):
+            parser.error(f"{flag} after --: {instead}")
     if options.cores is None:
         options.cores = max(1, machine.cores() // max(1, options.jobs))
     for name, low in (("jobs", 1), ("retries", 0), ("cores", 1), ("verify", 0)):

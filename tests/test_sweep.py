@@ -263,6 +263,13 @@ def test_verify(study, capsys, monkeypatch):
         assert make("s", "--verify", 1) == status and said in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", ["--seed 5", "--seed=5", "--logdir x", "--resume", "--overwrite"])
+def test_what_a_sweep_gives_its_runs_is_not_given_after_it(words, capsys):
+    with pytest.raises(SystemExit) as exit:
+        sweep.command_line(["tiny.py", "--", "--rate", "1", *words.split()])
+    assert exit.value.code == 2 and words[:6] in capsys.readouterr().err
+
+
 def test_bad_input_is_one_line(study, poison):
     for bad, said in ((("tiny.py", "--grid", "kernel=3"), "--kernel"),
                       (("none",), "studies are s"), (("other.py",), "no such script"),

@@ -51,7 +51,8 @@ class Run:
     """The folder of one run, locked while it is open.
 
     Raises InputError if the folder belongs to a finished run (unless config.overwrite), to an
-    interrupted one (unless config.resume or config.overwrite), to another process, or to nobody.
+    interrupted one (unless config.resume or config.overwrite), to another process, or to nobody,
+    or if both are asked for.
     """
 
     def __init__(self, script, config):
@@ -76,6 +77,9 @@ class Run:
 
     def _check(self):
         """Raise InputError if what lies in the folder does not fit what is asked for."""
+        if self.config.resume and self.config.overwrite:
+            raise InputError(f"--resume would go on with {self.path}, --overwrite replace it; "
+                             "leave one of them out")
         finished = (self.path / "result.json").exists()
         self.finished = finished and not self.config.overwrite
         if self._files and not (self.path / "config.json").exists():

@@ -130,6 +130,8 @@ def test_a_run_is_not_touched_unasked(config):
         Run("s", config)
     with Run("s", again) as run:
         assert run.finished and (path / "result.json").exists()
+    with pytest.raises(InputError, match="--resume would go on .* --overwrite replace it"):
+        Run("s", dataclasses.replace(again, overwrite=True))
     with Run("s", dataclasses.replace(config, overwrite=True)) as run:
         assert not run.finished and (path / "result.json").exists()  # not yet: data may be missing
         run.describe(data={"name": "d"})
