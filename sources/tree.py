@@ -34,6 +34,8 @@ class Tree:
 
     def _add(self, name, size):
         if not is_hidden(name):
+            if name in self._sizes:  # of a name that is twice in an archive the last is the one
+                self.files.remove(name)
             self.files.append(name)
             self._sizes[name] = size
             self._add_folder(name.rpartition("/")[0])
@@ -119,7 +121,7 @@ class _Zip(Tree):
             name = _plain(info.filename)
             if info.is_dir() or name.endswith("/"):
                 self._add_folder(name.rstrip("/"))
-            elif name not in self._infos:
+            else:
                 self._infos[name] = info
                 self._add(name, info.file_size)
 
@@ -137,8 +139,6 @@ class _Tar(Tree):
             if info.isdir():
                 self._add_folder(name)
             elif info.isreg():
-                if name in self._infos:  # as tar does, the last of a name is the one
-                    self.files.remove(name)
                 self._infos[name] = info
                 self._add(name, info.size)
 

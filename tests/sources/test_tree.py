@@ -42,12 +42,18 @@ def test_a_zip_with_backslashes(tmp_path):
     assert seen(read(path)) == TWO
 
 
-def test_a_name_twice_in_a_tar_is_its_last(tmp_path):
-    path = packed(tmp_path / "set.tar", values(**TWO))
-    with tarfile.open(path, "a") as archive:
-        info = tarfile.TarInfo("train/cat/0.png")
-        info.size = len(grey(99))
-        archive.addfile(info, io.BytesIO(grey(99)))
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("ending", [".zip", ".tar"])
+def test_a_name_twice_in_an_archive_is_its_last(tmp_path, ending):
+    path = packed(tmp_path / f"set{ending}", values(**TWO))
+    if ending == ".zip":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("train/cat/0.png", grey(99))
+    else:
+        with tarfile.open(path, "a") as archive:
+            info = tarfile.TarInfo("train/cat/0.png")
+            info.size = len(grey(99))
+            archive.addfile(info, io.BytesIO(grey(99)))
     assert seen(read(path))["train"]["cat"] == [99, 11]
 
 
