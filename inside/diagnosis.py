@@ -16,17 +16,19 @@ from training.checkpoints import snapshots, step_of
 
 
 def unused_over_time(network, names, count=1000):
-    """Return the steps of the snapshots, and how many units of each dense activation of `names` are
-    positive on none of `count` training images then: (steps, layers)."""
-    files = snapshots(network.folder)
-    if files:
-        unused = [[int(arrays[f"unused/{name}"]) for name in names]
-                  for arrays in map(load_arrays, files)]
-        return [step_of(file) for file in files], np.array(unused)
+    """Return steps, and how many units of each dense activation of `names` are positive on none of
+    `count` training images then: (steps, layers); as snapshots say, and at last of the network."""
     images = network.data.train_images
     sample = images[utils.evenly(len(images), count)]
-    values = [output(network.model, name, network.inputs(sample)) for name in names]
-    return [0], np.array([[(x.max(0) <= 0).sum() for x in values]])
+    now = [(output(network.model, name, network.inputs(sample)).max(0) <= 0).sum()
+           for name in names]
+    steps, unused = [], []
+    for file in snapshots(network.folder):
+        arrays = load_arrays(file)
+        if all(f"unused_units/{name}" in arrays for name in names):  # older runs miscounted
+            steps.append(step_of(file))
+            unused.append([arrays[f"unused_units/{name}"] for name in names])
+    return [*steps, steps[-1] if steps else 0], np.array([*unused, now], int)
 
 
 def draw(record):

@@ -246,7 +246,7 @@ def read_snapshots(files, model):
         for file in files:
             arrays = load_arrays(file)
             graph.assign(graph.weights_of_figures(model), {
-                name: x for name, x in arrays.items() if not name.startswith("unused/")}, file)
+                name: x for name, x in arrays.items() if not name.startswith("unused")}, file)
             yield arrays
     finally:
         for variable, value in zip(model.weights, own):

@@ -453,14 +453,14 @@ class Training:
     def snapshot(self):
         """Return what figures of training read, {name: array}: graph.weights_of_figures, and of
         each dense activation, how many units are positive on none of the sample of training images
-        ("unused/<name>")."""
+        ("unused_units/<name>")."""
         arrays = {path: v.numpy() for path, v in graph.weights_of_figures(self.model).items()}
         dense = {name: x for name, x in graph.stages(self.model).items() if len(x.shape) == 2}
         if dense:
-            values = keras.Model(self.model.input, list(dense.values()))(
-                self.sample, training=False)
-            arrays |= {f"unused/{name}": np.sum(np.max(x, 0) <= 0)
-                       for name, x in zip(dense, values)}
+            values = tf.nest.flatten(keras.Model(self.model.input, list(dense.values()))(
+                self.sample, training=False))  # of a list of one Keras makes no list
+            arrays |= {f"unused_units/{name}": np.sum(np.max(x, 0) <= 0)
+                       for name, x in zip(dense, values, strict=True)}
         return arrays
 
     def test(self, flip=False):

@@ -47,9 +47,10 @@ def log_inside(events, step, model, inputs, labels):
     """Log what the network has of: histograms of weights, activations and gates; the first
     convolution's kernels, as picture and as tensor; norms_over_time, as tensors."""
     stages = graph.stages(model)
-    values = keras.Model(model.input, list(stages.values()))(
-        inputs, training=False) if stages else []
-    log_histograms(events, step, model, dict(zip(stages, values)) | first_gates(model, inputs))
+    values = tf.nest.flatten(keras.Model(model.input, list(stages.values()))(
+        inputs, training=False)) if stages else []  # of a list of one Keras makes no list
+    log_histograms(events, step, model, dict(zip(stages, values, strict=True))
+                   | first_gates(model, inputs))
     first = graph.first_convolution(model)
     with events.into("train"):
         if first is not None:

@@ -94,7 +94,7 @@ def test_snapshots_are_slim_and_leave_the_network_as_it_was(small_run):
     assert [file.stem for file in files] == [f"step-{step:08d}" for step in (0, 1, 6, 40)]
     assert sorted(load_arrays(files[0])) == [
         "conv1/kernel", "conv2/kernel", *(f"norm{i}/{name}" for i in (1, 2) for name in (
-            "beta", "moving_mean", "moving_variance")), "unused/relu_hidden"]
+            "beta", "moving_mean", "moving_variance")), "unused_units/relu_hidden"]
     model = Record(small_run, import_script).network.model
     own = model.get_weights()
     kernels = [model.get_layer("conv1").kernel.numpy() for _ in read_snapshots(files, model)]

@@ -81,3 +81,16 @@ def test_tiles():
     assert picture.shape == (7, 7, 1)  # 2 rows and columns of 2 pixels, gaps of 1 around each
     np.testing.assert_allclose(picture[1:3, 1:3, 0], [[0, 1 / 3], [2 / 3, 1]], rtol=1e-6)
     assert picture[4:6, 4:6].min() == 1 and tile_filters(np.zeros((2, 2, 1, 1)), 1)[1, 1, 0] == 0
+
+
+def test_a_histogram_of_the_only_activation_is_of_all_images(tmp_path):
+    """Of a list of one tensor Keras returns no list, of which the first image would be the one."""
+    model = build(lambda x: L.Dense(CLASSES)(L.Flatten()(L.Conv2D(3, 3, activation="relu")(x))))
+    images = tf.constant(np.random.default_rng(0).normal(size=(6, *SHAPE)), tf.float32)
+    with_events = Events(tmp_path)
+    log_inside(with_events, 1, model, images, np.arange(6) % CLASSES)
+    with_events.close()
+    found = {tag: value[2][0] for (_, tag), value in read_events(tmp_path).items()
+             if tag.startswith("histograms/activations")}
+    height, width = SHAPE[0] - 2, SHAPE[1] - 2
+    assert [np.sum(x[:, 2]) for x in found.values()] == [6 * height * width * 3]
