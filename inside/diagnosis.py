@@ -80,5 +80,6 @@ def table(numbers):
            "largest norm / median", *[f"dense units positive on no {whose} image"] * len(units))
     yield (len(norms), len(numbers["dead"]), len(numbers["near_duplicates"]),
            f"{norms.min():.1f}", f"{norms.max():.1f}", *(
-               f"{now[-1]:,} of {count:,}; at most {now.max():,}, at step "
-               f"{numbers['steps'][now.argmax()]:,}" for now, count in zip(unused.T, units)))
+               f"{now[-1]:,} of {count:,}" + (
+                   f"; at most {now.max():,}, at step {numbers['steps'][now.argmax()]:,}"
+                   if now.max() > now[-1] else "") for now, count in zip(unused.T, units)))
