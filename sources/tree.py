@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import posixpath
 import tarfile
 import zipfile
 
@@ -133,16 +134,45 @@ class _Tar(Tree):
     def __init__(self, path):
         super().__init__(path)
         self._archive = tarfile.open(path)
-        self._infos = {}
+        self._infos, links = {}, {}
         for info in self._archive:
             name = _plain(info.name)
             if info.isdir():
                 self._add_folder(name)
             elif info.isreg():
+                links.pop(name, None)
                 self._infos[name] = info
                 self._add(name, info.size)
+            elif info.issym():
+                links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name),
+                                                                info.linkname))
+            elif info.islnk():
+                links[name] = _plain(info.linkname) if ".." not in info.linkname else "/"
+        self._follow(links)
+
+    def _follow(self, links):
+        """Add the files that links {name: target in the archive} name, or that are in folders which
+        they name; a link that leads elsewhere is a file that cannot be read."""
+        folders = {}
+        for name, target in links.items():
+            for _ in range(40):  # links to links, as far as Linux follows them
+                target = links.get(target, target)
+            if target in self.folders:
+                folders[name] = target
+            else:
+                self._infos[name] = self._infos.get(target)
+                self._add(name, getattr(self._infos[name], "size", 0))
+        for name in sorted(folders, key=lambda name: -name.count("/")):  # those within others first
+            target = folders[name]
+            if not f"{name}/".startswith(f"{target}/"):  # not round in circles
+                for file in [f for f in self.files if f.startswith(f"{target}/")]:
+                    copy = name + file.removeprefix(target)
+                    self._infos[copy] = self._infos[file]
+                    self._add(copy, self._sizes[file])
 
     def _read(self, name):
+        if not self._infos[name]:
+            raise ValueError("a link that leads out of the archive or to nothing in it")
         return self._archive.extractfile(self._infos[name]).read()
 
 
