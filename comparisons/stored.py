@@ -28,6 +28,7 @@ FLOATS = ("steps_per_epoch", "train_accuracy", "validation_accuracy", "test_accu
           "gradient_before", "gradient_after", "structured", "r2_above_chance", "r2_normalised",
           "principal_power", "r2_of_mean", "r2_of_channels")
 BEGIN = "configuration", "seed"
+OTHERWISE = "data", "source_data", "name", "threads"  # options of which a row says something else
 END = "status", "threads", "precision", "commit", "tensorflow", "processor", "date"
 
 
@@ -79,11 +80,15 @@ class Study:
         return [one for one in self.configurations if not one.source]
 
     @property
+    def given(self):
+        """Return the names of the options that it gives to runs of its own."""
+        return [*dict.fromkeys(name for one in self.own for name in one.options
+                               if name not in ("evaluations", "snapshots"))]
+
+    @property
     def varied(self):
         """Return the names of the options that are not the same in all of its own runs."""
-        names = dict.fromkeys(name for one in self.own for name in one.options
-                              if name not in ("evaluations", "snapshots"))
-        return [name for name in names
+        return [name for name in self.given
                 if len({as_text(one.options.get(name)) for one in self.own}) > 1]
 
     def file(self, suffix):
@@ -252,12 +257,12 @@ def contradictions(study):
     asked = {one.name: one.options for one in study.own}
     for row in rows(study, own=True):
         for name, value in asked[row["configuration"]].items():
-            made = row.get(name) if name not in ("data", "name", "threads") else None
+            made = row.get(name) if name not in OTHERWISE else None
             value = as_text(value).replace("{seed}", str(row["seed"]))
             if made is None or as_text(made) == value:
                 continue
-            with contextlib.suppress(TypeError, ValueError):
-                if float(made) == float(value):
+            with contextlib.suppress(ValueError):
+                if [*map(float, as_text(made).split(","))] == [*map(float, value.split(","))]:
                     continue
             yield f"{row['run']} was made with {name} {made}, not {value}"
 

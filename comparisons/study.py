@@ -96,7 +96,7 @@ def table(names):
 
 def is_kept(study, column):
     """Return whether a study's CSV keeps this of a run's row."""
-    return column in KEPT or column in study.varied or column.startswith("test_accuracy/")
+    return column in KEPT or column in study.given or column.startswith("test_accuracy/")
 
 
 def collect(study, finished, diverged):

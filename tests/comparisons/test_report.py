@@ -213,6 +213,21 @@ def test_a_grid_multiplies_and_rows_are_taken_from_another_study(folder):
     assert stored.series("one")[row["run"]]["train", "batch/loss"][2].tolist() == [3, 2, 2]
 
 
+def test_rows_made_before_what_is_fixed_was_changed_are_told(folder):
+    """What a study gives to its runs stays in their rows, so that another value contradicts it."""
+    text = ('question = "?"\nscript = "x.py"\n[fixed]\nrate = 0.1\nsides = [1, 2]\n'
+            'source = "s-{seed}"\n[[configurations]]\nname = "a"\n')
+    (folder / "studies/f.toml").write_text(text)
+    row = {"configuration": "a", "seed": 0, "data": "D", "rate": "0.1", "sides": "1.0,2.0",
+           "source": "s-0", "status": "finished", "other": "3"}
+    kept = {name: value for name, value in row.items() if study.is_kept(stored.load("f"), name)}
+    assert {*row} - {*kept} == {"other"}
+    stored.write(stored.load("f"), [kept], {})
+    assert [*stored.contradictions(stored.load("f"))] == []
+    (folder / "studies/f.toml").write_text(text.replace("0.1", "0.2"))
+    assert [*stored.contradictions(stored.load("f"))] == ["a-seed0 was made with rate 0.1, not 0.2"]
+
+
 # ------------------------------------------------------------------- the project's own documents
 
 @pytest.mark.slow
