@@ -4,9 +4,11 @@ An operation is a layer, or what arithmetic on Keras tensors made (`x + y`, `ker
 node is one use of an operation: a layer that is called twice has two.
 """
 import base64
+import dis
 import hashlib
 import json
 import marshal
+import sys
 import types
 import warnings
 
@@ -179,32 +181,7 @@ def describe(model):
     initializers. Functions count by what they compute, not by where they stand in a file.
     """
     def plain(value):
-        if isinstance(value, dict) and value.get("class_name") == "__lambda__":
-            config = value["config"]
-            return [code_of(marshal.loads(base64.b64decode(config["code"]))),
-                    plain(config["defaults"]), plain(config["closure"])]
-        if isinstance(value, dict):
-            return {str(k): plain(v) for k, v in value.items()
-                    if k not in UNTOLD and not str(k).endswith("_initializer")}
-        if isinstance(value, (list, tuple)):
-            return [plain(v) for v in value]
-        if isinstance(value, keras.KerasTensor):
-            return sources.get(id(value), "?")
-        if hasattr(value, "__code__"):
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
-            return [code_of(value.__code__), plain(value.__defaults__), plain(cells)]
-        if hasattr(value, "__array__"):
-            array = np.asarray(value)
-            return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        return getattr(value, "__name__", type(value).__name__)
-
-    def code_of(code):
-        told = [code.co_code.hex(), code.co_names, code.co_varnames, [
-            code_of(c) if isinstance(c, types.CodeType) else
-            repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c) for c in code.co_consts]]
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+        return _plain(value, sources)
 
     def options(operation):
         if functional(operation) is not None:
@@ -225,9 +202,122 @@ def describe(model):
         sources |= {id(x): f"{name}/{k}" for k, x in enumerate(node.outputs)}
         found[name] = {"kind": type(node.operation).__name__, "options": options(node.operation),
                        "arguments": plain([node.arguments.args, node.arguments.kwargs])}
-        kind = type(node.operation)
-        if not kind.__module__.startswith("keras.") and (
-                keras.saving.get_registered_name(kind) == kind.__name__):  # one's own
-            found[name]["code"] = [code_of(function.__code__) for _, function in sorted(
-                vars(kind).items()) if hasattr(function, "__code__")]
+        if code := _own_code(node.operation):
+            found[name]["code"] = code
     return json.loads(json.dumps(found))
+
+
+def _plain(value, sources):
+    """Return a value as JSON; sources: {id(Keras tensor): its name}."""
+    def plain(value):
+        return _plain(value, sources)
+    if isinstance(value, dict) and value.get("class_name") == "__lambda__":
+        config = value["config"]
+        return [_hash(marshal.loads(base64.b64decode(config["code"]))),
+                plain(config["defaults"]), plain(config["closure"])]
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()
+                if k not in UNTOLD and not str(k).endswith("_initializer")}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, keras.KerasTensor):
+        return sources.get(id(value), "?")
+    if hasattr(value, "__code__"):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return [_hash(value.__code__), plain(value.__defaults__), plain(cells)]
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return getattr(value, "__name__", type(value).__name__)
+
+
+def _hash(code):
+    told = [code.co_code.hex(), code.co_names, code.co_varnames, [
+        _hash(c) if isinstance(c, types.CodeType) else
+        repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c) for c in code.co_consts]]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _own_code(operation):
+    """Return the code that an operation runs and that is not Keras's: of its class and the classes
+    below, of functions that it or its layers hold, and of what these name, constants too."""
+    found, left, seen = [], [], set()
+
+    def follow(name, value, told=False):
+        value = getattr(value, "__func__", getattr(value, "fget", value))
+        if _is_constant(value):
+            found.append([name, _plain(value, {})])
+            return
+        if callable(value) and hasattr(value, "__wrapped__"):
+            left.append((name, value.__wrapped__))
+        code = getattr(value, "__code__", None)
+        if code is None or id(value) in seen or _is_library(value):
+            return
+        seen.add(id(value))
+        if not told:
+            found.append(_hash(code))
+        left.extend((name, x) for name, x in _named(value)
+                    if not told or not _is_constant(x) or name in value.__globals__)
+    is_layer = isinstance(operation, keras.layers.Layer) and functional(operation) is None
+    parts = operation._flatten_layers() if is_layer else [operation]
+    for part in parts:
+        if _is_of_project(type(part)):
+            continue
+        for kind in filter(_is_own, type(part).__mro__):
+            for name, value in sorted(vars(kind).items()):
+                if name != "image_by_image" and (hasattr(value, "__code__") or name[:2] != "__"):
+                    follow(name, value)
+        for name, value in sorted(vars(part).items()):
+            if callable(value) and not (  # Keras wraps each layer's own build; a lambda: options
+                    name.endswith("_initializer") or hasattr(type(part), name)):
+                follow(name, value, not _is_own(type(operation)) and (
+                    not is_layer or getattr(value, "__name__", "") == "<lambda>"))
+    while left:
+        follow(*left.pop(0))
+    return found
+
+
+def _is_of_project(kind):
+    return kind.__module__.startswith("training.") and (
+        keras.saving.get_registered_name(kind) != kind.__name__)
+
+
+def _is_own(kind):
+    """Whether a class is neither Keras's, TensorFlow's nor this project's."""
+    return kind.__module__.split(".")[0] not in ("builtins", "keras", "tensorflow") and (
+        not _is_of_project(kind))
+
+
+def _is_constant(value):
+    """Whether a value is plain throughout."""
+    if isinstance(value, (list, tuple, dict)):
+        return all(map(_is_constant, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, (bool, int, float, str, np.ndarray, np.generic))
+
+
+def _is_library(function):
+    """Whether a function or module is installed, or Python's own."""
+    root = str(getattr(function, "__module__", None) or function.__name__).split(".")[0]
+    return root in sys.stdlib_module_names or "-packages" in str(
+        getattr(sys.modules.get(root), "__file__", ""))
+
+
+def _named(function):
+    """Yield (name, value) of what a function's code takes from around it and from its module."""
+    def of(code):
+        yield code
+        for own in code.co_consts:
+            if isinstance(own, types.CodeType):
+                yield from of(own)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        yield name, cell.cell_contents
+    for code in of(function.__code__):
+        names = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+        for name in sorted(names & set(function.__globals__)):
+            value = function.__globals__[name]
+            if not isinstance(value, types.ModuleType):
+                yield name, value
+            elif not _is_library(value):
+                yield from ((n, vars(value)[n]) for n in code.co_names if n in vars(value))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 from keras import ops
-from networks import CLASSES, EDITS, OWN_CELL, build, conv, every_edit, head, twice
+from networks import CLASSES, EDITS, OWN_CELL, build, conv, every_edit, head, rows, twice
 
 from system.command_line import InputError
 from training import graph
@@ -37,6 +37,48 @@ def test_a_description_sees_the_code_of_ones_own_layers():
         kind = type("Mine", (L.Layer,), {"call": call})
         described.append(graph.describe(build(lambda x, kind=kind: head(kind()(x)))))
     assert described[0] == described[2] != described[1]
+
+
+SLOPE = 0.1
+
+
+def _helper(x):
+    return ops.leaky_relu(x, SLOPE)
+
+
+def _calls_helper(x):
+    return _helper(x) if SLOPE else _calls_helper(x)  # itself, too
+
+
+class Base(L.Layer):
+    def call(self, x):
+        return _helper(x)
+
+
+class Derived(Base):
+    pass
+
+
+@pytest.mark.parametrize("edit", [
+    lambda x: head(conv(x, activation=_calls_helper)), lambda x: head(L.Lambda(_calls_helper)(x)),
+    lambda x: head(L.Activation(lambda v: _calls_helper(v))(x)), lambda x: head(Derived()(x)),
+    lambda x: head(L.TimeDistributed(L.Dense(2, activation=_calls_helper))(rows(x)))])
+def test_a_description_sees_what_functions_and_classes_of_ones_own_stand_on(edit, monkeypatch):
+    before = graph.describe(build(edit))
+    assert before == graph.describe(build(edit))
+    for name, other in (("SLOPE", 0.9), ("_helper", lambda x: x)):
+        with monkeypatch.context() as patch:
+            patch.setitem(globals(), name, other)
+            assert graph.describe(build(edit)) != before
+    monkeypatch.setattr(Base, "call", lambda self, x: 3 * x)
+    assert (graph.describe(build(edit)) != before) == ("derived 0" in before)
+
+
+def test_a_description_of_keras_layers_holds_no_code():
+    """Runs of before go on: neither Keras's functions nor this project's layers are told."""
+    for name in ("sequence of rows, ours", "ours, pooled, bias", "every activation on a tensor"):
+        described = graph.describe(build(EDITS[name]))
+        assert not any("code" in node for node in described.values())
 
 
 def test_weights_and_slots_have_names_of_their_own():
