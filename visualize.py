@@ -116,7 +116,7 @@ def add_option(parser, parameter, help):
         parser.add_argument(flag, nargs="+", default=default, help=help)
     else:
         kind = str if default is None else converter(default, *(
-            (1,) if isinstance(default, int) else ()))
+            (int(default > 0 and "0:" not in help),) if isinstance(default, int) else ()))
         parser.add_argument(flag, default=default, type=kind, help=help + (
             f" (default: {default})" if default not in (None, "") else ""))
 

@@ -49,6 +49,8 @@ def make(table, rows=("optimizer",), columns="learning_rate", metric="validation
         if not table or any(name not in row for row in table):
             raise InputError(f"these runs have no column {name}; they have "
                              f"{', '.join(table[0] if table else [])}")
+    if not any(metric in row for row in table):
+        raise InputError(f"these runs have no {metric}; they have {', '.join(table[0])}")
     if not all(isinstance(row.get(metric, 0.0), float) for row in table):
         raise InputError(f"--metric {metric} is no number")
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import utils
 from inside.deconvnet import receptive_field
-from inside.pictures import as_grey, mosaic, show
+from inside.pictures import as_grey, largest, mosaic, show
 from inside.strongest import strongest_of_layer
 from inside.trained import maps_of
 from system.progress import Progress
@@ -98,7 +98,8 @@ def draw(record, maps=16, seeds=3, steps=200):
     most; and the made images of the classes beside the mean of their test images."""
     network, data = record.network, record.network.data
     maps_of(network)
-    logits = graph.node_of(network.model, network.model.output).operation.name
+    logits = next(name for name, node in graph.named_nodes(network.model).items()
+                  if any(x is network.model.output for x in node.outputs))
     drawn = []
     places = [*network.layers, logits]
     bar = Progress(total=len(places) * seeds, desc="made images", unit="seed")
@@ -131,17 +132,19 @@ def draw_maps(network, layer, chosen, made):
         network.model, layer, data.test_images, 9, network.inputs)
     shape = network.stages[layer].shape
     field = receptive_field(network.model, layer, shape[1] // 2, shape[2] // 2)
-    height, width = field[1] - field[0], field[3] - field[2]
-    tiles, real, own = [], [], []
-    for m, images in zip(chosen, made):
-        cut = [np.kron(as_grey(x[field[0]:field[1], field[2]:field[3]]), np.ones((3, 3, 1)))
-               for x in images]  # as large as the nine patches
-        patches = []
+    patches = []  # of each map
+    for m in chosen:
+        patches.append([])
         for i, r, c in zip(image[m], row[m], column[m]):
             top, bottom, left, right = receptive_field(network.model, layer, int(r), int(c))
-            patches.append(as_grey(network.inputs(data.test_images[i:i + 1])[
+            patches[-1].append(as_grey(network.inputs(data.test_images[i:i + 1])[
                 0, top:bottom, left:right]))
-        tiles.append(mosaic([*cut, mosaic(patches, 3, size=(height, width))], 1 + len(cut), gap=2))
+    size = largest(sum(patches, []))  # the middle unit's field need not be the largest
+    tiles, real, own = [], [], []
+    for m, images, nine in zip(chosen, made, patches):
+        cut = [np.kron(as_grey(x[field[0]:field[1], field[2]:field[3]]), np.ones((3, 3, 1)))
+               for x in images]  # as large as the nine patches
+        tiles.append(mosaic([*cut, mosaic(nine, 3, size=size)], 1 + len(cut), gap=2))
         real.append(value[m, 0])
         own.append(excitation(network, layer, images, [m] * len(images)).mean())
     columns = 4

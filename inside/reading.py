@@ -35,11 +35,15 @@ class Reader:
         if not found or len(found[-1].outputs[0].shape) != 2 or found[-1].operation.go_backwards:
             raise NotDrawn(f"{network.folder}: {NO_READER}")
         self.network, self.node, self.layer = network, found[-1], found[-1].operation
+        try:
+            self.above = keras.Model(self.node.outputs[0], model.output)
+        except ValueError as error:  # Keras: not connected
+            raise NotDrawn(f"{network.folder}: its answer is not of its last recurrent layer's "
+                           "state alone") from error
         self.read = keras.Model(model.input, found[0].input_tensors[0])
         if len({node.input_tensors[0].shape[1] for node in found}) > 1:
             raise NotDrawn(f"{network.folder}: its recurrent layers differ in their steps")
         self.below = keras.Model(model.input, self.node.input_tensors[0])
-        self.above = keras.Model(self.node.outputs[0], model.output)
         self.cell = step_by_step(self.node, tf.zeros(self.node.input_tensors[0].shape[1:])[None])
         if self.cell is None:
             raise NotDrawn(f"{network.folder}: {NO_READER}, made by a cell that Keras has too")

@@ -45,6 +45,9 @@ def _pull_back(model, rule):
         if rule == "gradient" or graph.activation_of(operation) not in RECTIFIERS:
             return [call()]
         if getattr(operation, "weights", ()):  # the rectifier is part of a layer
+            if not type(operation).__module__.startswith(("keras.", "training.")):
+                raise NotDrawn(f"{operation.name}: no rule for a layer of one's own that rectifies "
+                               "within")
             activation, operation.activation = operation.activation, keras.activations.linear
             try:
                 return [_rectifier(activation, rule)(call())]

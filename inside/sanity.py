@@ -77,6 +77,8 @@ def draw(record, images=64, permuted=""):
         if (other.data.checksum, other.mean, other.std) != (data.checksum, network.mean,
                                                             network.std):
             raise InputError(f"{permuted} was trained on other images than {record.folder}")
+        if graph.describe(other.model) != graph.describe(network.model):
+            raise InputError(f"{permuted} is of another network than {record.folder}")
         others.append(("labels permuted", other))
     stages = [*forgetting(network), *others]
     names, found, shown = [name for name, _ in stages], {}, {}

@@ -227,6 +227,12 @@ def without_softmax(model):
         raise InputError("its output is a sigmoid for each class by itself; the figures need "
                          "logits, or a softmax over the classes")
     if not kind:
+        shape = 8, *model.input.shape[1:]
+        values = model(np.random.default_rng(0).random(shape), training=False).numpy()
+        if not np.isfinite(values).all():
+            raise InputError("it gives values that are no numbers, of random images")
+        if values.min() >= 0 and np.allclose(values.sum(1), 1, atol=1e-3):
+            raise InputError("its output is a softmax, but not of its last layer; let it end there")
         return model
     if not hasattr(layer, "kernel"):
         return keras.Model(model.input, node.input_tensors[0], name=model.name)

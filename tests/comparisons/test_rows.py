@@ -268,6 +268,8 @@ def test_ticks_and_rows_of_heat_maps_by_hand():
     _, numbers = heat.make(rows, ("optimizer", "momentum"), "rate", "accuracy")
     assert numbers["optimizer, momentum"].tolist() == [
         "adam", "sgd, momentum 0.0", "sgd, momentum 0.9"]
+    with pytest.raises(InputError, match="these runs have no acuracy"):
+        heat.make(rows, ("optimizer",), "rate", "acuracy")
 
 
 def test_dots_of_several_data_sets_have_their_colours(tmp_path):

@@ -2,7 +2,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from small_networks import L, keras, network_of
+from small_networks import L, as_record, keras, network_of
 
 from inside import maximize
 from inside.maximize import excitation
@@ -97,3 +97,19 @@ def test_a_run_is_drawn(small_run, quick_figures):
         assert len([*maximize.table(numbers)]) == 3
     assert drawn["maximize_classes"][1]["images"].shape == (2, 2, 28, 28, 1)
     assert "2 random beginnings" in drawn["maximize_classes"][0].get_suptitle()
+
+
+def test_the_middle_units_field_need_not_be_the_largest():
+    """Nor the logits the first use of the layer that gives them."""
+    images = keras.Input((28, 28, 1))
+    x, pool = images, L.GlobalAveragePooling2D(name="pool")
+    for i, (filters, strides) in enumerate(((2, 2), (2, 1), (2, 1)), 1):
+        x = L.Conv2D(filters, 3, strides, padding="same", activation="relu", name=f"conv{i}")(x)
+        x = L.MaxPooling2D(padding="same")(x) if i < 3 else x
+    gate = L.Reshape((1, 1, 2))(pool(x))
+    model = keras.Model(images, pool(L.Conv2D(3, 1, name="last")(L.Multiply()([x, gate]))))
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 1))
+    own = as_record(network_of(model, pixels, np.arange(12) % 3))
+    *_, (name, _, numbers) = maximize.draw(own, 3, seeds=1, steps=2)
+    plt.close("all")
+    assert name == "maximize_classes" and numbers["images"].shape == (3, 1, 28, 28, 1)

@@ -268,3 +268,12 @@ def test_runs_are_drawn_together(recurrent_run, tmp_path, quick_figures):
     assert sorted(numbers) == [f"{name}/{key}" for name in names for key in keys]
     for key in keys:
         np.testing.assert_allclose(*(numbers[f"{name}/{key}"] for name in names))
+
+
+def test_an_answer_that_is_not_of_the_state_alone_is_not_drawn():
+    images = keras.Input((6, 4, 1))
+    rows = L.Reshape((6, 4))(images)
+    both = L.Concatenate()([L.GRU(3)(rows), L.Flatten()(images)])
+    model = keras.Model(images, L.Dense(2)(both))
+    with pytest.raises(NotDrawn, match="state alone"):
+        Reader(network_of(model, np.zeros((2, 6, 4, 1)), [0, 1]))

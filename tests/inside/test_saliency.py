@@ -422,3 +422,22 @@ def test_occlusion_equals_captum(both):
         total[own] += (whole - found[:, i, j])[:, None, None]
         count[own] += 1
     np.testing.assert_allclose(total / count, expected[:, 0].numpy(), atol=1e-5)
+
+
+class AddsWhatItRectifies(L.Conv2D):
+    """x + relu(conv(x)), which relu(x + conv(x)) is not."""
+
+    def call(self, x):
+        return x + self.activation(keras.ops.conv(x, self.kernel, padding="same"))
+
+
+def test_a_layer_of_ones_own_keeps_its_rectifier_within():
+    """Its gradient is calculus's; what another rule does inside it is not known."""
+    images = keras.Input((4, 4, 1))
+    own = AddsWhatItRectifies(1, 1, use_bias=False, activation="relu", kernel_initializer=
+                              keras.initializers.Constant(-2.0))
+    model = keras.Model(images, L.Flatten()(own(images)))
+    ones, classes = np.ones((1, 4, 4, 1), np.float32), np.array([5])
+    assert saliency.pull_back(model, ones, classes).sum() == 1
+    with pytest.raises(NotDrawn, match="layer of one's own"):
+        saliency.pull_back(model, ones, classes, "guided")

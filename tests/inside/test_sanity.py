@@ -119,8 +119,11 @@ def test_a_run_is_drawn(small_run, tmp_path, quick_figures, two_methods):
 @pytest.mark.slow
 def test_a_permuted_run_of_another_kind_is_refused(small_run, tmp_path):
     """It would be drawn as what it is not, or not fit."""
+    other = permuted(small_run, tmp_path, "c", permute_labels=True, negative_slope=0.5)
+    config = read_json(other / "config.json")
+    write_json(other / "config.json", {k: v for k, v in config.items() if k != "network"})
     for folder, said in (
-            (tmp_path / "none", "config.json is not there"),
+            (other, "of another network"), (tmp_path / "none", "config.json is not there"),
             (permuted(small_run, tmp_path, "a"), "not trained with --permute-labels"),
             (permuted(small_run, tmp_path, "b", 0.5, permute_labels=True), "on other images")):
         assert_one_line(run_script("visualize", "sanity", small_run, "--images", 2, "--permuted",

@@ -198,6 +198,18 @@ def test_a_sigmoid_at_the_end_is_refused(ending):
         without_softmax(keras.Model(images, ending(images)))
 
 
+def test_a_softmax_before_the_last_layer_is_refused():
+    """By what it gives: there are too many ways to write one."""
+    images = keras.Input((4,))
+    x = L.Activation("linear", dtype="float32")(L.Dense(3, activation="softmax")(images))
+    with pytest.raises(InputError, match="not of its last layer"):
+        without_softmax(keras.Model(images, x))
+    lost = keras.Model(images, L.Dense(3, bias_initializer=keras.initializers.Constant(np.nan))(
+        images))
+    with pytest.raises(InputError, match="no numbers"):
+        without_softmax(lost)
+
+
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory):
     """A model as Keras's tutorials make them, model.keras; images for it; their folder."""
