@@ -197,6 +197,9 @@ def from_arrays(path, parts, names=(), mirrors=False, name="", description="", n
             raise InputError(f"{path}: label {strange[0]} of {role} images is not among the "
                              "training images'")
         parts[role] = images, np.searchsorted(values, labels).astype(np.int32)
+    if (most := train[0].max()) < 128:
+        notes.append(f"the largest pixel is {most}, read as {most} of 255; if {most} is as bright "
+                     f"as can be, multiply the pixels by 255 / {most}")
     empty = train[0][:0], parts["train"][1][:0]
     return Images.titled(name or path.name.partition(".")[0], description or path.name, classes,
                          (*parts["train"], *parts.get("test", empty)), False,

@@ -48,7 +48,7 @@ def test_own_idx_files(tmp_path):
     assert (data.train_images[0, 1, :, 0].tolist() == [5, 6, 7, 8, 9]
             and data.title.startswith("mine") and data.name == "mine")
     assert data.train_labels.tolist() == [2, 0, 1] and data.classes == ("0", "1", "2")
-    assert "2 test images" not in data.notes and "no test image of class 0" in data.notes[0]
+    assert "2 test images" not in data.notes and "no test image of class 0" in data.notes[-1]
     (tmp_path / "mine" / LABELS).write_bytes(idx(np.array([2, 1, 255])))
     sparse = load_images(str(tmp_path / "mine"))
     assert sparse.classes == ("1", "2", "255") and sparse.train_labels.tolist() == [1, 0, 2]
@@ -263,6 +263,15 @@ def test_a_damaged_header_is_refused(tmp_path, header):
     with pytest.raises(InputError, match="x_train cannot be read as NumPy's") as caught:
         read(packed(tmp_path / "mine.npz", {"x_train.npy": content}))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("most", [1, 16, 127, 128, 255])
+def test_a_small_range_of_pixels_is_said(tmp_path, most):
+    images = np.arange(4 * 9).reshape(4, 3, 3) * most // 35
+    arrays = dict(x_train=images, y_train=[0, 1, 0, 1], x_test=images[::-1] // 2, y_test=[0, 1] * 2)
+    said = (f"the largest pixel is {most}, read as {most} of 255; if {most} is as bright as can "
+            f"be, multiply the pixels by 255 / {most}")
+    assert (said in read(npz(tmp_path / "x.npz", **arrays)).notes) == (most < 128)
 
 
 # ------------------------------------------------------------------------------ tables of pixels
