@@ -143,15 +143,15 @@ def _panel(axis, panel, curves, colours, by, smoothed):
     numbers, halfway, turns = {}, [], {}  # error rates (%) in the middle of each accuracy's curve
     for group, runs, key, kind in curves:
         having = [(series[key], per_epoch) for series, per_epoch in runs if key in series]
-        width = len(having[0][0][0]) // 50 if smoothed else 1
-        drawn = [_points(*one, by, width, panel == "accuracy") for one in having]
+        drawn = [_points(*one, by, len(one[0][0]) // 50 if smoothed else 1, panel == "accuracy")
+                 for one in having]
+        whole = [(x, y) for x, y, _ in drawn if len(x)]
         colour, what = colours[group], kind if own else "/".join(filter(None, key))
-        label = group + f" (n = {len(drawn)})" * several + (
+        label = group + f" (n = {len(whole) or len(drawn)})" * several + (
             f", {what}" if not own or panel != "loss" else "")
         if own and panel == "accuracy" and len(colours) > 1:  # colours stand in the loss's legend
             label = what if group == next(iter(colours)) else "_"
         lost = np.unique(np.concatenate([x for *_, x in drawn]))
-        whole = [(x, y) for x, y, _ in drawn if len(x)]
         if len(lost):
             axis.plot(lost, np.full(len(lost), 0.03), "x", color=colour, clip_on=False,
                       transform=axis.get_xaxis_transform(), label=f"{label}: not finite")

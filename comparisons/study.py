@@ -54,10 +54,14 @@ def _drawn(study, kind, configurations=(), **options):
         return curves.make(curves.of_rows(rows, options.get("by", "step")), **options)
     if kind == "accuracies":
         return curves.accuracies(curves.of_rows(rows))
+    finished = [row for row in rows if row["status"] == "finished"]
     if kind == "over_time":
-        return _norms_over_time(rows)
+        return _norms_over_time(finished)
     if kind == "filters":
-        return _kernels([row for row in rows if row["seed"] == rows[0]["seed"]])
+        first = {}  # seed of each configuration
+        for row in finished:
+            first.setdefault(row["configuration"], row)
+        return _kernels(first.values())
     return KINDS[kind].make(rows, **options)
 
 

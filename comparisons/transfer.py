@@ -60,9 +60,10 @@ def make(rows):
                                 layout="constrained")
     for axis in axes.flat[len(groups):]:
         axis.remove()
+    layers = [*dict.fromkeys(layer for group in groups.values()
+                             for _, layer in accuracies_of(group)[1] if layer)]
     for axis, ((name, _, data), group) in zip(axes.flat, groups.items()):
         shots, accuracies = accuracies_of(group)
-        layers = [*dict.fromkeys(layer for _, layer in accuracies)]
         heads = [*dict.fromkeys(head for head, _ in accuracies)]
         numbers[f"{name}/images_per_class"] = np.array(shots)
         for (head, layer), values in accuracies.items():
@@ -78,10 +79,12 @@ def make(rows):
             name, f"from {without_brackets(group[0].get('source_data', 'other images'))}",
             f"to {without_brackets(data)}")), fontsize=9)
         axis.minorticks_off()
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
-                  fontsize=9)
+    said = {label: handle for axis in axes.flat[:len(groups)]
+            for handle, label in zip(*axis.get_legend_handles_labels())}
+    counts = sorted({len(group) for group in groups.values()})
+    figure.legend(said.values(), said, loc="outside lower center", ncols=5, fontsize=9)
     figure.suptitle("Heads on the frozen features of each layer: mean and standard deviation over "
-                    f"{len(next(iter(groups.values())))} seeds", fontsize=10)
+                    f"{' or '.join(map(str, counts))} seeds", fontsize=10)
     return figure, numbers
 
 

@@ -60,6 +60,17 @@ def test_curves_draw_the_numbers_they_save():
     assert figure.axes[0].get_xlabel() == "epoch"
 
 
+def test_seeds_without_a_finite_loss_are_not_counted():
+    """And each seed's running mean is as wide as 2 % of its own steps."""
+    figure, numbers = plot(a=[series([3.0, 2.0]), series([np.nan, np.nan])])
+    said = [text.get_text() for text in figure.axes[0].get_legend().texts]
+    assert said == ["a (n = 1): not finite", "a (n = 1)"]
+    assert numbers["a/train/batch/loss"][:, 1].tolist() == [3, 2]
+    many, few = np.arange(200.0) % 2, np.arange(40.0)
+    one = plot(a=[series(many), series(few)])[1]["a/train/batch/loss"]
+    np.testing.assert_allclose(one, plot(a=[series(few), series(many)])[1]["a/train/batch/loss"])
+
+
 def test_curves_of_a_network_that_is_never_wrong(recwarn):
     """The accuracy axis keeps a height, and nothing is warned of."""
     steps = np.arange(3)

@@ -236,6 +236,15 @@ def test_transfer_by_hand(tmp_path):
     figure, numbers = transfer.draw(folders)
     np.testing.assert_allclose(numbers["t/svm/relu1"], [[20, 30], [50, 50]])
     assert sorted(numbers) == ["t/images_per_class", "t/scratch", "t/svm/relu1"]
+    both = write_run(tmp_path / "u-seed0", 0, {
+        "test_accuracy/svm/relu0/1": 0.3, "test_accuracy/svm/relu1/1": 0.4,
+        "test_accuracy/scratch/1": 0.2, "train_seconds": 1.0}, name="u")
+    figure, _ = transfer.draw([*folders, both])  # a layer has its colour in every panel
+    assert [[bar.lines[0].get_color() for bar in axis.containers] for axis in figure.axes] == [
+        ["C0", "black"], ["C1", "C0", "black"]]
+    assert [text.get_text().split(",")[0] for text in figure.legends[0].texts] == [
+        "relu1", "the network from scratch", "relu0"]
+    assert figure.get_suptitle().endswith("over 1 or 2 seeds")
     other = write_run(tmp_path / "o", 0, {"test_accuracy": 0.5, "train_seconds": 1}, name="o")
     with pytest.raises(InputError, match="o is no run of transfer.py"):
         transfer.table([other])
