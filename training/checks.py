@@ -1,7 +1,8 @@
 """What cannot be trained as it is written, or could not be resumed: refused before training begins.
 
 Nodes that Keras and this project do not know are traced, for what changes state or draws random
-numbers, and computed of random images, whole and in parts if they say that they can.
+numbers, and computed of random images, whole and in parts if they say that they can. The network
+itself is computed of random images, for a softmax at its end.
 """
 import random
 
@@ -47,8 +48,21 @@ def check(model, input_shape, classes):
         _check_traced(model, input_shape)
     for node in foreign:
         _try(node)
+    if _gives_probabilities(model, input_shape):
+        raise InputError(f"{title(last)} gives probabilities, of softmax it seems, which the loss "
+                         "applies itself; let build_model return logits, without it")
     for layer in graph.layers(model):
         layer._losses.clear()
+
+
+def _gives_probabilities(model, shape):
+    """Whether what a network gives random images is never below 0, and its sum 1."""
+    images = np.random.default_rng(0).normal(size=(TRIAL, *shape))
+    try:
+        found = np.float32(model(np.float32(images), training=False))
+    except Exception:  # random numbers are not what it takes
+        return False
+    return bool((found >= 0).all() and (abs(found.sum(axis=1) - 1) < 0.005).all())  # in bfloat16
 
 
 def _all_nodes(model):

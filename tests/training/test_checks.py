@@ -88,6 +88,16 @@ REFUSED = {  # edit, words of the line
     "softmax": (lambda x: L.Dense(CLASSES, activation="softmax")(L.Flatten()(x)), ["softmax"]),
     "softmax layer": (lambda x: L.Softmax()(head(x)), ["softmax"]),
     "softmax of a tensor": (lambda x: ops.softmax(head(x)), ["softmax"]),
+    "softmax in a nested model": (lambda x: keras.Sequential([
+        keras.Input(SHAPE), L.Flatten(), L.Dense(CLASSES, activation="softmax")], name="all")(x),
+                                  ["'all'", "probabilities", "logits"]),
+    "softmax, then float32": (lambda x: L.Activation("linear", dtype="float32")(L.Softmax(
+        dtype="mixed_bfloat16")(head(x))), ["softmax"]),
+    "softmax, reshaped": (lambda x: L.Reshape((CLASSES,))(L.Softmax()(head(x))), ["softmax"]),
+    "average of softmaxes": (lambda x: L.Average()([L.Softmax()(head(x)), ops.softmax(head(x))]),
+                             ["softmax"]),
+    "softmax in a lambda": (lambda x: L.Activation(lambda v: ops.softmax(v))(head(x)),
+                            ["softmax"]),
     "maps for logits": (lambda x: conv(x), ["logits", "(None, 4, 6, 4)"]),
     "wrong classes": (lambda x: L.Dense(7)(L.Flatten()(x)), ["(None, 3)", "(None, 7)"]),
 }
@@ -99,6 +109,14 @@ def test_what_cannot_be_trained_is_refused_and_named(name):
     with pytest.raises(InputError) as error:
         check(build(edit), SHAPE, CLASSES)
     assert "\n" not in str(error.value) and all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize("edit", [
+    lambda x: L.Dense(CLASSES, kernel_initializer="zeros")(L.Flatten()(x)),  # sum 0
+    lambda x: ops.relu(head(x)), lambda x: ops.log_softmax(head(x)),
+    lambda x: ops.softmax(head(x)) - 1])
+def test_logits_are_no_probabilities(edit):
+    check(build(edit), SHAPE, CLASSES)
 
 
 def test_whole_numbers_for_images_are_refused():
