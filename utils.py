@@ -6,7 +6,6 @@
 """
 import functools
 import inspect
-import itertools
 import math
 import os
 import pathlib
@@ -25,7 +24,6 @@ from sources.images import (
     is_path,
     restrict,
 )
-from sources.mnist import looks_like_mnist
 from sources.tree import is_archive, open_tree
 from system.command_line import InputError
 
@@ -78,33 +76,41 @@ def _find_images(data, data_dir, auto, how):
     path = pathlib.Path(os.path.abspath(os.path.expanduser(data)))
     if not os.path.exists(path):
         raise InputError(f"--data {data}: no such file or folder (names: {data_set_names()})")
-    return _read_path(path, how)
+    tree, own = _find_form(path)
+    return own.read(tree, how)
 
 
-def _read_path(path, how):
-    """Return the Images of a folder, archive or file, by the one form that its content has."""
+def _find_form(path):
+    """Return (Tree, Form) of a folder, archive or file: the one form that its content has."""
     tree = open_tree(path)
-    forms = {name: read for name, (matches, read) in FORMS.items() if matches(tree)}
+    forms = {name: own for name, own in FORMS.items() if own.matches(tree)}
     if len(forms) > 1:
         raise InputError(f"{path}: holds {' and '.join(forms)}; give the one you mean as --data")
     if forms:
-        return next(iter(forms.values()))(tree, how)
+        return tree, next(iter(forms.values()))
     archives = [name for name in tree.files if is_archive(name)]
     if path.is_dir() and len(archives) == 1:
-        return _read_path(path / archives[0], how)
+        return _find_form(path / archives[0])
     listed = ", ".join(archives or tree.files[:3]) or "nothing"
     raise InputError(f"{path}: no images in a form that is known (it holds {listed}); give a "
                      "folder of train/<class>/* and test/<class>/*, or see data/README.md")
 
 
 def may_be_mirrored(data, auto):
-    """Return whether the images of a name or path may be mirrored, as far as a glance at the names
-    of files tells: what comes in MNIST's forms may not; of your own pictures it is supposed."""
+    """Return whether the images of a name or path may be mirrored: what comes in MNIST's forms may
+    not; of your own pictures it is supposed, and of what will be refused."""
     if data in DATA_SETS or data in ("auto", "synthetic"):
         return DATA_SETS[auto if data in ("auto", "synthetic") else data].mirrors
-    path = pathlib.Path(os.path.expanduser(data))
-    names = (name for _, _, files in os.walk(path) for name in files) if path.is_dir() else [data]
-    return not any(map(looks_like_mnist, itertools.islice(names, 1000)))
+    path = pathlib.Path(os.path.abspath(os.path.expanduser(data)))
+    return _form_mirrors(path, path.stat().st_mtime_ns) if os.path.exists(path) else True
+
+
+@functools.lru_cache
+def _form_mirrors(path, changed):
+    try:
+        return _find_form(path)[1].mirrors
+    except InputError:
+        return True
 
 
 def _with_test_set(data, given, how):

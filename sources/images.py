@@ -27,7 +27,7 @@ from system.command_line import InputError, in_one_line
 LUMA = np.float32([0.298936, 0.587043, 0.114021])  # weights of red, green and blue, the course's
 
 DATA_SETS = {}  # {name on the command line: DataSet}
-FORMS = {}  # {what it is: (matches, read)}
+FORMS = {}  # {what it is: Form}
 
 
 class DataSet(typing.NamedTuple):
@@ -37,6 +37,16 @@ class DataSet(typing.NamedTuple):
     """
     load: typing.Callable
     stand_in: typing.Callable
+    mirrors: bool
+
+
+class Form(typing.NamedTuple):
+    """Two functions: read(tree, how) returns Images of a Tree if matches(tree).
+
+    mirrors: whether its images may be mirrored.
+    """
+    matches: typing.Callable
+    read: typing.Callable
     mirrors: bool
 
 
@@ -54,10 +64,13 @@ def data_set(name, stand_in=None, mirrors=True):
     return register
 
 
-def form(name, matches):
-    """Register the decorated function, (Tree, Reading) -> Images, for Trees that matches(Tree)."""
+def form(name, matches, mirrors=True):
+    """Register the decorated function, (Tree, Reading) -> Images, for Trees that matches(Tree).
+
+    mirrors: False for the forms in which digits and letters come.
+    """
     def register(read):
-        FORMS[name] = matches, read
+        FORMS[name] = Form(matches, read, mirrors)
         return read
     return register
 

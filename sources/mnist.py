@@ -33,11 +33,6 @@ IDX = re.compile(  # "emnist-letters-train-images-idx3-ubyte.gz", "t10k-labels.i
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4"}  # of the values, by an IDX file's third byte
 
 
-def looks_like_mnist(name):
-    """Return whether a file's name is one in which MNIST or a relative comes."""
-    return bool(IDX.search(name)) or name.lower().endswith((".npz", ".csv"))
-
-
 @data_set("mnist", stand_in=synthetic.digits, mirrors=False)
 def mnist(data_dir, how):
     """Read MNIST, 28x28 grey digits, 60,000 + 10,000, from the data folder.
@@ -100,7 +95,7 @@ def _idx_sets(tree):
     return sets
 
 
-@form("IDX files", _idx_sets)
+@form("IDX files", _idx_sets, mirrors=False)
 def read_idx_files(tree, how):
     """Return Images of four IDX files named like MNIST's, any prefix before their names.
 
@@ -194,7 +189,7 @@ def _load(tree, name, content):
                          ) from error
 
 
-@form("NumPy archives", _npz_files)
+@form("NumPy archives", _npz_files, mirrors=False)
 def read_npz(tree, how):
     """Return Images of the one .npz file: x_train, y_train, x_test, y_test as Keras's mnist.npz, or
     train_images, train_labels ... as MedMNIST's."""
@@ -227,7 +222,7 @@ def _tables(tree):
     return found
 
 
-@form("tables of pixels", _tables)
+@form("tables of pixels", _tables, mirrors=False)
 def read_tables(tree, how):
     """Return Images of CSV files whose rows are a label and the pixels of a square grey image, as
     Kaggle's train.csv.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import written
 from conftest import assert_one_line, run_script
-from written import TWO, below, folder, idx_folder, png, values
+from written import TWO, below, folder, idx_folder, packed, png, values
 
 from cifar_lenet5 import RECIPES, Config
 from inside.trained import Record
@@ -156,14 +156,21 @@ def test_what_is_mirrored(tmp_path, monkeypatch):
     idx_folder(tmp_path / "idx")
     folder(tmp_path / "deep", below("a/b/", {"train.csv": b"label,a,b,c,d\n0,1,2,3,4\n"}))
     (tmp_path / "x.npz").touch()
+    stray = {"labels.csv": b"file,label\n0.png,cat\n"}
+    folder(tmp_path / "stray", values(**TWO) | stray)
+    packed(tmp_path / "stray.zip", values(**TWO) | stray)
+    packed(tmp_path / "idx.zip", {"train-images-idx3-ubyte.gz": b""})
+    (tmp_path / "inner").mkdir()
+    packed(tmp_path / "inner" / "csv.tgz", {"train.csv": b"0,1,2,3,4\n"})
 
     def flips(config, recipes, *words):
         return parse(config, recipes, list(words)).horizontal_flip
     mirrored = {data: flips(Config, RECIPES, "--data", data) for data in (
-        "auto", "elec677", "cifar10", "cifar100", "pictures", "mnist", "digits", "idx", "deep",
-        "x.npz", str(tmp_path / "idx"), "idx/train-images-idx3-ubyte.gz")}
+        "auto", "elec677", "cifar10", "cifar100", "pictures", "stray", "stray.zip", "mnist",
+        "digits", "idx", "idx.zip", "inner", "deep", "x.npz", str(tmp_path / "idx"),
+        "idx/train-images-idx3-ubyte.gz")}
     assert [data for data, mirror in mirrored.items() if mirror] == [
-        "auto", "elec677", "cifar10", "cifar100", "pictures"]
+        "auto", "elec677", "cifar10", "cifar100", "pictures", "stray", "stray.zip"]
     for data in ("mnist", "digits", "idx"):
         assert flips(Config, RECIPES, "--data", data, "--horizontal-flip")
         assert flips(RnnConfig, RNN_RECIPES, "--data", data, "--horizontal-flip")
