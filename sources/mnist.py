@@ -263,4 +263,4 @@ def _table(tree, name, heading):
             raise InputError(f"{tree.path}: {name} has pixels from {values[:, 1:].min()} to "
                              f"{values[:, 1:].max()}, not 0 to 255")
         return values[:, 1:].astype(np.uint8).reshape(-1, side, side), values[:, 0]
-    return cached(pathlib.Path(name).stem, f"{tree.key([name])} {name}", parse)
+    return cached(pathlib.Path(name).stem, f"{tree.key([name])} {name} {heading}", parse)
