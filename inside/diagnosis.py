@@ -35,8 +35,8 @@ def draw(record):
     """Draw the first layer's kernels with their norms, and count unused dense units."""
     network = record.network
     first = require(graph.first_convolution(network.model), "the network has no convolution")
-    layer = require([name for name in network.layers if network.stages[name].shape[-1]
-                     == first.filters], "no activation follows the first convolution")[0]
+    layer = require(graph.stage_after(network.model, first),
+                    "no activation follows the first convolution alone")
     kernel = first.kernel.numpy()
     summary = summarize(network, layer)
     norms = np.sqrt((kernel ** 2).sum((0, 1, 2)))

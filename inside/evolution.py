@@ -8,7 +8,7 @@ import numpy as np
 
 import utils
 from inside.deconvnet import one_unit, project, receptive_field
-from inside.pictures import as_grey, as_signed, largest, mosaic, show_grid
+from inside.pictures import as_grey, as_signed, largest, meaning_of_colours, mosaic, show_grid
 from inside.strongest import strongest_of_layer
 from inside.trained import maps_of, read_snapshots
 from system.command_line import NotDrawn
@@ -53,7 +53,8 @@ def draw(record, count=6):
                                 layout="constrained")
     show_grid(axis, [mosaic(pair, 1, size=size) for pair in pictures.flat], len(files), titles.flat,
               [f"map {m}" for m in maps], gap)
-    figure.suptitle(f"{network.name}, {layer}: projection (blue - 0 + red, each on its own "
+    zero = meaning_of_colours(network.model.input.shape[3])
+    figure.suptitle(f"{network.name}, {layer}: projection ({zero}, each on its own "
                     f"scale) of each map's strongest activation (number) on {len(sample):,} "
                     f"training images, above its patch;\n* where another image takes over; "
                     f"{network.data.title}", fontsize=10)

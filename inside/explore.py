@@ -128,7 +128,7 @@ def describe_layer(network, layer, images):
     made = as_pixels(network, made[:, field[0]:field[1], field[2]:field[3]])
     arrays[f"{layer}/made"], facts["made"] = made, [1, *made.shape[1:]]
     first = graph.first_convolution(network.model)
-    if layer == network.layers[0] and first is not None and first.filters == maps:
+    if first is not None and layer == graph.stage_after(network.model, first):
         kernel = np.moveaxis(first.kernel.numpy(), 3, 0)
         arrays[f"{layer}/kernel"] = signed(kernel, np.abs(kernel).max((1, 2, 3), keepdims=True))
         facts["kernel"] = [1, *kernel.shape[1:]]

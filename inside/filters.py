@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from inside import gabor
-from inside.pictures import as_signed, mosaic, show
+from inside.pictures import as_signed, meaning_of_colours, mosaic, show
 from inside.trained import require
 from training import graph
 
@@ -53,7 +53,8 @@ def draw(record, animate=False):
     steps, kernels = kernels_of(record)
     if animate:
         require(len(steps), f"{record.name} is a model, of which it is not known how it came about")
-    height, width, _, count = kernels[-1].shape
+    height, width, channels, count = kernels[-1].shape
+    zero = meaning_of_colours(channels)
     fits, chance, share = gabor.structure(kernels[-1])
     r2 = np.array([f["r2"] for f in fits])
     order, columns, chosen = np.argsort(-r2), min(16, count), moments(len(kernels))
@@ -71,13 +72,13 @@ def draw(record, animate=False):
         shown = [as_signed(kernels[m][..., i], limit) for m in chosen for i in order[:columns]]
         show(axis, mosaic(shown, columns, gap=1),
              f"the first {columns} of them through training, all on one scale, "
-             f"{-limit:.2f} (blue) to {limit:.2f} (red)")
+             f"{-limit:.2f} to {limit:.2f} ({zero})")
         axis.set_yticks((np.arange(len(chosen)) + 0.5) * (height + 1) - 1,
                         [f"step {steps[m]:,}" for m in chosen], fontsize=9)
         axis.tick_params(length=0)
     figure.suptitle(
         f"{record.name}: {count} first-layer kernels, {height}x{width}, each on its own scale "
-        f"(blue - 0 + red)\n{100 * share:.0f} % are structured: a Gabor function fits them better "
+        f"({zero})\n{100 * share:.0f} % are structured: a Gabor function fits them better "
         f"than 95 % of shuffled kernels; mean r2 {r2.mean():.2f}, shuffled {chance.mean():.2f}",
         fontsize=10)
     numbers = {"kernel": kernels[-1], "order": order, "step": np.array(steps[-1:]), "r2": r2,

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from inside.deconvnet import one_unit, project
 from inside.occlusion import occlusion
-from inside.pictures import as_grey, as_signed, show
+from inside.pictures import as_grey, as_signed, meaning_of_colours, show
 from inside.reading import draw_reading
 from inside.trained import outputs, read_pictures
 from system.command_line import NotDrawn
@@ -55,7 +55,7 @@ def draw_maps(network, file, image, p):
             show(axis, np.ones((1, 1, 3)), str(error))
             continue
         show(axis, as_signed(pixels), f"{layer}: projection of the strongest\nunit, of map "
-             f"{feature_map} (blue - 0 + red)")
+             f"{feature_map} ({meaning_of_colours(inputs.shape[3])})")
         numbers[f"{layer}/projection"] = pixels
     side = max(1, round(min(image.shape[1:3]) * 2 / 7))
     hidden = occlusion(network.model, network.layers[-1], inputs, [best], side,

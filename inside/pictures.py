@@ -76,6 +76,11 @@ def as_signed(image, limit=None):
     return shares.clip(0, 1) if image.shape[2] == 3 else plt.cm.RdBu_r(shares[..., 0])[..., :3]
 
 
+def meaning_of_colours(channels):
+    """Return in words what the colours of as_signed mean."""
+    return "grey is 0" if channels == 3 else "blue - 0 + red"
+
+
 def mosaic(pictures, columns, gap=1, size=None):
     """Lay out pictures (height, width, 3) in a grid on white, in cells of `size`."""
     height, width = size or largest(pictures)

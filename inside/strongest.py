@@ -8,7 +8,7 @@ import numpy as np
 
 import utils
 from inside.deconvnet import one_unit, project, receptive_field
-from inside.pictures import as_grey, as_signed, largest, mosaic, show
+from inside.pictures import as_grey, as_signed, largest, meaning_of_colours, mosaic, show
 from inside.trained import in_parts, maps_of, tensor_of
 from system.command_line import NotDrawn
 from system.progress import Progress
@@ -114,7 +114,7 @@ def draw_maps(network, layer, maps, columns):
                                 layout="constrained")
     count = network.stages[layer].shape[3]
     of = f"{len(maps)} of {count} feature maps" if len(maps) < count else "each feature map"
-    zero = "grey is 0" if network.model.input.shape[3] == 3 else "blue - 0 + red"
+    zero = meaning_of_colours(network.model.input.shape[3])
     show(axis, picture, f"{network.name}, {layer}: of {of} the nine strongest units on "
          f"{len(network.data.test_images):,} test images: projections ({zero}, each on its "
          f"own scale) and, to their right, the image patches\n{network.data.title}", pad=20)

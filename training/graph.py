@@ -128,6 +128,20 @@ def first_convolution(model):
                  if isinstance(node.operation, keras.layers.Conv2D)), None)
 
 
+def stage_after(model, operation):
+    """Return the name of the stage that an operation alone leads to, through pooling, normalization
+    and the like; None if what it gives is first convolved again or joined with something else."""
+    made_by = {id(x): node for node in nodes(model) for x in node.outputs}
+    for name, tensor in stages(model).items():
+        node = made_by[id(tensor)]
+        while node and node.operation is not operation:
+            alone = len(node.input_tensors) == 1 and not hasattr(node.operation, "kernel")
+            node = made_by.get(id(node.input_tensors[0])) if alone else None
+        if node:
+            return name
+    return None
+
+
 def weights_below(model, tensor):
     """Return the weights of all operations that a Keras tensor of a model depends on."""
     found, needed = [], {id(tensor)}

@@ -118,3 +118,22 @@ def test_weights_have_names_of_their_own_whatever_the_network(name, own_cell):
     with pytest.raises(InputError, match="itself is of another network: more"):
         graph.assign(names, {name: v.numpy() for name, v in names.items()} | {"more": np.ones(1)},
                      "itself")
+
+
+def test_the_stage_after_a_convolution_is_of_it_alone():
+    images = keras.Input((8, 8, 1))
+    first = keras.layers.Conv2D(3, 3, padding="same", name="first")
+    x = keras.layers.BatchNormalization()(keras.layers.MaxPooling2D()(first(images)))
+    plain = keras.layers.ReLU(name="plain")(x)
+    again = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="again")(x)
+    joined = keras.layers.ReLU(name="joined")(keras.layers.Add()([x, again]))
+    beside = keras.layers.ReLU(name="beside")(images)
+    for outputs, name in ((plain, "plain"), (again, None), (joined, None), (
+            keras.layers.Concatenate()([keras.layers.Flatten()(y) for y in (beside, plain)]),
+            "plain")):
+        model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(outputs)))
+        assert graph.stage_after(model, first) == name
+    second = keras.layers.Conv2D(3, 3, activation="relu", name="second")
+    assert graph.stage_after(keras.Model(images, second(images)), second) is None  # the output
+    model = keras.Model(images, keras.layers.Flatten()(second(images)))
+    assert graph.stage_after(model, second) == "second"
