@@ -12,6 +12,7 @@ A new form in which people bring images is one function too, of a sources.tree.T
     @form("HDF5 files", lambda tree: any(name.endswith(".h5") for name in tree.files))
     def read_hdf5(tree, how):
 """
+import collections
 import dataclasses
 import hashlib
 import math
@@ -200,6 +201,11 @@ def from_arrays(path, parts, names=(), mirrors=False, name="", description="", n
     named = len(names) > values[-1] and values[0] >= 0
     classes = [str(names[value]) if named else str(value) for value in values]
     notes = list(notes)
+    twice = {name for name, count in collections.Counter(classes).items() if count > 1}
+    if twice:
+        classes = [f"{name} ({value})" if name in twice else name
+                   for name, value in zip(classes, values)]
+        notes.append(f"several classes are called {min(twice)}: their labels are added to the name")
     if values[0] or len(values) <= values[-1]:
         missing = next(v for v in range(len(values)) if v != values[v])
         notes.append(f"no training image of label {missing}: the classes are the {len(values):,} "

@@ -34,6 +34,13 @@ def test_columns_and_names_of_classes(tmp_path, image, label, names, classes):
                                 "test": {zero: [20], one: [21]}}
 
 
+def test_names_of_classes_that_are_equal_get_their_labels(tmp_path):
+    content = table([0, 1, 2], 10, names=["crane", "owl", "crane"])
+    data = read(folder(tmp_path / "set", {TRAIN: content, TEST: content}))
+    assert data.classes == ("crane (0)", "owl", "crane (2)")
+    assert "several classes are called crane: their labels are added to the name" in data.notes
+
+
 def test_coarse_labels(tmp_path):
     info = {"features": {"fine_label": {"names": ["a", "b", "c"]},
                          "coarse_label": {"names": ["x", "y"]}}}
