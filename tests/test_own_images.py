@@ -133,7 +133,8 @@ def test_validation_pictures_are_what_training_observes(tmp_path):
     assert data.images[:, 0, 0, 0].tolist() == [10, 11, 20, 21]
     images, labels = data.observed["validation"]
     assert images[:, 0, 0, 0].tolist() == [13] and labels.tolist() == [0]
-    assert data.source.notes == ("no validation image of dog",)
+    assert data.source.notes == ("validation images are the data set's own: "
+                                 "--validation-split holds out none", "no validation image of dog")
     held_out = load_training_data(Config(data=str(folder(tmp_path / "b", values(**TWO))),
                                          validation_split=0.5))
     assert len(held_out.images) == len(held_out.observed["validation"][0]) == 2

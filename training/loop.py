@@ -129,6 +129,8 @@ def load_training_data(config):
     observed = {"train": (images[sample], labels[sample])}
     if data.validation:
         observed["validation"] = data.validation
+        data = data.noting("validation images are the data set's own: --validation-split holds out "
+                           "none")
     elif len(held_out):
         observed["validation"] = data.train_images[held_out], data.train_labels[held_out]
     if "validation" in observed:
