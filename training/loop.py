@@ -161,6 +161,10 @@ def make_model(build_model, input_shape, classes, config):
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise InputError(f"this network does not fit into memory; {REMEDY}") from error
     check(model, input_shape, classes)
+    if config.precision == "bfloat16" and not any(
+            layer.compute_dtype == "bfloat16" for layer in graph.layers(model)):
+        raise InputError("--precision bfloat16: no layer of build_model computes in it; give them "
+                         "dtype=POLICIES[config.precision], or train with --precision float32")
     return model
 
 

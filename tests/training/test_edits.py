@@ -11,7 +11,8 @@ from PIL import Image
 from system.command_line import import_script
 from training.loop import make_model
 
-SMALL = ("--data", "images", "--steps", 60, "--batch-size", 16, "--evaluations", 2, "--name", "a")
+SMALL = ("--data", "images", "--steps", 60, "--batch-size", 16, "--evaluations", 2, "--name", "a",
+         "--precision", "float32")
 BEGIN, END = "    x = images = keras.Input(input_shape, name=\"images\")\n", (
     "    model = keras.Model(images, logits, name=\"lenet5\")\n")
 RUN = "logs/cifar_lenet5/a-seed0"

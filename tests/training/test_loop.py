@@ -1,6 +1,8 @@
 """Losses and accuracies, by hand."""
+import functools
 import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +10,7 @@ from conftest import run_script
 
 import mnist_rnn
 from cifar_lenet5 import Config, build_model
-from system.command_line import Diverged
+from system.command_line import Diverged, InputError
 from training import loop
 from training.loop import (
     Training,
@@ -72,6 +74,17 @@ def test_batch_noise_by_hand():
     relative = (high - low) / (high + low)
     assert batch_noise(logits, labels, 400) == pytest.approx(relative / 20, rel=0.1)
     assert np.isfinite(batch_noise(np.float32([[200, 0]]), np.array([0]), 4))  # a loss of 0
+
+
+def test_bfloat16_is_refused_where_no_layer_computes_in_it():
+    def build(shape, classes, config, dtype="float32"):
+        x = keras.Input(shape)
+        return keras.Model(x, keras.layers.Dense(classes, dtype=dtype)(keras.layers.Flatten()(x)))
+    config = Config(precision="bfloat16")
+    with pytest.raises(InputError, match="bfloat16.*dtype=POLICIES"):
+        make_model(build, (4, 4, 1), 2, config)
+    make_model(functools.partial(build, dtype="mixed_bfloat16"), (4, 4, 1), 2, config)
+    make_model(build, (4, 4, 1), 2, Config(precision="float32"))
 
 
 # ---------------------------------------------------------------------------------- class weights
