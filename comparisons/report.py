@@ -141,7 +141,7 @@ def disagreements(one):
         own, said = series.get(row["run"], {}), {}
         for part in ("train", "validation", "test"):
             for tag in ("accuracy", "loss"):
-                if (part, f"evaluation/{tag}") in own:
+                if (part, f"evaluation/{tag}") in own and row.get("weights") != "best":
                     said[f"{part}_{tag}"] = own[part, f"evaluation/{tag}"][2][-1]
         if "train_seconds" in row:
             said["seconds_to_98"] = seconds_to(own, 0.98, row["train_seconds"])

@@ -46,7 +46,7 @@ from training.needs import (
 from training.optimizers import apply_gradients, create_slots, is_decayed
 from training.parallel import loss_and_gradients, make_measure, make_predict, shares
 from training.run import stream_seed
-from training.summaries import log_inside, log_norms_over_time
+from training.summaries import log_inside, log_kernels, log_norms_over_time
 
 # TensorFlow's optimisation of graphs gains nothing here and delays the first step
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -502,6 +502,8 @@ class Training:
         is_best = self.config.weights == "best"
         run.events.log_evaluation(best.step if is_best else self.step, {
             "test": (result["test_loss"], result["test_accuracy"])})
+        if is_best:  # the last are to be those of the weights that are kept
+            log_kernels(run.events, self.step, self.model)
         log_norms_over_time(run.events, self.model, *self.probe)
         speed = self.step * self.config.batch_size / seconds
         result |= {"train_seconds": seconds, "images_per_second": speed}

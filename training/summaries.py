@@ -51,16 +51,23 @@ def log_inside(events, step, model, inputs, labels):
         inputs, training=False)) if stages else []  # of a list of one Keras makes no list
     log_histograms(events, step, model, dict(zip(stages, values, strict=True))
                    | first_gates(model, inputs))
-    first = graph.first_convolution(model)
+    log_kernels(events, step, model)
     with events.into("train"):
-        if first is not None:
-            kernel = first.kernel.numpy()
-            if kernel.shape[2] in (1, 3):
-                picture = np.kron(tile_filters(kernel), np.ones((8, 8, 1), np.float32))
-                tf.summary.image("filters", picture[None], step=step)
-            tf.summary.write("filters/kernel", kernel, step=step, metadata=_kind("kernel"))
         for name, norms in norms_over_time(model, inputs, labels).items():
             tf.summary.write(f"over_time/{name}", norms, step=step, metadata=_kind("norms"))
+
+
+def log_kernels(events, step, model):
+    """Log the first convolution's kernels, if there is one, as picture and as tensor."""
+    first = graph.first_convolution(model)
+    if first is None:
+        return
+    kernel = first.kernel.numpy()
+    with events.into("train"):
+        if kernel.shape[2] in (1, 3):
+            picture = np.kron(tile_filters(kernel), np.ones((8, 8, 1), np.float32))
+            tf.summary.image("filters", picture[None], step=step)
+        tf.summary.write("filters/kernel", kernel, step=step, metadata=_kind("kernel"))
 
 
 def _kind(plugin):

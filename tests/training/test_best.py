@@ -104,6 +104,10 @@ def test_the_best_weights_are_kept_and_tested(best_run):
     assert result["best_step"] == steps[np.argmax(accuracies)] < steps[-1]
     assert read_events(run)["test", "evaluation/accuracy"][0].tolist() == [result["best_step"]]
     assert result["best_step"] < 48
+    steps, _, kernels = read_events(run)["train", "filters/kernel"]
+    assert steps[-1] == 60  # what is drawn last are the kernels of the weights that are kept
+    np.testing.assert_array_equal(kernels[-1], weights_of(run)["conv1/kernel"])
+    assert np.abs(kernels[-1] - kernels[-2]).max() > 0
     row = row_of(run)  # the losses beside the accuracies are of the same weights
     for part in ("train", "validation"):
         assert row[f"{part}_loss"] == result[f"{part}_loss"]
