@@ -56,7 +56,8 @@ def command_line(words):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", metavar="STUDY or SCRIPT.py", help="what to run")
     study, grid = parser.add_argument_group("of a study"), parser.add_argument_group("of a script")
-    study.add_argument("--again", action="store_true", help="make the runs that its CSV has, too")
+    study.add_argument("--again", action="store_true", help="make all runs anew, also those "
+                       "that its CSV has, and replace their folders")
     study.add_argument("--verify", type=int, default=0, metavar="N", help="train N runs of its CSV "
                        "again, chosen at random, and compare; change nothing")
     grid.add_argument("--grid", nargs="+", default=[], metavar="OPTION=VALUES",
@@ -94,6 +95,9 @@ def command_line(words):
     if not options.what.endswith(".py") and of_script:
         parser.error(f"a study says itself what its runs are, without {', '.join(of_script)}; a "
                      "script's name ends in .py")
+    if options.what.endswith(".py") and (options.again or options.verify):
+        parser.error("--again and --verify are of studies; move away the folders of runs to be "
+                     "made anew")
     if options.name is not None and not is_plain(options.name):
         parser.error("--name must be a plain folder name")
     if options.backend == "dask" and not options.address:
@@ -121,16 +125,22 @@ from training.run import folder_of
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Hold one run to be made: its options as parsed, its folder, its command line, and which row
-    of a study it is."""
+    """Hold one run to be made: its options as parsed, its folder, its command line, which row of a
+    study it is, and since when (ns) it must have been begun, or it is replaced."""
     config: object
     folder: pathlib.Path
     words: list
     row: tuple = ()
+    since: int = 0
+
+    @property
+    def begun(self):
+        file = self.folder / "config.json"
+        return file.exists() and file.stat().st_mtime_ns >= self.since
 
     @property
     def finished(self):
-        return (self.folder / "result.json").exists()
+        return (self.folder / "result.json").exists() and self.begun
 
 
 def combinations(grid, lines):
@@ -151,7 +161,7 @@ def combinations(grid, lines):
     return [sum(point, []) for point in itertools.product(*axes)]
 
 
-def make_job(script, words, row=()):
+def make_job(script, words, row=(), since=0):
     """Return the job of a script's command line; InputError or exit 2 if an option is not right."""
     experiment = import_script(script)
     for own in options_of(experiment.Config):  # a positional comes first, before lists of values
@@ -160,14 +170,16 @@ def make_job(script, words, row=()):
             words = [words[i + 1], *words[:i], *words[i + 2:]]
     config = parse(experiment.Config, getattr(experiment, "RECIPES", {}), words)
     folder = folder_of(experiment.__name__, config)
-    if (folder / "config.json").exists():
+    job = Job(config, folder, [str(pathlib.Path(experiment.__file__).resolve()), *words], row,
+              since)
+    if job.begun:
         made = read_json(folder / "config.json").get("options")
         for name, value in made.items() if isinstance(made, dict) else ():
             asked = getattr(config, name, value)
             if name != "threads" and value != (list(asked) if isinstance(asked, tuple) else asked):
                 raise InputError(f"{folder} was made with {name}={value!r}, not {asked!r}; move it "
                                  "away, or give this configuration another --name")
-    return Job(config, folder, [str(pathlib.Path(experiment.__file__).resolve()), *words], row)
+    return job
 
 
 def plan(options):
@@ -183,15 +195,16 @@ def plan(options):
     return list(jobs.values())
 
 
-def plan_study(study, logdir, chosen):
-    """Return the jobs of a study's runs {(configuration, seed): threads, or None for any}."""
+def plan_study(study, logdir, chosen, since=0):
+    """Return the jobs of a study's runs {(configuration, seed): threads, or None for any}; those
+    begun before `since` (ns) are to be replaced."""
     jobs = []
     for one, seed in [(own, k) for own in study.own for k in own.seeds if (own.name, k) in chosen]:
         words = ["--group", study.name, "--name", one.slug, "--seed", str(seed), "--logdir", logdir,
                  *one.words(seed)]
         threads = chosen[one.name, seed]
         jobs.append(make_job(one.script, [*words, *(["--threads", str(threads)] * bool(threads))],
-                             (one.name, seed)))
+                             (one.name, seed), since))
     return jobs
 
 
@@ -325,16 +338,27 @@ def sweep_study(study, options):
     wrong = [] if options.again else [*stored.contradictions(study)]
     if wrong:
         raise InputError(f"{study.file('.csv')}: {wrong[0]}; --again makes all runs anew")
-    jobs = plan_study(study, options.logdir, wanted)
+    out = pathlib.Path(options.logdir) / "sweeps" / study.name
+    again, since = out / "again", 0
+    if options.again:  # the file lies there until all runs are made anew
+        if again.exists():
+            print(f"goes on with the --again that was stopped; without {again} it begins anew")
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            again.touch()
+        since = again.stat().st_mtime_ns
+    jobs = plan_study(study, options.logdir, wanted, since)
     print(f"{study.question}\n{len(there)} runs stand in {study.file('.csv')}")
 
     def write(failed):
         collect(study, {job.row: job.folder for job in jobs if job.finished},
                 {job.row: job.folder for job in jobs if status_of(job, failed) == "diverged"})
         print(f"results  {study.file('.csv')}: python visualize.py study {study.name}")
-    failed = run_jobs(jobs, options, pathlib.Path(options.logdir) / "sweeps" / study.name,
-                      write) if jobs else {}
-    return int(any(status != 3 for status in failed.values()))
+    failed = run_jobs(jobs, options, out, write) if jobs else {}
+    wrong = any(status != 3 for status in failed.values())
+    if options.again and not wrong:
+        again.unlink(missing_ok=True)
+    return int(wrong)
 
 
 def sweep(options):

@@ -12,12 +12,12 @@ from system.progress import Progress
 def command(job, cores):
     """Return the words of a job's process. A run that goes on keeps the threads it began with,
     which rounding depends on."""
-    begun = job.folder / "config.json"
-    if begun.exists():
-        options = read_json(begun).get("options")
+    if job.begun:
+        options = read_json(job.folder / "config.json").get("options")
         cores = options.get("threads", cores) if isinstance(options, dict) else cores
     given = any(word.split("=")[0] == "--threads" for word in job.words)
-    return [*job.words, *([] if given else ["--threads", str(cores)]), "--resume"]
+    return [*job.words, *([] if given else ["--threads", str(cores)]),
+            "--resume" if job.begun or not job.since else "--overwrite"]
 
 
 def connect(options):

@@ -4,6 +4,7 @@ import csv
 import os
 import pathlib
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from comparisons import stored
 from system import machine
 from system.command_line import InputError
 from system.files import read_json, write_json
+from system.jobs import command
 from training.events import read_events
 
 SCRIPT = '''"""Learn nothing, quickly."""
@@ -43,6 +45,7 @@ class Config:
     group: str = option("", "group", names_run=False)
     logdir: str = option("logs", "folder", names_run=False)
     resume: bool = option(False, "go on", names_run=False)
+    overwrite: bool = option(False, "replace", names_run=False)
     threads: int = option(1, "threads", names_run=False)
     rate: float = option(0.5, "rate")
     seconds: float = option(0.0, "time it takes")
@@ -56,7 +59,8 @@ if __name__ == "__main__":
 def train(config):
     folder = pathlib.Path(config.logdir, config.group or "tiny", f"{config.name}-seed{config.seed}")
     folder.mkdir(parents=True, exist_ok=True)
-    options = {k: v for k, v in vars(config).items() if k not in ("logdir", "group", "resume")}
+    options = {k: v for k, v in vars(config).items()
+               if k not in ("logdir", "group", "resume", "overwrite")}
     write_json(folder / "config.json", {
         "options": options, "total_steps": 3, "data": {"title": "D", "train": 9}, "processor": "P",
         "versions": {"tensorflow": "T"}})
@@ -238,7 +242,42 @@ def test_rows_of_runs_elsewhere_stay(study, capsys):
     assert set(before.splitlines()) < set(after.splitlines()) and after.count("\n") == 7
     assert "2 runs, 0 of them finished" in capsys.readouterr().out
     make("s", "--again")
-    assert "6 runs, 1 of them finished" in capsys.readouterr().out
+    assert "6 runs, 0 of them finished" in capsys.readouterr().out
+    assert (study / "logs/s/half-plain-seed2/begun").read_text() == "xx"
+
+
+def test_again_replaces_runs_that_are_there_and_goes_on_after_a_stop(study, monkeypatch, capsys):
+    def make_some(attempt, jobs, options, out, failed):
+        for job in [job for job in jobs if not job.finished]:
+            words.append(command(job, 1)[-1])
+            shutil.rmtree(job.folder, ignore_errors=True)
+            job.folder.mkdir(parents=True)
+            write_json(job.folder / "config.json", {
+                "options": {name: getattr(job.config, name) for name in ("name", "seed", "rate")},
+                "total_steps": 3, "data": {"title": "D"}})
+            if len(words) == stop:
+                raise InputError("stopped")
+            write_json(job.folder / "result.json", {"test_accuracy": 0.5, "train_seconds": 1.0})
+
+    def made(*more):
+        for file in study.glob("logs/s/*/config.json"):  # a minute passes
+            os.utime(file, ns=(file.stat().st_mtime_ns - 60 * 10**9,) * 2)
+        words.clear()
+        assert make("s", *more) == 0
+        return words
+    words, stop = [], 0
+    monkeypatch.setattr(sweep, "run_all", make_some)
+    assert made() == ["--resume"] * 4 and made() == []
+    (study / "studies/s.toml").write_text(STUDY.replace("rate = 0.5", "rate = 0.75"))
+    stop = 2
+    with pytest.raises(InputError, match="stopped"):
+        made("--again")
+    assert words == ["--overwrite"] * 2 and (study / "logs/sweeps/s/again").exists()
+    words, stop = [], 0
+    assert make("s", "--again") == 0 and words == ["--resume", "--overwrite", "--overwrite"]
+    assert "goes on with the --again that was stopped" in capsys.readouterr().out
+    assert {row["rate"] for row in stored.read_csv("studies/s.csv")} == {"0.75", "99.0"}
+    assert made("--again") == ["--overwrite"] * 4
 
 
 @pytest.mark.slow
@@ -277,6 +316,7 @@ def test_bad_input_is_one_line(study, poison):
                       (("s", "--seeds", 0), "without seeds"), (("s", "--", "--rate", 1), "common"),
                       (("tiny.py", "--jobs", 0), "--jobs"), (("tiny.py", "--name", ".."), "--name"),
                       (("s", "--backend", "dask"), "--address"),
+                      (("tiny.py", "--again"), "--again"),
                       (("tiny.py", "--list", "no"), "No such file")):
         try:
             make(*bad)
