@@ -297,7 +297,8 @@ def write(study, rows_, series_):
         (one, seed) for one in study.own for seed in one.seeds)}
     rows_ = sorted(rows_, key=lambda row: order.get((row["configuration"], row["seed"]), 0))
     write_csv(study.file(".csv"), [{n: v for n, v in row.items() if n not in ("study", "run")}
-                                   for row in rows_], study.varied)
+                                   for row in rows_],
+              [*study.varied, *(n for n in study.given if n not in (*INTEGERS, *FLOATS, *END))])
     if arrays:
         with atomic_file(study.file(".npz")) as stream:
             np.savez_compressed(stream, **dict(sorted(arrays.items())))
