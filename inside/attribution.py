@@ -89,8 +89,8 @@ def draw(record, count=10, images=200, pictures=()):
     tiles = []
     for i, image in enumerate(inputs):
         tiles += [as_grey(image), *(
-            as_signed(found[i].sum(-1, keepdims=True), np.percentile(np.abs(found[i]), 99) or None)
-            for found in maps.values())]
+            as_signed(x, np.percentile(np.abs(x), 99) or None)
+            for x in (found[i].sum(-1, keepdims=True) for found in maps.values()))]
     show_grid(top.subplots(), tiles, 1 + len(maps), ["image", *maps],
               [data.classes[c] for c in classes], gap=1 + inputs.shape[1] // 12)
     draw_curves(bottom.subplots(1, 2), numbers)

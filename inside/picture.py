@@ -62,5 +62,5 @@ def draw_maps(network, file, image, p):
                        -(-min(image.shape[1:3]) // 32), network.grey)["probability"][0]
     figure.colorbar(show(axes[-1], hidden, f"probability of {classes[best]} with a\n{side}x{side} "
                          "grey square centred here", vmin=0, vmax=1), ax=axes[-1], shrink=0.8)
-    figure.suptitle(f"{network.name}, trained on {network.data.title}", fontsize=9)
+    figure.suptitle(f"{network.name}; {network.data.title}", fontsize=9)
     return figure, numbers | {"occlusion": hidden}
