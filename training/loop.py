@@ -298,6 +298,15 @@ def load_initial_weights(folder, model):
     return plain.load(pathlib.Path(folder), model)
 
 
+def total_steps(config, count):
+    """Return how many steps a run on `count` images has."""
+    steps = config.epochs * count / config.batch_size
+    total = config.steps or math.ceil(steps * (1 - 1e-12))  # rounding adds no step
+    if not total:
+        raise InputError("nothing to train: give --steps or --epochs above 0")
+    return total
+
+
 class Training:
     """A network in training: its optimizer's state, its graph of many steps, what is due when."""
 
@@ -305,10 +314,7 @@ class Training:
         self.data, self.config, self.seconds, self.speed = data, config, 0.0, 0.0
         self.step, self.best = 0, Best(config, "validation" in data.observed)
         self.of_class = {}  # {class: accuracy on its test images}, once tested
-        count = len(data.images)
-        self.total = config.steps or math.ceil(config.epochs * count / config.batch_size)
-        if not self.total:
-            raise InputError("nothing to train: give --steps or --epochs above 0")
+        self.total = total_steps(config, len(data.images))
         check_weights(build_model, data.shape, len(data.classes), config)
         self.model = model = make_model(build_model, data.shape, len(data.classes), config)
         slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])

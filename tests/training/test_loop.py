@@ -21,6 +21,7 @@ from training.loop import (
     load_training_data,
     make_model,
     make_train_steps,
+    total_steps,
 )
 from training.optimizers import create_slots
 from training.run import Run
@@ -74,6 +75,15 @@ def test_batch_noise_by_hand():
     relative = (high - low) / (high + low)
     assert batch_noise(logits, labels, 400) == pytest.approx(relative / 20, rel=0.1)
     assert np.isfinite(batch_noise(np.float32([[200, 0]]), np.array([0]), 4))  # a loss of 0
+
+
+def test_steps_by_hand():
+    """0.07 * 10,000 / 50 is 14, computed 14.000000000000002."""
+    for epochs, count, steps in ((0.07, 10_000, 14), (1, 101, 3), (1, 100, 2), (1e-9, 100, 1)):
+        assert total_steps(Config(epochs=float(epochs), batch_size=50, steps=0), count) == steps
+    assert total_steps(Config(epochs=1.0, steps=7), 100) == 7
+    with pytest.raises(InputError, match="nothing to train"):
+        total_steps(Config(epochs=0.0, steps=0), 100)
 
 
 def test_bfloat16_is_refused_where_no_layer_computes_in_it():
