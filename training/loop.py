@@ -276,7 +276,7 @@ def evaluate(logits, labels):
 def batch_noise(logits, labels, size, batches=1000):
     """Return the standard deviation of the log loss over random batches of `size` images, all at
     the same weights: how much the choice of images alone lets a training curve fluctuate."""
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy()
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, np.float32(logits)).numpy()
     rng = np.random.default_rng(0)
     means = [losses[rng.integers(len(losses), size=size)].mean() for _ in range(batches)]
     return float(np.log(np.maximum(means, 1e-12)).std())

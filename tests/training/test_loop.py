@@ -75,6 +75,9 @@ def test_batch_noise_by_hand():
     relative = (high - low) / (high + low)
     assert batch_noise(logits, labels, 400) == pytest.approx(relative / 20, rel=0.1)
     assert np.isfinite(batch_noise(np.float32([[200, 0]]), np.array([0]), 4))  # a loss of 0
+    half = tf.cast(np.linspace([-2, 0], [2, 1], 99), tf.bfloat16).numpy()  # losses are not rounded
+    labels = np.zeros(99, int)
+    assert batch_noise(half, labels, 8) == batch_noise(np.float32(half), labels, 8)
 
 
 def test_steps_by_hand():
