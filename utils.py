@@ -40,6 +40,11 @@ def load_images(data="auto", data_dir="data", auto="elec677", how=None):
     how = how or Reading()
     found = _find_images(data, pathlib.Path(data_dir), auto, how)
     found = restrict(_with_test_set(found, data, how), how)
+    here = os.path.abspath(data)
+    if not is_path(data) and os.path.exists(here) and os.path.dirname(here) != os.path.abspath(
+            data_dir):
+        found = found.noting(f"{data} is the data set of that name, not the folder or file {data} "
+                             f"here, which is --data ./{data}")
     if len(found.classes) < 2:
         raise InputError(f"--data {data}: only one class, {found.classes[0]!r}; a network learns "
                          "to tell two or more apart")

@@ -67,8 +67,12 @@ def elec677(data_dir, how):
             if not has_pictures(tree):
                 raise InputError(f"{data_dir / name}: no pictures under train/<class>/")
             given = read_class_folders(tree, how)
-            classes = CLASSES if given.classes == tuple("0123456789") else given.classes
-            return Images.titled("elec677", "CIFAR-10, ELEC 677 subset", classes, given.arrays,
+            shape = given.train_images.shape[1:]
+            if given.classes not in (tuple("0123456789"), CLASSES) or shape != (
+                    *(how.size or (28, 28)), 1):
+                return given.noting(f"{data_dir / name} is not the course's subset of CIFAR-10, "
+                                    "which is 28x28 grey, of classes 0 to 9")
+            return Images.titled("elec677", "CIFAR-10, ELEC 677 subset", CLASSES, given.arrays,
                                  notes=given.notes)
     parts, _ = official(data_dir, "cifar-10", "batches-")
     key = hashlib.sha256(np.ascontiguousarray(parts["train"][0])).hexdigest()

@@ -46,6 +46,23 @@ def test_course_subset(real_data):
             np.testing.assert_array_equal(images[index, ..., 0], np.asarray(pixels))
 
 
+def test_only_the_course_subset_is_called_so(tmp_path):
+    """Ten classes 0 to 9 of 28x28 grey pictures, or of the size that is asked for."""
+    parts = dict.fromkeys(("Train", "Test"), [str(c) for c in range(10)])
+    own = {f"{part}/{c}/0.png": written.grey(int(c), 28) for part, cs in parts.items() for c in cs}
+    other = {name.replace("/9/", "/sun/"): x for name, x in own.items()}
+    colour = {name: written.png(np.full((28, 28, 3), [int(name.split("/")[1]), 2, 3]))
+              for name in own}
+    small = {name: written.grey(int(name.split("/")[1])) for name in own}
+    for i, (files, how, is_it) in enumerate(((own, "", True), (own, "16", True), (other, "", False),
+                                             (colour, "", False), (small, "", False))):
+        written.folder(tmp_path / str(i) / "CIFAR10", files)
+        data = load_images("elec677", tmp_path / str(i), how=Reading(image_size=how))
+        assert data.title.startswith("CIFAR-10, ELEC 677 subset (" if is_it else "CIFAR10 (")
+        assert any("is not the course's subset" in note for note in data.notes) != is_it
+        assert data.classes[8:] == (("ship", "truck") if is_it else ("8", data.classes[9]))
+
+
 @pytest.mark.slow
 def test_subset_is_rebuilt_from_official_records(real_data):
     """Every one of the 4,000 lossless records stands in CIFAR10.zip, off by at most 1 grey level.

@@ -85,6 +85,17 @@ def test_a_path_may_be_relative_and_begin_at_home(tmp_path, monkeypatch):
     assert load_images("~/mine").name == load_images(".").name == load_images("../mine").name
 
 
+def test_a_name_beside_a_folder_of_that_name_is_the_name_and_said(tmp_path, monkeypatch):
+    written.idx_folder(tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    data = load_images("digits")
+    assert data.title.startswith("scikit-learn's") and data.notes == (
+        "digits is the data set of that name, not the folder or file digits here, which is --data "
+        "./digits",)
+    assert load_images("./digits").title.startswith("digits (4x5 grey")
+    assert not load_images("digits", tmp_path).notes  # which is where names are looked for
+
+
 def test_importing_is_light():
     """Neither TensorFlow nor what only downloads and figures need is imported."""
     heavy = ("tensorflow", "keras", "matplotlib", "scipy", "pooch", "requests", "tqdm")
