@@ -188,9 +188,17 @@ class Sets:
     def places(self):
         return ["pixels", *self.network.stages]
 
+    def said(self, k):
+        """Return how many images per class there are of k asked for, as classes may have fewer."""
+        counts = np.bincount(self.data.train_labels[self.subsets[k]],
+                             minlength=len(self.data.classes))
+        return f"{'up to ' * bool(counts.min() < k)}{k:,} images per class"
+
 
 def load(config):
     """Return the Sets that a Config asks for. Raises InputError."""
+    if config.permute_labels:
+        raise InputError("--permute-labels: labels of a transfer are not shuffled; leave it out")
     network = Record(config.source, import_script, config.data_dir, config.source_data).network
     if not (network.folder / "result.json").exists():
         raise InputError(f"{config.source} is not finished; finish it with --resume first")
@@ -209,6 +217,9 @@ def load(config):
         chosen, held_out = np.arange(n), np.arange(n, n + len(own))
     else:
         chosen, held_out = utils.split_validation(data.train_labels, config.validation_split)
+    if not config.validation_split and not len(held_out):
+        raise InputError("--validation-split 0 leaves no validation images, which choose the "
+                         "strengths; give a share above 0")
     if not len(held_out) or len(np.unique(data.train_labels[chosen])) < 2:
         raise InputError(f"{data.title} is too small: at least two classes and one validation "
                          "image are needed")
@@ -279,7 +290,7 @@ def train(config):
                 found["seconds"] = found["seconds"] + time.perf_counter() - start
                 for name, (accuracy, strength) in results.items():
                     found[f"{name}/{k}"] = np.array([accuracy, strength])
-                    log(run, name, k, accuracy, strength)
+                    log(run, name, k, accuracy, strength, sets.said(k))
                 step += 1
                 run.save(step, found)
                 bar.update()
@@ -300,15 +311,18 @@ def describe(run, sets, steps):
         source=dict(title=network.data.title, options=dataclasses.asdict(network.config)))
     print(f"source   {network.folder}: {network.data.title}\ndata     {data.title}\n"
           f"run      {run.path}: {steps} steps")
+    for note in data.notes:
+        print(f"note     {note}")
 
 
-def log(run, name, k, accuracy, strength):
-    """Log and say what a head, or the network from scratch, reached with k images per class."""
+def log(run, name, k, accuracy, strength, said):
+    """Log and say what a head, or the network from scratch, reached with k images per class, or as
+    many as are `said`."""
     with run.events.into(name):
         tf.summary.scalar("transfer/test_accuracy", accuracy, step=k)
         if name != "scratch":
             tf.summary.scalar("transfer/strength", strength, step=k)
-    Progress.write(f"{name:20} {k:5,} images per class  test {100 * accuracy:5.1f} %")
+    Progress.write(f"{name:20} {said:>22}  test {100 * accuracy:5.1f} %")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """Transfer: heads by hand, and the script through its command line."""
+import contextlib
 import dataclasses
+import io
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +13,10 @@ from conftest import assert_one_line, run, run_script, tags_not_in_readme, write
 from sklearn.svm import LinearSVC
 
 import cifar_lenet5
+import transfer
 import utils
 from sources.images import Images
-from system.command_line import Diverged
+from system.command_line import Diverged, InputError
 from system.files import read_json
 from training.events import read_events
 from training.run import Run
@@ -118,6 +122,30 @@ def test_many_networks_from_scratch_warn_of_nothing(caplog):
         finally:
             tf.get_logger().removeHandler(caplog.handler)
     assert not caplog.records
+
+
+def test_what_it_cannot_heed_is_refused(monkeypatch, tmp_path):
+    """Shuffled labels, and no images by which to choose; a small class is said to have fewer."""
+    (tmp_path / "result.json").touch()
+    images, labels = np.zeros((8, 2, 2, 1), np.uint8), np.int32([0, 0, 0, 0, 0, 0, 1, 1])
+    data = Images("x", "X", "ab", images, labels, images, labels)
+    monkeypatch.setattr(utils, "load_images", lambda *_, **__: data)
+    tensor = SimpleNamespace(shape=(None, 2, 2, 1))
+    network = SimpleNamespace(folder=tmp_path, stages={"relu": tensor},
+                              model=SimpleNamespace(input=tensor))
+    monkeypatch.setattr(transfer, "Record", lambda *_: SimpleNamespace(network=network))
+    for config, said in ((Config(permute_labels=True), "--permute-labels: "),
+                         (Config(validation_split=0.0), "--validation-split 0 leaves")):
+        with pytest.raises(InputError, match=said):
+            transfer.load(config)
+    sets = transfer.load(Config(validation_split=0.25, per_class=(1, 4)))  # leaves 4 and 1
+    assert [sets.said(k) for k in sets.subsets] == [
+        "1 images per class", "up to 4 images per class"]
+    run = SimpleNamespace(describe=lambda **_: None, path=tmp_path)
+    network.model.get_weights, network.data, network.config = list, data, Config()
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        transfer.describe(run, dataclasses.replace(sets, data=data.noting("seen before")), 3)
+    assert "note     seen before" in out.getvalue()
 
 
 @pytest.fixture(scope="module")
