@@ -217,7 +217,8 @@ def of_rows(rows, by="step"):
         if not series:  # of a run that diverged elsewhere
             continue
         if by == "time" and "train_seconds" in row:  # at the run's mean speed of steps
-            series = {key: (steps, steps / max(1, row["steps"]) * row["train_seconds"], values)
+            taken = max(1, row.get("steps_taken", row["steps"]))
+            series = {key: (steps, steps / taken * row["train_seconds"], values)
                       for key, (steps, _, values) in series.items()}
         groups.setdefault(row["configuration"], []).append((series, row.get("steps_per_epoch")))
     return groups

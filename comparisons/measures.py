@@ -112,13 +112,15 @@ def series_of(row):
 
 
 def groups_of(rows):
-    """Return {(configuration, steps, data): rows of its seeds}, in the order of their coming.
+    """Return {(configuration, steps, data): rows of its seeds}, in the order of their coming; steps
+    are None with early stopping, with which each seed takes its own.
 
     Raises InputError where a configuration has a seed twice, which would make n too large.
     """
     groups = {}
     for row in rows:
-        group = groups.setdefault((row["configuration"], row.get("steps"), row.get("data")), [])
+        steps = None if "steps_taken" in row else row.get("steps")
+        group = groups.setdefault((row["configuration"], steps, row.get("data")), [])
         if row["seed"] in [other["seed"] for other in group]:
             raise InputError(f"seed {row['seed']} of {row['configuration']} is there twice")
         group.append(row)

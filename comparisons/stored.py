@@ -21,7 +21,7 @@ from system.command_line import InputError, as_text, first_line
 from system.files import atomic_file, load_arrays, write_text
 
 FOLDER = pathlib.Path("studies")
-INTEGERS = ("seed", "parameters", "steps", "threads")
+INTEGERS = ("seed", "parameters", "steps", "steps_taken", "threads")
 FLOATS = ("steps_per_epoch", "train_accuracy", "validation_accuracy", "test_accuracy",
           "test_accuracy_flipped", "train_loss", "validation_loss", "test_loss", "train_seconds",
           "images_per_second", "epoch_seconds", "seconds_to_98", "instability", "batch_noise",
@@ -214,7 +214,8 @@ def read_csv(file):
 
 def write_csv(file, rows, varied=()):
     """Write rows, of the columns that any of them has, in their usual order."""
-    known = [*BEGIN, *varied, "data", "source_data", "parameters", "steps", *FLOATS]
+    known = [*BEGIN, *varied, "data", "source_data", "parameters", "steps", "steps_taken",
+             *FLOATS]
     more = [name for row in rows for name in row if name not in (*known, *END)]
     columns = [name for name in dict.fromkeys([*known, *more, *END])
                if any(name in row for row in rows)]

@@ -68,6 +68,11 @@ def finished(rows):
 
 def cells(name, digits, groups):
     """Return a column as (heading, a cell for each configuration); None if no run has it."""
+    if name == "steps":
+        taken = [sorted({row.get("steps_taken", row.get("steps")) for row in group} - {None})
+                 for group in groups.values()]
+        return COUNTS[name], [" .. ".join(f"{n:,}" for n in dict.fromkeys(own[::len(own) - 1 or 1]))
+                              for own in taken]
     if name in COUNTS:
         return COUNTS[name], [len(group) if name == "seeds" else f"{group[0][name]:,}"
                               if name in group[0] else "" for group in groups.values()]

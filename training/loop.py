@@ -513,6 +513,7 @@ class Training:
         log_norms_over_time(run.events, self.model, *self.probe)
         speed = self.step * self.config.batch_size / seconds
         result |= {"train_seconds": seconds, "images_per_second": speed}
+        result |= {"steps_taken": self.step} if self.config.early_stopping else {}
         plain.save(run.path, self.model, self.data.mean, self.data.std)
         if best.is_wanted and not is_best:
             save_best(run.path, best.weights)

@@ -28,6 +28,16 @@ def write_run(folder, seed, result, name="a", data="D", **options):
     return folder
 
 
+def test_seeds_that_stopped_early_are_one_group(tmp_path):
+    """The table says from how few to how many steps they took, not how many were planned."""
+    for seed, steps in enumerate((300, 200, 250)):
+        write_run(tmp_path / f"a-seed{seed}", seed, {
+            "test_accuracy": 0.5, "train_seconds": 3, "steps_taken": steps}, early_stopping=3)
+    *_, row, _, _ = table.table(sorted(tmp_path.iterdir()), "steps,seeds").splitlines()
+    assert row == "| a | 200 .. 300 | 3 |"
+    assert "| a | 200 | 1 |" in table.table([tmp_path / "a-seed1"], "steps,seeds")
+
+
 def test_table_by_hand(tmp_path):
     for seed, accuracy in enumerate((0.5, 0.6)):
         write_run(tmp_path / f"a-seed{seed}", seed, {

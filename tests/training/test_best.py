@@ -76,6 +76,7 @@ def test_training_ends_when_nothing_gets_better(tmp_path):
                      "--early-stopping", 3, "--name", "over")
     assert "3 evaluations brought no better accuracy" in out and "for 30 steps" in out
     assert read_json(run / "result.json")["best_step"] == 0
+    assert read_json(run / "result.json")["steps_taken"] == 30
     steps, _, losses = read_events(run)["train", "batch/loss"]
     with open(run / "losses.csv", newline="") as file:
         rows = list(csv.DictReader(file))
