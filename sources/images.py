@@ -282,7 +282,7 @@ def _some_classes(data, text):
         raise InputError(f"--classes {text}: the test set has no image of {said}; name others too")
     if data.validation and not np.isin(data.validation[1], chosen).any():
         data = dataclasses.replace(data, validation=None).noting(
-            f"no validation image of classes {text}; the data set's own are left out")
+            f"no validation image of classes {text}; training images are held out in their place")
     numbered = names == tuple(map(str, chosen))
     data = data.changed(lambda *part: _only(chosen, *part), f"{data.description}, classes {text} "
                         "only" + f": {said}" * (not numbered))

@@ -153,7 +153,7 @@ def test_restrict_leaves_a_test_set_and_no_empty_validation_set():
     assert len(restrict(data, Reading(classes="0-1")).validation[1]) == 1
     part = restrict(data, Reading(classes="1-2"))
     assert part.validation is None and part.notes == (
-        "no validation image of classes 1-2; the data set's own are left out",)
+        "no validation image of classes 1-2; training images are held out in their place",)
     data = dataclasses.replace(data, test_images=images, test_labels=labels)
     with pytest.raises(InputError, match="--classes 1-2: the test set has no image of b, c"):
         restrict(data, Reading(classes="1-2"))
