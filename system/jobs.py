@@ -59,10 +59,12 @@ def run_all(attempt, jobs, options, out, failed):
                     for name, status in joblib.Parallel(
                             return_as="generator_unordered", batch_size=1,
                             pre_dispatch=options.jobs)(tasks):
-                        del pending[name]
+                        job = pending.pop(name)
                         tries[name] += 1
-                        failed[name] = status
-                        if status == 0:
+                        failed[name] = status or (
+                            f"it ended well, but left no result in {job.folder}; does its Run(...) "
+                            "name another script?")
+                        if status == 0 and job.finished:
                             del failed[name]
                             bar.update()
                         bar.set_postfix(failed=len(failed))

@@ -372,6 +372,15 @@ def test_stopping_a_sweep_stops_its_runs(here):
     assert make(*words[1:]) == 0 and results("s")[0]["status"] == "finished"
 
 
+def test_a_run_that_leaves_its_result_elsewhere_has_failed(here, monkeypatch, capsys):
+    """As of a copied script whose Run("tiny", ...) was not renamed, which ends with status 0."""
+    monkeypatch.setattr(sweep, "attempt", lambda run, *_: (run, 0))
+    assert make("tiny.py", "--name", "e", "--", "s") == 1
+    assert "tiny-seed0 failed: it ended well, but left no result in logs/tiny/tiny-seed0" in (
+        capsys.readouterr().err)
+    assert results("e")[0]["status"] == "failed"
+
+
 def test_a_lost_worker_counts_as_a_try(here, monkeypatch, capsys):
     """The first attempt loses its worker; the other runs go on, and a retry makes the lost one."""
     def lose(*arguments):
