@@ -385,7 +385,8 @@ def make_measure(model, inputs):
 
 
 def make_predict(model, mean, std, threads):
-    """Return a function: uint8 images (n > 0, height, width, channels) -> logits (n, classes).
+    """Return a function: uint8 images (n > 0, height, width, channels) -> logits (n, classes),
+    float32.
 
     It evaluates `threads` chunks of at most 250 images at a time, one core each; fewer where they
     are large.
@@ -402,7 +403,7 @@ def make_predict(model, mean, std, threads):
         function = predict.get_concrete_function(tf.TensorSpec((None, *images.shape[1:]),
                                                                images.dtype))
         with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate(list(pool.map(function, chunks)))
+            return np.float32(np.concatenate(list(pool.map(function, chunks))))
     return on
 
 

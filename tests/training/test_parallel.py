@@ -153,6 +153,12 @@ def test_a_random_graph_is_computed_as_keras_computes_it(seed):
     assert_same(model, draw.choice([[6], [3, 3], [4, 2], [3, 2, 1]]), tolerance=1e-4)
 
 
+def test_predictions_are_float32_whatever_the_logits():
+    model = build(lambda x: L.Dense(CLASSES, dtype="mixed_bfloat16")(L.Flatten()(x)))
+    images = np.zeros((3, *SHAPE), np.uint8)
+    assert parallel.make_predict(model, 0.0, 1.0, 1)(images).dtype == np.float32
+
+
 def test_losses_of_half_the_precision_are_added():
     model = build(lambda x: head(conv(x, dtype="mixed_bfloat16", activity_regularizer="l2")))
     assert_same(model, [4, 3], tolerance=0.05)
