@@ -51,6 +51,8 @@ def check(model, input_shape, classes):
     if _gives_probabilities(model, input_shape):
         raise InputError(f"{title(last)} gives probabilities, of softmax it seems, which the loss "
                          "applies itself; let build_model return logits, without it")
+    if any(kind_of(node) == "joined" for node in foreign):
+        _note_mixing(model, input_shape)
     for layer in graph.layers(model):
         layer._losses.clear()
 
@@ -63,6 +65,28 @@ def _gives_probabilities(model, shape):
     except Exception:  # random numbers are not what it takes
         return False
     return bool((found >= 0).all() and (abs(found.sum(axis=1) - 1) < 0.005).all())  # in bfloat16
+
+
+def _note_mixing(model, shape):
+    """Print which node it is if an image's logits depend on the images evaluated with it."""
+    images = tf.constant(np.random.default_rng(0).normal(size=(TRIAL, *shape)), tf.float32)
+    try:
+        whole, *parts = graph.walk(model, [images, *tf.split(images, SPLIT)], lambda node, calls: [
+            graph.call(node.operation, *own, training=False) for own in calls])
+    except Exception:  # random numbers are not what it takes
+        return
+    within = 0.05 if any(own.compute_dtype != "float32" for own in graph.layers(model)) else 1e-3
+
+    def mixes(tensor):
+        found = np.float32(whole[id(tensor)])
+        joined = np.concatenate([np.float32(part[id(tensor)]) for part in parts])
+        return found.shape != joined.shape or not np.allclose(found, joined, within, within,
+                                                              equal_nan=True)
+    if mixes(graph.functional(model).outputs[0]):
+        first = next(node for node in graph.nodes(model) for x in node.outputs
+                     if x.shape[:1] != (None,) or mixes(x))
+        print(f"note     {title(first)} mixes the images of a batch: what is predicted of an image "
+              "depends on those beside it")
 
 
 def _all_nodes(model):
@@ -135,7 +159,7 @@ def _check_traced(model, shape):
         tf.TensorSpec((TRIAL, *shape), tf.float32))
 
 
-TRIAL = 7  # images that a foreign operation is tried with
+TRIAL, SPLIT = 7, [4, 3]  # images that a foreign operation is tried with, and their parts
 
 
 def _refuse_random(node, how):
@@ -176,7 +200,7 @@ def _try(node):
     if losses:
         raise InputError(f"{title(node)} adds a loss, of which its parts know nothing: leave out "
                          "image_by_image and on_parts")
-    parts = [tf.split(x, [4, 3]) for x in inputs]
+    parts = [tf.split(x, SPLIT) for x in inputs]
     try:
         if kind == "rule":
             joined = [tf.concat(layer.on_parts(*parts), axis=0)]

@@ -119,6 +119,20 @@ def test_logits_are_no_probabilities(edit):
     check(build(edit), SHAPE, CLASSES)
 
 
+@pytest.mark.parametrize("said, edit", [
+    ("'mine'", lambda x: head(L.Lambda(lambda v: v / ops.std(v), name="mine")(x))),
+    ("'mean'", lambda x: head(x - ops.mean(x, axis=0, keepdims=True))),
+    ("'max'", lambda x: head(x / ops.max(x))),
+    ("", lambda x: head(L.Lambda(lambda v: v / ops.std(v, axis=(1, 2, 3), keepdims=True))(x))),
+    ("", lambda x: head(ops.transpose(ops.transpose(conv(x), (1, 0, 2, 3)), (1, 0, 2, 3)))),
+    ("", lambda x: head(norm()(conv(x))))])
+def test_images_that_are_mixed_in_evaluation_are_noted(said, edit, capsys):
+    check(build(edit), SHAPE, CLASSES)
+    out = capsys.readouterr().out
+    assert out.count("\n") == ("mixes the images" in out) == bool(said), out
+    assert said in out
+
+
 def test_whole_numbers_for_images_are_refused():
     x = keras.Input(SHAPE, dtype="int32")
     with pytest.raises(InputError, match="float32.*int32"):
