@@ -33,16 +33,18 @@ EXPERIMENTS = "cifar_lenet5.py", "mnist_rnn.py"
 def small(script, words):
     """A training command with its budget and its network cut, but the name it has in full, and
     recurrent nets with small images; a sweep with one seed and the last value of each option."""
+    def without_epochs(words):  # --steps are given
+        return shlex.split(re.sub(r"--epochs \S+", "", shlex.join(words)))
     if script == "sweep.py" and words[0] in LESS:
         words = shlex.split(re.sub(r"--seeds 0( \d)+", "--seeds 0", shlex.join(words)))
         words = [re.sub(r"=.*,", "=", word) for word in words]
-        return [*words, *([] if "--" in words else ["--"]), *LESS[words[0]]]
+        return [*without_epochs(words), *([] if "--" in words else ["--"]), *LESS[words[0]]]
     if script not in LESS or "--help" in words:
         return words
     experiment = import_script(script)
     config = parse(experiment.Config, getattr(experiment, "RECIPES", {}), words)
     tiny = ["--data", "tiny"] if script == "mnist_rnn.py" else []
-    return [*words, *LESS[script], *tiny, "--name", config.name]
+    return [*without_epochs(words), *LESS[script], *tiny, "--name", config.name]
 
 
 def begin(script, words):
