@@ -247,8 +247,10 @@ def rows(study, own=False, above=()):
             rows_there = [row for row in rows(load(name), above=(*above, name))
                           if row["configuration"] == configuration
                           and (not one.seeds or row["seed"] in one.seeds)]
-            if not rows_there:
-                raise InputError(f"study {study.name}: {name} has no rows of {configuration}")
+            lost = sorted({*one.seeds} - {row["seed"] for row in rows_there})
+            if lost or not rows_there:
+                raise InputError(f"study {study.name}: {name} has no rows of {configuration}"
+                                 f"{', seed ' * bool(lost)}{', '.join(map(str, lost))}")
             found += [{**row, "configuration": one.name} for row in rows_there]
     return found
 

@@ -1,5 +1,6 @@
 """Print a table of finished runs, one row a configuration: mean ± standard deviation over seeds."""
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -104,6 +105,10 @@ def make(rows, columns="accuracy", beside=None):
         for data, own in rows_of_data.items()) + "."]
     if shared:
         below.append(f"All runs: {', '.join(shared)}.")
+    runs = Counter(row["configuration"] for row in rows)
+    lost = Counter((row["configuration"], row.get("status", "unfinished")) for row in rows)
+    below += [f"{n} of {runs[name]} runs of {name} {status}." for (name, status), n in lost.items()
+              if status != "finished"]
     text = markdown([heading for heading, _ in made], zip(*(column for _, column in made)))
     return text + ("\n\n" + " ".join(below) if below else "")
 

@@ -211,6 +211,10 @@ def test_a_grid_multiplies_and_rows_are_taken_from_another_study(folder):
     (row,) = stored.rows(grid)
     assert (row["configuration"], row["seed"], row["study"]) == ("theirs", 1, "one")
     assert stored.series("one")[row["run"]]["train", "batch/loss"][2].tolist() == [3, 2, 2]
+    file = folder / "studies/grid.toml"
+    file.write_text(file.read_text().replace("seeds = [1]", "seeds = [1, 7, 8]"))
+    with pytest.raises(InputError, match="study grid: one has no rows of b, seed 7, 8$"):
+        stored.rows(stored.load("grid"))
 
 
 def test_rows_made_before_what_is_fixed_was_changed_are_told(folder):

@@ -121,6 +121,17 @@ def test_what_not_all_seeds_have(tmp_path):
         "|---|---|---|", "| a | never by all seeds |  |"]
 
 
+def test_runs_that_a_mean_is_without_are_told():
+    row = {"configuration": "a", "seed": 0, "steps": 1, "data": "D", "status": "finished",
+           "test_accuracy": 0.5, "train_seconds": 1.0}
+    lost = [{"configuration": name, "seed": seed, "status": status} for name, seed, status in (
+        ("a", 1, "diverged"), ("a", 2, "failed"), ("b", 0, "diverged"))]
+    text = table.make([row, *lost], "seeds,test_accuracy")
+    assert "| a | 1 | 50.00 |" in text and text.endswith(
+        "Data: D. 1 of 3 runs of a diverged. 1 of 3 runs of a failed. 1 of 1 runs of b diverged.")
+    assert table.make([row]).endswith("\n\nData: D.")
+
+
 def test_a_published_number_stands_last():
     row = {"configuration": "a", "seed": 0, "steps": 1, "data": "D", "status": "finished",
            "test_accuracy": 0.5, "train_seconds": 1.0}
