@@ -113,7 +113,8 @@ def main():
             _, events, begin = run(script, "--steps", "1", "--evaluations", "1")
             times = first(events, ("train", "batch/loss"))[1]
             found.setdefault("first step done", {}).setdefault(script, []).append(times[0] - begin)
-            _, events, begin = run(script, *BUDGETS[script].split(), "--seed", i, *cut)
+            _, events, begin = run(script, *BUDGETS[script].split(), "--seed", i,
+                                   *(["--epochs", 0, *cut] if cut else []))
             found.setdefault("validation accuracy of the original's best", {}).setdefault(
                 script, []).append(reach(events, begin, target)[0])
         _, events, begin = run("cifar_lenet5.py", "--recipe", "original-bn", "--seed", i,
