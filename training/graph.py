@@ -5,6 +5,7 @@ node is one use of an operation: a layer that is called twice has two.
 """
 import base64
 import dis
+import functools
 import hashlib
 import json
 import marshal
@@ -257,19 +258,26 @@ def _hash(code):
 def _own_code(operation):
     """Return the code that an operation runs and that is not Keras's: of its class and the classes
     below, of functions that it or its layers hold, and of what these name, constants too."""
-    found, left, seen = [], [], set()
+    found, left, seen = [], [], {}
 
     def follow(name, value, told=False):
         value = getattr(value, "__func__", getattr(value, "fget", value))
         if _is_constant(value):
             found.append([name, _plain(value, {})])
+        if _is_constant(value) or id(value) in seen:
             return
+        seen[id(value)] = value
         if callable(value) and hasattr(value, "__wrapped__"):
             left.append((name, value.__wrapped__))
         code = getattr(value, "__code__", None)
-        if code is None or id(value) in seen or _is_library(value):
+        if isinstance(value, functools.partial):
+            left.extend((name, x) for x in (value.func, value.args, value.keywords))
+        elif code is None and callable(value) and not isinstance(
+                value, (type, keras.layers.Layer)) and not _is_library(type(value)):
+            left.extend([(name, type(value).__call__),
+                         *sorted(getattr(value, "__dict__", {}).items())])
+        if code is None or _is_library(value):
             return
-        seen.add(id(value))
         if not told:
             found.append(_hash(code))
         left.extend((name, x) for name, x in _named(value)

@@ -1,4 +1,6 @@
 """The graph of a network: descriptions, names of weights, stages."""
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -59,8 +61,18 @@ class Derived(Base):
     pass
 
 
+class Callable:
+    def __init__(self):
+        self.own = self
+
+    def __call__(self, x):
+        return _calls_helper(x)
+
+
 @pytest.mark.parametrize("edit", [
     lambda x: head(conv(x, activation=_calls_helper)), lambda x: head(L.Lambda(_calls_helper)(x)),
+    lambda x: head(L.Lambda(functools.partial(_calls_helper))(x)),
+    lambda x: head(L.Lambda(Callable())(x)),
     lambda x: head(L.Activation(lambda v: _calls_helper(v))(x)), lambda x: head(Derived()(x)),
     lambda x: head(L.TimeDistributed(L.Dense(2, activation=_calls_helper))(rows(x)))])
 def test_a_description_sees_what_functions_and_classes_of_ones_own_stand_on(edit, monkeypatch):
