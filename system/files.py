@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import pathlib
+import tokenize
 import zipfile
 import zlib
 
@@ -54,8 +55,9 @@ def read_json(path):
     return value
 
 
-DAMAGED = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError,
-           zipfile.BadZipFile, zlib.error)  # what NumPy and zipfile say of a damaged .npz
+DAMAGED = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, SyntaxError,
+           tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # what NumPy, which reads a header
+# as if it were Python, and zipfile say of a damaged .npz
 
 
 def load_arrays(path):

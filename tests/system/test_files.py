@@ -1,6 +1,7 @@
 """Small files are written whole or not at all; damaged ones are named in one line."""
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -56,6 +57,19 @@ def test_arrays_that_are_none_are_named_and_never_unpickled(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match="a.npz is damaged"):
             load_arrays(path)
+
+
+def test_a_header_that_is_half_python_is_damaged(tmp_path):
+    """Its bracket is never closed, or its lines are not indented alike."""
+    np.savez(tmp_path / "a.npz", w=np.ones(3))
+    with zipfile.ZipFile(tmp_path / "a.npz") as good:
+        content = good.read("w.npy")
+    for old, new in ((b"(3,), }", b"(3,(, }"), (b"{'descr'", b" ]\n  esc")):
+        assert old in content
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as bad:
+            bad.writestr("w.npy", content.replace(old, new))
+        with pytest.raises(InputError, match="a.npz is damaged"):
+            load_arrays(tmp_path / "a.npz")
 
 
 def test_the_first_difference_is_named():
