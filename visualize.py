@@ -103,6 +103,9 @@ def parse(words=None):
                             "moved: name or path; of a .keras file, what images it is to see")
         parser.add_argument("--pixels", type=int, default=255, choices=(255, 1), help="of a .keras "
                             "file: whether it takes pixels as 0 .. 255 or as 0 .. 1")
+        parser.add_argument("--test-split", type=converter(0.0, 0, 0.9), default=0.0, help="of a "
+                            ".keras file: share of its data held out for the test where that has "
+                            "no test set")
     options = parser.parse_args(words[1:])
     return command, module, options
 
@@ -193,8 +196,11 @@ def named(name, drawn):
 
 def record_of(run, options, name):
     """Return the Record of a run's folder, which figures call by its name."""
+    if run.suffix != ".keras" and getattr(options, "test_split", 0):
+        raise InputError(f"--test-split is for .keras files; {run} has what it was trained with")
     return Record(run, import_script, getattr(options, "data_dir", ""),
-                  getattr(options, "data", ""), getattr(options, "pixels", 255), name)
+                  getattr(options, "data", ""), getattr(options, "pixels", 255), name,
+                  getattr(options, "test_split", 0.0))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import tensorflow as tf
 import utils
 from sources.images import LUMA, Images, Reading, is_path
 from sources.pictures import decode_all
-from system.command_line import InputError, NotDrawn, check_values, first_line
+from system.command_line import InputError, NotDrawn, check_values, first_line, in_one_line
 from system.files import compare, load_arrays, read_json
 from system.progress import Progress
 from training import graph, plain
@@ -74,9 +74,10 @@ class Record:
     function that returns it, given the script's name. name: what figures call the run.
     """
 
-    def __init__(self, folder, find_experiment, data_dir="data", data="", pixels=255, name=""):
+    def __init__(self, folder, find_experiment, data_dir="data", data="", pixels=255, name="",
+                 test_split=0.0):
         self.folder, self.data_dir, self.data = pathlib.Path(folder), data_dir, data
-        self.pixels, self.name = pixels, name or self.folder.name
+        self.pixels, self.name, self.test_split = pixels, name or self.folder.name, test_split
         self.find_experiment = find_experiment
 
     @property
@@ -114,7 +115,8 @@ class Record:
 
     def _network(self):
         if self.is_keras:
-            return load_keras(self.folder, self.data, self.data_dir, self.pixels)
+            return load_keras(self.folder, self.data, self.data_dir, self.pixels,
+                              self.test_split)
         if not isinstance(self.config.get("script"), str):
             raise InputError(f"{self.folder}/config.json does not say which script made it")
         experiment = self.find_experiment(self.config["script"])
@@ -161,7 +163,7 @@ def load_network(folder, config, experiment, data_dir, data=""):
     return Network(folder, options, experiment.build_model, model, images, mean, std)
 
 
-def load_keras(file, data, data_dir, pixels):
+def load_keras(file, data, data_dir, pixels, test_split=0.0):
     """Return the Network of a .keras file, whoever trained it, and of the images at `data`.
 
     The images are fitted to its input; `pixels`: 255 if it takes them as 0 .. 255, 1 if as 0 .. 1.
@@ -185,7 +187,7 @@ def load_keras(file, data, data_dir, pixels):
         raise InputError(f"{file}: wanted is a functional or sequential model, images of one size "
                          "in, a value for each class out")
     height, width, channels = model.input.shape[1:]
-    how = Reading(image_size=f"{height}x{width}", grey=channels == 1)
+    how = Reading(image_size=f"{height}x{width}", grey=channels == 1, test_split=test_split)
     images = utils.load_images(data, data_dir, how=how)
     if images.train_images.shape[3] < channels:
         images = images.changed(lambda x, labels: (np.repeat(x, channels, 3), labels),
@@ -194,7 +196,9 @@ def load_keras(file, data, data_dir, pixels):
         raise InputError(f"{file} takes {channels} channels and tells {model.output.shape[1]} "
                          f"classes apart; {images.title} has {len(images.classes)} classes")
     print(f"note     {file} is given pixels as 0 .. {pixels}; --pixels {256 - pixels} if it was "
-          f"trained on 0 .. {256 - pixels}")
+          f"trained on 0 .. {256 - pixels}\n"
+          f"note     its outputs are taken for {in_one_line(', '.join(images.classes[:12]))}"
+          f"{', ...' * (len(images.classes) > 12)}, in this order")
     return Network(file, how, None, model, images, 0.0, 1.0 if pixels == 1 else 1 / 255)
 
 

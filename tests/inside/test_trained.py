@@ -246,6 +246,18 @@ def test_every_command_takes_a_tutorials_model(tutorial, quick_figures):
 
 
 @pytest.mark.slow
+def test_a_models_data_may_be_split_and_its_classes_are_said(tutorial, small_run):
+    """Keras's own loaders put folders of numbers in another order: 0, 1, 10, 2."""
+    words = "--data", "images/train", "--test-split", 0.5, "--out", "f"
+    status, out, err = run_script("visualize", "mistakes", "model.keras", *words, cwd=tutorial)
+    assert (status, err) == (0, "") and "taken for 0, 1, 2, in this order" in out
+    counts = load_arrays(tutorial / "f/model.keras/mistakes.npz")["confusion"]
+    assert counts.sum() == len([*(tutorial / "images/train").rglob("*.png")]) / 2
+    assert_one_line(run_script("visualize", "mistakes", small_run, *words[2:], cwd=tutorial),
+                    "--test-split", "trained with")
+
+
+@pytest.mark.slow
 def test_a_runs_model_is_drawn_as_the_run_is(small_run, tmp_path):
     """From raw pixels, and as strongly excited."""
     data = ("--data", tmp_path / "images.npz")
