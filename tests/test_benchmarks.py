@@ -33,7 +33,8 @@ ALONE = [ROUNDS[0], {**ROUNDS[1], CASE: {"ours": ROUNDS[1][CASE]["ours"]}}]  # n
 WAITING = {"--help": {"cifar_lenet5.py": [0.1], "mnist_rnn.py": [0.2]},
            "validation accuracy of the original's best": {"cifar_lenet5.py": [20.0]},
            "the same, the starter-code way": {"cifar_lenet5.py": [130.0]}}
-COST = [{"recipe original": {"rate": rate, "weights": 3274634}} for rate in (1000.4, 3000, 2000)]
+COST = [{"machine": "2 cores of X", "training/side/28": {"time": 0.5, "memory": 1.0},
+         "training/side/56": {"time": time, "memory": 1.0}} for time in (2.0, 9.0, 1.0)]
 
 INSIDE = {"rounds": [{"ours": {"occlusion": 1, "deconvolution": 2},
                       "captum": {"occlusion": theirs, "deconvolution": 1}} for theirs in (1, 3, 2)],
@@ -52,7 +53,8 @@ INSIDE = {"rounds": [{"ours": {"occlusion": 1, "deconvolution": 2},
                            "1.50 (1.50 .. 1.50) |"]),
     ("waiting", WAITING, ["| --help | 0.1 (0.1 .. 0.1) | 0.2 (0.2 .. 0.2) |",
                           "starter-code way / ours: 6.5 (6.5 .. 6.5)"]),
-    ("cost", COST, ["3 rounds", "| recipe original | 3,274,634 | 2,000 (1,000 .. 3,000) |"]),
+    ("cost", COST, ["3 rounds; 2 cores of X", "| training, 1,000 images | image side, pixels | "
+                    "28, 56 | 0.5, 2 | 2.0 | 1.0, 1.0 | 0.0 |"]),
     ("inside_speed", INSIDE, ["1.00 (1.00 .. 1.00) | 2.00 (1.00 .. 3.00) | 2.00 (1.00 .. 3.00) | "
                               "3e-06 |", "| 0.50 (0.50 .. 0.50) | 0 |"])])
 def test_tables(script, figures, lines):
@@ -79,10 +81,9 @@ def test_every_benchmark_has_help():
 
 @pytest.mark.slow
 def test_cost_at_a_small_budget(monkeypatch):
-    monkeypatch.setattr(cost, "COUNT", 32)
     monkeypatch.setattr(cost, "SECONDS", 1e-3)
-    found = cost.measure(dict(filters=(2, 3), units=4, batch_size=16, side=8))
-    assert found["rate"] > 0 and found["weights"] == (25 + 1) * 2 + (50 + 1) * 3 + 13 * 4 + 50
+    found = cost.measure("training", dict(filters=2, images=32, batch_size=16, side=8))
+    assert found["time"] > 0 and 0.1 < found["memory"] < 20
 
 
 @pytest.mark.slow
