@@ -48,7 +48,9 @@ def check(model, input_shape, classes):
         _check_traced(model, input_shape)
     for node in foreign:
         _try(node)
-    if _gives_probabilities(model, input_shape):
+    is_linear = type(last.operation) is keras.layers.Dense and (
+        graph.activation_of(last.operation) == "linear")  # most are: trying takes time
+    if not is_linear and _gives_probabilities(model, input_shape):
         raise InputError(f"{title(last)} gives probabilities, of softmax it seems, which the loss "
                          "applies itself; let build_model return logits, without it")
     if any(kind_of(node) == "joined" for node in foreign):
