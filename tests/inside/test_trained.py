@@ -14,6 +14,7 @@ from inside.trained import (
     Record,
     first_of_each_class,
     flat,
+    maps_of_model,
     read_snapshots,
     recognised_of_each_class,
     require_same_images,
@@ -175,6 +176,16 @@ DRAWN = {"mistakes", "strongest_conv1", "strongest_conv2", "occlusion", "attribu
 NOT_DRAWN = ("curves: model.keras holds no TensorBoard events", "over_time: model.keras is a model",
              "reading: model.keras: its last recurrent", "projector: TensorBoard's projector shows",
              "evolution: model.keras has no snapshots", "sanity: only of a run")
+
+
+def test_a_gate_of_one_position_is_no_feature_map():
+    """As squeeze and excitation has it: Grad-CAM of it would be the same everywhere."""
+    images = keras.Input((6, 6, 1))
+    maps = L.Conv2D(4, 3, activation="relu", name="maps")(images)
+    gate = L.Conv2D(4, 1, activation="sigmoid", name="gate")(
+        L.GlobalAveragePooling2D(keepdims=True)(maps))
+    model = keras.Model(images, L.Dense(2)(L.Flatten()(L.Multiply()([maps, gate]))))
+    assert [x.shape[1:] for x in maps_of_model(model)] == [(4, 4, 4)]
 
 
 @pytest.mark.parametrize("ending", [
