@@ -151,28 +151,19 @@ class _Tar(Tree):
         self._follow(links)
 
     def _follow(self, links):
-        """Add the files that links {name: target in the archive} name, or that are in folders which
-        they name; a link that leads elsewhere is a file that cannot be read."""
-        folders = {}
+        """Add the files that links {name: target in the archive} name. InputError for a link to
+        anything else: out of the archive, or to a folder, of which a few could hold any number."""
         for name, target in links.items():
             for _ in range(40):  # links to links, as far as Linux follows them
                 target = links.get(target, target)
-            if target in self.folders:
-                folders[name] = target
-            else:
-                self._infos[name] = self._infos.get(target)
-                self._add(name, getattr(self._infos[name], "size", 0))
-        for name in sorted(folders, key=lambda name: -name.count("/")):  # those within others first
-            target = folders[name]
-            if not f"{name}/".startswith(f"{target}/"):  # not round in circles
-                for file in [f for f in self.files if f.startswith(f"{target}/")]:
-                    copy = name + file.removeprefix(target)
-                    self._infos[copy] = self._infos[file]
-                    self._add(copy, self._sizes[file])
+            if target in self._infos:
+                self._infos[name] = self._infos[target]
+                self._add(name, self._infos[name].size)
+            elif not is_hidden(name):
+                raise InputError(f"{self.path}: {name} is a link to no file in it; pack what it "
+                                 "leads to with tar --dereference")
 
     def _read(self, name):
-        if not self._infos[name]:
-            raise ValueError("a link that leads out of the archive or to nothing in it")
         return self._archive.extractfile(self._infos[name]).read()
 
 
