@@ -136,7 +136,7 @@ def grad_cam(network, inputs, classes):
 
 @functools.lru_cache(maxsize=4)
 def _grad_cam(model):
-    both = keras.Model(model.input, [maps_of_model(model)[-1], model.output])
+    both = keras.Model(model.input, [list(maps_of_model(model).values())[-1], model.output])
 
     def cam(inputs, classes):
         with tf.GradientTape() as tape:

@@ -64,7 +64,7 @@ class Network:
     @property
     def layers(self):
         """Names of those that give feature maps."""
-        return [name for name, x in self.stages.items() if is_of_maps(x)]
+        return list(maps_of_model(self.model))
 
 
 class Record:
@@ -357,14 +357,11 @@ def require(what, otherwise):
 
 
 def maps_of_model(model):
-    """Return the Keras tensors of a model's feature maps."""
-    return [x for x in graph.stages(model).values() if is_of_maps(x)]
-
-
-def is_of_maps(tensor):
-    """Return whether a Keras tensor is of feature maps, larger than one position as a gate's are
-    not."""
-    return len(tensor.shape) == 4 and tuple(tensor.shape[1:3]) != (1, 1)
+    """Return {name: Keras tensor} of a model's feature maps: those larger than one position, as a
+    gate's are not, or all of them if the images are of one."""
+    image = tuple(model.input.shape[1:3])
+    return {name: x for name, x in graph.stages(model).items()
+            if len(x.shape) == 4 and (tuple(x.shape[1:3]) != (1, 1) or image == (1, 1))}
 
 
 def maps_of(network):

@@ -135,7 +135,8 @@ def test_keras_reads_the_network_and_it_takes_raw_pixels(whole_run):
     data = load_images("digits")
     logits = final_model(folder).predict(data.test_images, verbose=0)
     assert (logits.argmax(1) == data.test_labels).mean() == pytest.approx(
-        read_json(folder / "result.json")["test_accuracy"], abs=0.003)
+        read_json(folder / "result.json")["test_accuracy"],
+        abs=0.01)  # a run evaluates in bfloat16 where its processor has it: a few images differ
 
 
 @pytest.mark.slow

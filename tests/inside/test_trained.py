@@ -185,7 +185,13 @@ def test_a_gate_of_one_position_is_no_feature_map():
     gate = L.Conv2D(4, 1, activation="sigmoid", name="gate")(
         L.GlobalAveragePooling2D(keepdims=True)(maps))
     model = keras.Model(images, L.Dense(2)(L.Flatten()(L.Multiply()([maps, gate]))))
-    assert [x.shape[1:] for x in maps_of_model(model)] == [(4, 4, 4)]
+    assert list(maps_of_model(model)) == ["maps"]
+
+
+def test_images_of_one_pixel_have_maps_of_one_position():
+    images = keras.Input((1, 1, 1))
+    maps = L.Conv2D(4, 3, padding="same", activation="relu", name="maps")(images)
+    assert list(maps_of_model(keras.Model(images, L.Dense(2)(L.Flatten()(maps))))) == ["maps"]
 
 
 @pytest.mark.parametrize("ending", [
