@@ -15,7 +15,7 @@ from training.best import Best
 from training.events import read_events
 
 SMALL = ("cifar_lenet5", "--data", "digits", "--filters", 2, 3, "--units", 8, "--batch-size", 16,
-         "--snapshots", 0, "--threads", 1)
+         "--snapshots", 0, "--threads", 1, "--precision", "float32")
 
 
 def best_of(accuracies, patience=2, weights="last"):
