@@ -167,7 +167,7 @@ def make_job(script, words, row=(), since=0):
     for own in options_of(experiment.Config):  # a positional comes first, before lists of values
         if own.positional and own.flag in words:
             i = words.index(own.flag)
-            words = [words[i + 1], *words[:i], *words[i + 2:]]
+            words = [*words[i + 1:i + 2], *words[:i], *words[i + 2:]]
     config = parse(experiment.Config, getattr(experiment, "RECIPES", {}), words)
     folder = folder_of(experiment.__name__, config)
     job = Job(config, folder, [str(pathlib.Path(experiment.__file__).resolve()), *words], row,
