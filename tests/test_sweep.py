@@ -316,7 +316,7 @@ def test_bad_input_is_one_line(study, poison):
                       (("s", "--seeds", 0), "without seeds"), (("s", "--", "--rate", 1), "common"),
                       (("tiny.py", "--jobs", 0), "--jobs"), (("tiny.py", "--name", ".."), "--name"),
                       (("s", "--backend", "dask"), "--address"),
-                      (("tiny.py", "--again"), "--again"), (("tiny.py", "--", "--source"), ""),
+                      (("tiny.py", "--again"), "--again"), (("tiny.py", "--grid", "source= "), "source"),
                       (("tiny.py", "--list", "no"), "No such file")):
         try:
             make(*bad)
