@@ -17,7 +17,7 @@ import tomllib
 
 import numpy as np
 
-from system.command_line import InputError, as_text, first_line
+from system.command_line import InputError, as_text, first_line, is_plain
 from system.files import atomic_file, load_arrays, write_text
 
 FOLDER = pathlib.Path("studies")
@@ -174,6 +174,8 @@ def _study(name, question, script="", seeds=(0,), fixed=None, configurations=({}
             raise ValueError(f"configurations need different names, not {one.name!r}")
         if not one.source and not one.script:
             raise ValueError(f"{one.name!r} has no script")
+        if not one.source and not is_plain(one.script):
+            raise ValueError(f"script must be a plain name, not {one.script!r}")
     return Study(name, question, tuple(made), columns, tuple(figures), published)
 
 

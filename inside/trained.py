@@ -13,7 +13,14 @@ import tensorflow as tf
 import utils
 from sources.images import LUMA, Images, Reading, is_path
 from sources.pictures import decode_all
-from system.command_line import InputError, NotDrawn, check_values, first_line, in_one_line
+from system.command_line import (
+    InputError,
+    NotDrawn,
+    check_values,
+    first_line,
+    in_one_line,
+    is_plain,
+)
 from system.files import compare, load_arrays, read_json
 from system.progress import Progress
 from training import graph, plain
@@ -117,9 +124,11 @@ class Record:
         if self.is_keras:
             return load_keras(self.folder, self.data, self.data_dir, self.pixels,
                               self.test_split)
-        if not isinstance(self.config.get("script"), str):
-            raise InputError(f"{self.folder}/config.json does not say which script made it")
-        experiment = self.find_experiment(self.config["script"])
+        script = self.config.get("script")
+        if not isinstance(script, str) or not is_plain(script):
+            raise InputError(f"{self.folder}/config.json has as script {script!r}, not the plain "
+                             "name of the one that made it")
+        experiment = self.find_experiment(script)
         if not hasattr(experiment, "build_model"):
             raise InputError(f"{self.folder} is a run of {experiment.__name__}.py, which keeps no "
                              "network")

@@ -181,6 +181,8 @@ def test_report_refuses(folder):
     ('question = "?"\nfigures = [{}]', "needs a kind"), (f"a = {'[' * 99999}", "recursion"),
     ('question = "?"\n[grid]\nsteps = 3', "list of values"),
     ('question = "?"\n[[configurations]]\nname = "a"', "'a' has no script"),
+    ('question = "?"\nscript = "../x.py"\n[[configurations]]\nname = "a"',
+     "script must be a plain name"),
     ('question = "?"\nscript = "x.py"\n[[configurations]]\nname = "a"\n[[configurations]]\n'
      'name = "a"', "different names"),
     ('question = "?"\n[[configurations]]\nname = "a"\nfrom = "b"\nsteps = 1', "no options steps")])

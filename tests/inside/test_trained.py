@@ -1,6 +1,8 @@
 """Runs read back: their network from model.keras, their snapshots, the images that figures show;
 and models that Keras saved, whoever trained them."""
+import pathlib
 import shutil
+import sys
 import types
 
 import keras
@@ -22,7 +24,7 @@ from inside.trained import (
 )
 from sources.images import Images
 from system.command_line import InputError, NotDrawn, import_script
-from system.files import load_arrays, read_json
+from system.files import load_arrays, read_json, write_json
 from training import graph
 from training.checkpoints import snapshots
 from training.loop import evaluate
@@ -136,11 +138,26 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         tf.summary.scalar("x", 1.0, step=0)
     with pytest.raises(NotDrawn, match="no events over_time/state"):
         Record(tmp_path, import_script).series("over_time/state")
-    for text, said in (("{}", "does not say which script"), ('{"script": "none"}', "none.py"),
+    for text, said in (("{}", "script None, not the plain name"), ('{"script": "none"}', "none.py"),
                        ('{"script": "cifar_lenet5"}', "not a run's of cifar_lenet5.py")):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(InputError, match=said):
             _ = Record(tmp_path, import_script).network
+
+
+def test_a_run_does_not_bring_its_own_code(tmp_path, monkeypatch):
+    """A script counts if it lies here or beside the others, not wherever config.json says."""
+    run = tmp_path / "here/bad"
+    run.mkdir(parents=True)
+    for folder in (run, tmp_path):
+        (folder / "evil.py").write_text("open('was here', 'w')")
+    monkeypatch.chdir(tmp_path / "here")
+    for script in ("bad/evil", "./bad/evil.py", str(run / "evil"), str(run / "evil.py"),
+                   "../evil", "..", ""):
+        write_json(run / "config.json", {"script": script})
+        with pytest.raises(InputError, match="not the plain name"):
+            _ = Record(run, import_script).network
+    assert "evil" not in sys.modules and [*pathlib.Path().iterdir()] == [pathlib.Path("bad")]
 
 
 # ------------------------------------------------------------------- models that Keras saved
