@@ -34,16 +34,22 @@ def accuracies_of(group):
 
 
 def make_table(rows):
-    """Return a Markdown table for each transfer, below its name and number of seeds."""
+    """Return Markdown tables for each transfer, one for each head, below its name and number of
+    seeds: a row for each number of images per class, a column for each layer's features."""
     texts = []
     for (name, _, _), group in groups_of(rows).items():
         shots, accuracies = accuracies_of(group)
-        lines = [("none: trained from scratch" if head == "scratch" else head, layer,
-                  *(mean_and_deviation(seeds, 1) for seeds in values))
-                 for (head, layer), values in accuracies.items()]
-        texts.append(f"{name}, n = {len(group)}\n\n" + markdown(
-            ["head", "features", *(f"{k:,}" for k in shots)], lines))
-    return "\n\n".join(texts).replace("\N{NO-BREAK SPACE}", " ")  # ten columns need the breaks
+        scratch = {layer: values for (head, layer), values in accuracies.items()
+                   if head == "scratch"}
+        for chosen in dict.fromkeys(
+                head for head, _ in accuracies if head != "scratch") or ["scratch"]:
+            columns = {layer: values for (head, layer), values in accuracies.items()
+                       if head == chosen} | scratch
+            texts.append(f"{name}, {TITLES.get(chosen, chosen)}, n = {len(group)}\n\n" + markdown(
+                ["images per class", *(layer or "trained from scratch" for layer in columns)],
+                [(f"{k:,}", *(mean_and_deviation(values[i], 1) for values in columns.values()))
+                 for i, k in enumerate(shots)]))
+    return "\n\n".join(texts)
 
 
 def without_brackets(title):

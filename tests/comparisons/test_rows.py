@@ -251,9 +251,10 @@ def test_transfer_by_hand(tmp_path):
         "test_accuracy/scratch/1": 0.1, "test_accuracy/scratch/2": 0.6, "train_seconds": 1.0},
         name="t") for seed in (0, 1)]
     assert transfer.table(folders) == (
-        "t, n = 2\n\n| head | features | 1 | 2 |\n|---|---|---|---|\n"
-        "| svm | relu1 | 25.0 ± 7.1 | 50.0 ± 0.0 |\n"
-        "| none: trained from scratch |  | 10.0 ± 0.0 | 60.0 ± 0.0 |")
+        "t, linear SVM, n = 2\n\n| images per class | relu1 | trained from scratch |\n"
+        "|---|---|---|\n"
+        "| 1 | 25.0 ± 7.1 | 10.0 ± 0.0 |\n| 2 | 50.0 ± 0.0 | 60.0 ± 0.0 |".replace(
+            " ±", "\N{NO-BREAK SPACE}±").replace("± ", "±\N{NO-BREAK SPACE}"))
     figure, numbers = transfer.draw(folders)
     np.testing.assert_allclose(numbers["t/svm/relu1"], [[20, 30], [50, 50]])
     assert sorted(numbers) == ["t/images_per_class", "t/scratch", "t/svm/relu1"]
