@@ -115,7 +115,7 @@ def draw_maps(network, layer, maps, columns):
     count = network.stages[layer].shape[3]
     of = f"{len(maps)} of {count} feature maps" if len(maps) < count else "each feature map"
     zero = meaning_of_colours(network.model.input.shape[3])
-    show(axis, picture, f"{network.name}, {layer}: of {of} the nine strongest units on "
+    show(axis, picture, f"{network.name}, {layer}: the nine strongest units of {of}, on "
          f"{len(network.data.test_images):,} test images: projections ({zero}, each on its "
          f"own scale) and, to their right, the image patches\n{network.data.title}", pad=20)
     for k, m in enumerate(maps):

@@ -1,8 +1,9 @@
 """The strongest units of feature maps, and what excites them."""
+import matplotlib.pyplot as plt
 import numpy as np
-from small_networks import linear
+from small_networks import as_record, linear, network_of
 
-from inside.strongest import peaks, project_strongest, strongest
+from inside.strongest import draw, peaks, project_strongest, strongest
 
 
 def test_strongest_by_hand():
@@ -39,3 +40,13 @@ def test_strongest_patch_and_projection():
     assert (image[0, 0], row[0, 0], column[0, 0]) == (3, 3, 5)
     np.testing.assert_array_equal(patches[0][0], images[3, 2:5, 4:7])
     np.testing.assert_allclose(projections[0][0], value[0, 0] * kernel[..., 0], rtol=1e-5)
+
+
+def test_titles_say_how_many_maps_are_drawn(quick_figures):
+    rng = np.random.default_rng(0)
+    record = as_record(network_of(linear(rng.normal(size=(3, 3, 1, 9))),
+                                  rng.integers(0, 256, (9, 7, 9, 1)), [0] * 9, std=255.0))
+    titles = [figure.axes[0].get_title() for _, figure, _ in draw(record)]
+    plt.close("all")
+    for title, of in zip(titles, ("8 of 9 feature maps", "each feature map"), strict=True):
+        assert f"conv: the nine strongest units of {of}, on 9 test images: " in title
