@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from system.files import DAMAGED, ROOT, atomic_file
+from system.files import ROOT, atomic_file
 
 CACHE = ROOT / "data" / "cache"  # not in --data-dir, which may be shared or read-only
 CACHE_VERSION = 2  # raise it whenever the arrays that a reader makes of the same files change
@@ -24,8 +24,8 @@ def cached(name, key, decode):
     try:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return tuple(stored[f"arr_{i}"] for i in range(len(stored.files)))
-    except DAMAGED:
-        arrays = decode()  # nothing there yet, or damaged
+    except Exception:  # nothing there yet, or damaged
+        arrays = decode()
     with contextlib.suppress(OSError):
         CACHE.mkdir(parents=True, exist_ok=True)
         with atomic_file(file) as stream:

@@ -153,6 +153,12 @@ def npz(path, **arrays):
     return path
 
 
+def npy(**header):
+    """Return an .npy file of three numbers whose header may say anything else."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": (3,)} | header
+    return saved(np.lib.format.write_array_header_1_0, header) + bytes(12)
+
+
 def cifar10_pickles(batch, names=(b"cat", b"dog"), protocol=2):
     """Return {file: content} of CIFAR-10's Python version, all six batches alike."""
     files = dict.fromkeys([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], batch)

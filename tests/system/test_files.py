@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from written import npy, packed
 
 from system.command_line import InputError
 from system.files import atomic_file, compare, load_arrays, read_json, write_json
@@ -70,6 +71,18 @@ def test_a_header_that_is_half_python_is_damaged(tmp_path):
             bad.writestr("w.npy", content.replace(old, new))
         with pytest.raises(InputError, match="a.npz is damaged"):
             load_arrays(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("header", [
+    {"shape": (1 << 45,)}, {"shape": (1 << 70,)}, {"shape": (None,)}, {"descr": ()}])
+@pytest.mark.parametrize("form", [".npz", ".npy"])
+def test_a_header_that_promises_what_cannot_be_is_damaged(tmp_path, header, form):
+    """More memory than is there, more values than can be counted, none, and a type of nothing."""
+    path = packed(tmp_path / "a.npz", {"w.npy": npy(**header)})
+    if form == ".npy":  # a single array under the name of an archive
+        path.write_bytes(npy(**header))
+    with pytest.raises(InputError, match="a.npz is damaged"):
+        load_arrays(path)
 
 
 def test_the_first_difference_is_named():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.ops import summary_ops_v2
+from written import npy, packed
 
 from system.command_line import InputError, main, option
 from system.files import ROOT, read_json
@@ -78,13 +79,16 @@ def test_last_two_checkpoints_are_kept(config):
     assert load_weights(path)["w"].tolist() == [30, 30, 30]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "boundless"])
 def test_damaged_newest_checkpoint_falls_back(config, capsys, damage):
     path, again = interrupted(config, 10, 20)
     newest = checkpoints.checkpoints(path)[-1]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255
-    newest.write_bytes({"truncated": content[:-40], "flipped": content, "empty": b""}[damage])
+    if damage == "boundless":  # it promises 128 TB
+        packed(newest, {"w.npy": npy(shape=(1 << 45,))})
+    else:
+        newest.write_bytes({"truncated": content[:-40], "flipped": content, "empty": b""}[damage])
     with Run("s", again) as run:
         step, state = run.restore()
         assert step == 10 and state["w"].tolist() == [10, 10, 10]
