@@ -47,7 +47,7 @@ from system.command_line import (
     options_of,
     parse,
 )
-from system.files import read_json
+from system.files import read_json, write_json
 
 
 def command_line(words):
@@ -126,21 +126,27 @@ from training.run import folder_of
 @dataclasses.dataclass(frozen=True)
 class Job:
     """Hold one run to be made: its options as parsed, its folder, its command line, which row of a
-    study it is, and since when (ns) it must have been begun, or it is replaced."""
+    study it is, and which version of its config.json is that of a run to be replaced."""
     config: object
     folder: pathlib.Path
     words: list
     row: tuple = ()
-    since: int = 0
+    old: int = 0
 
     @property
     def begun(self):
-        file = self.folder / "config.json"
-        return file.exists() and file.stat().st_mtime_ns >= self.since
+        return version_of(self.folder) not in (0, self.old)
 
     @property
     def finished(self):
         return (self.folder / "result.json").exists() and self.begun
+
+
+def version_of(folder):
+    """Return when the config.json of a run was written (ns), which tells it from that of another;
+    0 if there is none."""
+    file = folder / "config.json"
+    return file.stat().st_mtime_ns if file.exists() else 0
 
 
 def combinations(grid, lines):
@@ -161,7 +167,7 @@ def combinations(grid, lines):
     return [sum(point, []) for point in itertools.product(*axes)]
 
 
-def make_job(script, words, row=(), since=0):
+def make_job(script, words, row=(), replaced=()):
     """Return the job of a script's command line; InputError or exit 2 if an option is not right."""
     experiment = import_script(script)
     for own in options_of(experiment.Config):  # a positional comes first, before lists of values
@@ -171,7 +177,7 @@ def make_job(script, words, row=(), since=0):
     config = parse(experiment.Config, getattr(experiment, "RECIPES", {}), words)
     folder = folder_of(experiment.__name__, config)
     job = Job(config, folder, [str(pathlib.Path(experiment.__file__).resolve()), *words], row,
-              since)
+              dict(replaced).get(folder.name, 0))
     if job.begun:
         made = read_json(folder / "config.json").get("options")
         for name, value in made.items() if isinstance(made, dict) else ():
@@ -195,16 +201,16 @@ def plan(options):
     return list(jobs.values())
 
 
-def plan_study(study, logdir, chosen, since=0):
+def plan_study(study, logdir, chosen, replaced=()):
     """Return the jobs of a study's runs {(configuration, seed): threads, or None for any}; those
-    begun before `since` (ns) are to be replaced."""
+    `replaced` {name of the folder: version} are to be made anew."""
     jobs = []
     for one, seed in [(own, k) for own in study.own for k in own.seeds if (own.name, k) in chosen]:
         words = ["--group", study.name, "--name", one.slug, "--seed", str(seed), "--logdir", logdir,
                  *one.words(seed)]
         threads = chosen[one.name, seed]
         jobs.append(make_job(one.script, [*words, *(["--threads", str(threads)] * bool(threads))],
-                             (one.name, seed), since))
+                             (one.name, seed), replaced))
     return jobs
 
 
@@ -339,15 +345,16 @@ def sweep_study(study, options):
     if wrong:
         raise InputError(f"{study.file('.csv')}: {wrong[0]}; --again makes all runs anew")
     out = pathlib.Path(options.logdir) / "sweeps" / study.name
-    again, since = out / "again", 0
-    if options.again:  # the file lies there until all runs are made anew
+    again, replaced = out / "again", {}
+    if options.again:  # the file, of what is to be replaced, lies there until all is made anew
+        out.mkdir(parents=True, exist_ok=True)
+        names = [one.runs()[seed] for one in study.own for seed in one.seeds]
+        replaced = {name: version_of(out.parents[1] / study.name / name) for name in names}
         if again.exists():
             print(f"goes on with the --again that was stopped; without {again} it begins anew")
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            again.touch()
-        since = again.stat().st_mtime_ns
-    jobs = plan_study(study, options.logdir, wanted, since)
+            replaced |= read_json(again)
+        write_json(again, replaced)
+    jobs = plan_study(study, options.logdir, wanted, replaced)
     print(f"{study.question}\n{len(there)} runs stand in {study.file('.csv')}")
 
     def write(failed):

@@ -17,7 +17,7 @@ def command(job, cores):
         cores = options.get("threads", cores) if isinstance(options, dict) else cores
     given = any(word.split("=")[0] == "--threads" for word in job.words)
     return [*job.words, *([] if given else ["--threads", str(cores)]),
-            "--resume" if job.begun or not job.since else "--overwrite"]
+            "--resume" if job.begun or not job.old else "--overwrite"]
 
 
 def connect(options):
