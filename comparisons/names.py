@@ -1,12 +1,12 @@
 """Name runs by what they are, not by their folders: "best, kernel-size=7", "GRU 128, original"."""
 import dataclasses
-import json
 import pathlib
 import re
 
 from comparisons import stored
 from sources.images import Reading
 from system.command_line import InputError, as_text, options_of
+from system.files import read_json
 from training.config import Experiment
 
 READING = ("data", *(own.name for own in dataclasses.fields(Reading)))
@@ -16,10 +16,10 @@ UNNAMED = {own.name for own in options_of(Experiment) if not own.names_run}
 def options_in(folder):
     """Return the options of a run's config.json; {} of what is no run of ours."""
     try:
-        options = json.loads((folder / "config.json").read_text())["options"]
+        options = read_json(folder / "config.json")["options"]
         texts = options["name"], options.get("data", ""), options.get("cell", "")
         return options if all(isinstance(text, str) for text in texts) else {}
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (InputError, LookupError, TypeError):
         return {}
 
 
@@ -29,7 +29,7 @@ def check_alike(folders):
     first = {}
     for folder in folders:
         own = options_in(folder)
-        config = json.loads((folder / "config.json").read_text()) if own else {}
+        config = read_json(folder / "config.json") if own else {}
         data = config.get("data") if isinstance(config.get("data"), dict) else {}
         title, name = data.get("title"), folder.resolve().name.rpartition("-seed")[0]
         options = [(option, value) for option, value in own.items() if option not in UNNAMED]

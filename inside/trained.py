@@ -21,7 +21,7 @@ from system.command_line import (
     in_one_line,
     is_plain,
 )
-from system.files import compare, load_arrays, read_json
+from system.files import compare, load_arrays, read_json, regular
 from system.progress import Progress
 from training import graph, plain
 from training.augmentation import prepare
@@ -181,6 +181,7 @@ def load_keras(file, data, data_dir, pixels, test_split=0.0):
     """
     if not data:
         raise InputError(f"{file}: say by --data what images it is to see")
+    regular(file)
     try:
         model = keras.models.load_model(file, compile=False)
         fits = graph.functional(model) is not None and len(model.inputs) == 1 and (
@@ -337,7 +338,7 @@ def read_pictures(network, files):
     images = []
     for file in files:
         try:
-            content = pathlib.Path(file).read_bytes()
+            content = pathlib.Path(regular(file)).read_bytes()
         except OSError as error:
             raise InputError(f"{file}: {error.strerror}") from error
         (pixels, reason), = decode_all([(content, None)], tuple(size), how.background)

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 
 from system.command_line import InputError, first_line
+from system.files import regular
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 LARGEST_FILE = 1 << 31  # bytes of one file in an archive; a small archive can promise far more
@@ -107,6 +108,7 @@ class _File(Tree):
         for file in sorted(path.parent.iterdir()):
             if file.is_file():
                 self._add(file.name, file.stat().st_size)
+        self._sizes[path.name] = path.stat().st_size  # of a hidden one too
         self.neighbours, self.files = self.files, [path.name]
 
     def _read(self, name):
@@ -192,13 +194,13 @@ def content_key(path):
 def open_tree(path):
     """Return the Tree of a folder, zip or tar archive, or of a single file of another kind.
 
-    Raises InputError if it is a damaged archive or may not be read.
+    Raises InputError if it is a damaged archive, a pipe or device, or may not be read.
     """
     path = pathlib.Path(path)
     try:
         if path.is_dir():
             return _Folder(path)
-        with open(path, "rb") as stream:
+        with open(regular(path), "rb") as stream:
             start = stream.read(512)
         if start[:2] == b"PK" or path.suffix.lower() == ".zip":
             return _Zip(path)

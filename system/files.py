@@ -39,10 +39,17 @@ def write_json(path, value):
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def regular(path):
+    """Return a path; InputError if it leads to a pipe or device, whose reading may never end."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise InputError(f"{path} is a pipe or a device, no file; copy its content into one")
+    return path
+
+
 def read_json(path):
     """Return the JSON object in a file; InputError if it is missing, damaged or no object."""
     try:
-        value = json.loads(pathlib.Path(path).read_text())
+        value = json.loads(pathlib.Path(regular(path)).read_text())
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there; is its folder that of a (finished) run?") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -56,10 +63,12 @@ def load_arrays(path):
     """Return {name: array} of an .npz file; InputError if missing or damaged. Never unpickles."""
     import numpy as np
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(regular(path), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there") from error
+    except InputError:
+        raise
     except Exception as error:  # NumPy reads a header as if it were Python, and believes its shape
         raise InputError(f"{path} is damaged ({type(error).__name__})") from error
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from system.command_line import as_text
+from system.files import regular
 
 PATTERN, LOSSES = "events.out.tfevents.*", "losses.csv"
 COLUMNS = ("recipe", "network", "learning_rate", "batch_size", "seed", "data", "steps", "optimizer",
@@ -144,7 +145,7 @@ def read_events(folder):
     series, files = {}, []
     for file in sorted(pathlib.Path(folder).rglob(PATTERN)):
         part, own, begun = file.parent.relative_to(folder).as_posix().removeprefix("."), {}, 0.0
-        for event in event_file_loader.EventFileLoader(str(file)).Load():
+        for event in event_file_loader.EventFileLoader(str(regular(file))).Load():
             for value in event.summary.value:
                 begun = begun or event.wall_time  # the first event of a file has whole seconds
                 own.setdefault((part, value.tag), []).append(

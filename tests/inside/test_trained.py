@@ -16,17 +16,20 @@ from inside.trained import (
     Record,
     first_of_each_class,
     flat,
+    load_keras,
     maps_of_model,
+    read_pictures,
     read_snapshots,
     recognised_of_each_class,
     require_same_images,
     without_softmax,
 )
-from sources.images import Images
+from sources.images import Images, Reading
 from system.command_line import InputError, NotDrawn, import_script
 from system.files import load_arrays, read_json, write_json
-from training import graph
+from training import graph, plain
 from training.checkpoints import snapshots
+from training.events import read_events
 from training.loop import evaluate
 
 L = keras.layers
@@ -53,6 +56,21 @@ def test_recognised_images_by_hand():
     network = Network("x", None, None, model, data, 0.0, 1.0)
     assert recognised_of_each_class(network, 3).tolist() == [0, 2, 3]
     assert recognised_of_each_class(network, 2).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("name, read", [
+    ("a.png", lambda file: read_pictures(Network(file, Reading(), None, None, Images(
+        "x", "x", ("a", "b"), *[np.zeros((1, 4, 4, 1), np.uint8), np.int32([0])] * 2), 0.0, 1.0),
+        [file])),
+    ("a.keras", lambda file: load_keras(file, "digits", "data", 255)),
+    ("model.keras", lambda file: plain.load(file.parent, types.SimpleNamespace(weights=[]))),
+    ("events.out.tfevents.1", lambda file: read_events(file.parent)), ("a.npz", load_arrays),
+    ("config.json", read_json)])
+def test_pipes_and_devices_are_not_read(tmp_path, name, read):
+    """From a pipe one would wait for ever, a device may have no end."""
+    (tmp_path / name).symlink_to("/dev/null")
+    with pytest.raises(InputError, match=f"{name} is a pipe or a device, no file"):
+        read(tmp_path / name)
 
 
 @pytest.mark.slow

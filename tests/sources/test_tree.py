@@ -123,6 +123,22 @@ def test_hidden_names_are_nobodys(tmp_path, ending):
     assert seen(data) == TWO and data.notes == ()
 
 
+@pytest.mark.parametrize("name", ["train.csv", ".train.csv", "@train.csv"])
+def test_a_file_that_is_named_is_read_though_hidden(tmp_path, name):
+    """Its neighbours that nobody named are not."""
+    folder(tmp_path, {name: b"".join(b"%d,%d,1,2,3\n" % (i % 2, i) for i in range(4)),
+                      ".test.csv": b"0,9,9,9,9\n"})
+    data = read(tmp_path / name, test_split=0.5)
+    assert sorted([*data.train_images[:, 0, 0, 0], *data.test_images[:, 0, 0, 0]]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["train.csv", "a.zip", "a"])
+def test_a_device_is_refused(tmp_path, name):
+    (tmp_path / name).symlink_to("/dev/null")
+    with pytest.raises(InputError, match=f"{name} is a pipe or a device, no file"):
+        read(tmp_path / name)
+
+
 def test_a_file_that_promises_too_much_is_refused_unread(tmp_path, monkeypatch):
     path = packed(tmp_path / "set.zip", values(**TWO))
     monkeypatch.setattr(tree, "LARGEST_FILE", len(grey(10)) - 1)
