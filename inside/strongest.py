@@ -9,7 +9,7 @@ import numpy as np
 import utils
 from inside.deconvnet import one_unit, project, receptive_field
 from inside.pictures import as_grey, as_signed, largest, meaning_of_colours, mosaic, show
-from inside.trained import in_parts, maps_of, tensor_of
+from inside.trained import in_parts, maps_of, read_pictures, tensor_of
 from system.command_line import NotDrawn
 from system.progress import Progress
 from training.needs import images_at_a_time
@@ -66,17 +66,19 @@ def project_strongest(model, name, images, count=9, inputs=None, maps=slice(None
     return found, *nested
 
 
-OPTIONS = {"maps": "feature maps of each layer at most, evenly chosen; 0: all"}
+OPTIONS = {"maps": "feature maps of each layer at most, evenly chosen; 0: all",
+           "pictures": "your own picture files, to show in place of test images"}
 
 
-def draw(record, maps=64):
+def draw(record, maps=64, pictures=()):
     """Draw each layer's feature maps: the nine strongest test images and what in them excites it;
     eight maps large, and all, or many of them."""
     maps_of(record.network)
+    own = read_pictures(record.network, pictures) if pictures else None
     drawn, failed = [], []
     for layer in record.network.layers:
         try:
-            drawn += draw_layer(record.network, layer, maps)
+            drawn += draw_layer(record.network, layer, maps, own)
         except NotDrawn as error:
             failed.append(f"strongest_{layer}: {error}")
     if not drawn:
@@ -86,27 +88,35 @@ def draw(record, maps=64):
     return drawn
 
 
-def draw_layer(network, layer, most):
-    """Return the two figures of one layer: eight maps and at most `most` (0: all), evenly chosen.
-    """
+def draw_layer(network, layer, most, own=None):
+    """Return the two figures of one layer: eight maps, and at most `most` (0: all), evenly chosen;
+    of one's `own` pictures, in place of test images, the most excited maps first."""
     count = network.stages[layer].shape[3]
     maps = utils.evenly(count, most or count)
+    images = network.data.test_images if own is None else own
     (image, row, column, value), patches, projections = project_strongest(
-        network.model, layer, network.data.test_images, inputs=network.inputs, maps=maps)
-    columns = (4, 6) if max(largest([p for own in patches for p in own])) < 10 else (2, 4)
+        network.model, layer, images, inputs=network.inputs, maps=maps)
+    few, every, on = utils.evenly(len(maps), 8), range(len(maps)), f"{len(images):,} test images"
+    if own is not None:
+        every = np.argsort(-value[maps, 0], kind="stable")
+        few, on = every[:8], f"{len(own)} picture{'s' * (len(own) > 1)}, the most excited map first"
+    columns = (4, 6) if max(largest(sum(patches, []))) < 10 else (2, 4)
     numbers = dict(image=image, row=row, column=column, activation=value)
     large, small = (
-        draw_maps(network, layer, {maps[i]: (patches[i], projections[i]) for i in own}, across)
-        for own, across in zip((utils.evenly(len(maps), 8), range(len(maps))), columns))
+        draw_maps(network, layer, {maps[i]: (patches[i], projections[i]) for i in chosen}, across,
+                  on) for chosen, across in zip((few, every), columns))
     return [(f"strongest_{layer}", large, numbers), (f"strongest_{layer}_all", small, {})]
 
 
-def draw_maps(network, layer, maps, columns):
+def draw_maps(network, layer, maps, columns, on):
     """Draw maps {number: (patches, projections)}, projections beside patches, `columns` maps in a
-    row."""
-    size = largest([p for own, _ in maps.values() for p in own])
-    pairs = [mosaic([mosaic([as_signed(p) for p in projections], 3, size=size),
-                     mosaic([as_grey(p) for p in patches], 3, size=size)], 2, 2)
+    row, or more of them if they have few patches; on: what images, in words."""
+    patches = [p for own, _ in maps.values() for p in own]
+    size, units = largest(patches), len(patches) // len(maps)
+    across = min(3, units)
+    columns = min(3 * columns // across, len(maps))
+    pairs = [mosaic([mosaic([as_signed(p) for p in projections], across, size=size),
+                     mosaic([as_grey(p) for p in patches], across, size=size)], 2, 2)
              for patches, projections in maps.values()]
     gap, (height, width) = max(4, size[0] // 3), pairs[0].shape[:2]
     picture = mosaic(pairs, columns, gap)
@@ -114,10 +124,11 @@ def draw_maps(network, layer, maps, columns):
                                 layout="constrained")
     count = network.stages[layer].shape[3]
     of = f"{len(maps)} of {count} feature maps" if len(maps) < count else "each feature map"
+    what = {1: "strongest unit", 9: "nine strongest units"}.get(units, f"{units} strongest units")
     zero = meaning_of_colours(network.model.input.shape[3])
-    show(axis, picture, f"{network.name}, {layer}: the nine strongest units of {of}, on "
-         f"{len(network.data.test_images):,} test images: projections ({zero}, each on its "
-         f"own scale) and, to their right, the image patches\n{network.data.title}", pad=20)
+    show(axis, picture, f"{network.name}, {layer}: the {what} of {of}, on {on}: projections "
+         f"({zero}, each on its own scale) and, to their right, the image patches\n"
+         f"{network.data.title}", pad=20)
     for k, m in enumerate(maps):
         axis.annotate(f"map {m}", (k % columns * (width + gap) - 0.5,
                                    k // columns * (height + gap) - 0.5), (0, 2),

@@ -1,9 +1,12 @@
 """The strongest units of feature maps, and what excites them."""
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 from small_networks import as_record, linear, network_of
 
+import visualize
 from inside.strongest import draw, peaks, project_strongest, strongest
+from sources.images import Reading
 
 
 def test_strongest_by_hand():
@@ -50,3 +53,27 @@ def test_titles_say_how_many_maps_are_drawn(quick_figures):
     plt.close("all")
     for title, of in zip(titles, ("8 of 9 feature maps", "each feature map"), strict=True):
         assert f"conv: the nine strongest units of {of}, on 9 test images: " in title
+
+
+def test_ones_own_pictures_by_hand(quick_figures, tmp_path):
+    """Of a white and a grey pixel: what maps that weigh it by 1, 3 and 0 give, and project."""
+    kernel = np.zeros((3, 3, 1, 3))
+    kernel[1, 1, 0] = 1, 3, 0
+    record = as_record(network_of(linear(kernel), np.zeros((4, 7, 9, 1)), [0] * 4,
+                                  config=Reading()))
+    files = [str(tmp_path / name) for name in ("grey.png", "white.png")]
+    for file, value, place in zip(files, (51, 255), ((5, 1), (2, 4))):
+        pixels = np.zeros((7, 9), np.uint8)
+        pixels[place] = value
+        Image.fromarray(pixels).save(file)
+    own = visualize.parse(["strongest", "run", "--pictures", *files])[2].pictures
+    (_, figure, numbers), _ = draw(record, pictures=own)
+    plt.close("all")
+    np.testing.assert_allclose(numbers["activation"], [[1, 0.2], [3, 0.6], [0, 0]], rtol=1e-6)
+    for name, expected in (("image", [1, 0]), ("row", [2, 5]), ("column", [4, 1])):
+        assert numbers[name][:2].tolist() == [expected] * 2, name
+    axis, = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["map 1", "map 0", "map 2"]
+    assert "the 2 strongest units of each feature map, on 2 pictures, the most" in axis.get_title()
+    shown = np.int32(axis.images[0].get_array()[:3, :3])  # map 1 in the white pixel: red in white
+    assert shown[1, 1, 0] > 2 * shown[1, 1, 2] and np.sum(shown > 240) == 3 * 8
