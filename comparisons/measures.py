@@ -74,7 +74,8 @@ def _row(folder, config, result):
     if "source" in config:
         row["source_data"] = config["source"]["title"]
     also = {"threads": options.get("threads"), "commit": config.get("commit"),
-            "tensorflow": config.get("versions", {}).get("tensorflow")}
+            **{name: config.get("versions", {}).get(name)
+               for name in ("tensorflow", "keras", "numpy")}}
     return row | {name: value for name, value in also.items() if value is not None}
 
 

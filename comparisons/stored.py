@@ -29,7 +29,9 @@ FLOATS = ("steps_per_epoch", "train_accuracy", "validation_accuracy", "test_accu
           "principal_power", "r2_of_mean", "r2_of_channels")
 BEGIN = "configuration", "seed"
 OTHERWISE = "data", "source_data", "name", "threads"  # options of which a row says something else
-END = "status", "threads", "precision", "commit", "tensorflow", "processor", "date"
+MACHINE = "processor", "tensorflow", "keras", "numpy", "precision", "threads"
+END = ("status", "threads", "precision", "commit", "tensorflow", "keras", "numpy", "processor",
+       "date")
 
 
 @dataclasses.dataclass(frozen=True)

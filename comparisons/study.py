@@ -6,6 +6,7 @@ from comparisons import table as tables
 from comparisons.measures import groups_of, row_of, rows_of, series_of
 from inside import filters, over_time
 from system.command_line import InputError
+from system.files import read_json
 from training.events import read_events
 
 TAKES, OPTIONS = "NAME", {}
@@ -119,6 +120,14 @@ def collect(study, finished, diverged):
     stored.write(study, rows.values(), series)
 
 
+def unsaid(row, folder):
+    """Return what the config.json of a run says of its machine and a study's row does not."""
+    config = read_json(folder / "config.json")
+    facts = {name: config[name] for name in ("cores", "memory", "system", "settings")
+             if name in config} | config.get("versions", {})
+    return ", ".join(f"{name} (now {value})" for name, value in facts.items() if name not in row)
+
+
 def compare(row, folder, others):
     """Return (whether a run that was made again may be taken for a row's, what is to be said)."""
     new = row_of(folder)
@@ -127,11 +136,11 @@ def compare(row, folder, others):
     unequal = [name for name in names if new.get(name) != row[name]]
     if not unequal:
         return True, f"{len(names)} measures, equal to the last digit"
-    moved = [f"{name} {row.get(name)}, not {new.get(name)}"
-             for name in ("processor", "tensorflow", "precision", "threads")
-             if new.get(name) != row.get(name)]
+    moved = [f"{name} {row[name]}, not {new.get(name)}" for name in stored.MACHINE
+             if name in row and new.get(name) != row[name]]
     if not moved:
-        return False, "; ".join(f"{n} {row[n]!r} is now {new.get(n)!r}" for n in unequal)
+        said = "; ".join(f"{n} {row[n]!r} is now {new.get(n)!r}" for n in unequal)
+        return False, f"{said}; the row does not say {unsaid(row, folder)}"
     if len(others) < 2:
         return True, f"made on {'; '.join(moved)}, and there is no other seed to compare with"
     far = []

@@ -21,6 +21,7 @@ import types
 import threadpoolctl
 
 from system.command_line import InputError
+from system.files import ROOT
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 
@@ -48,7 +49,7 @@ def facts():
     """Return what about this machine and its libraries may change a number or a time."""
     settings = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS",
                 "OPENBLAS_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS")
-    packages = "tensorflow", "keras", "numpy", "scipy", "scikit-learn", "tensorboard", "pillow"
+    packages = re.findall("^(.+)==", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)
     return dict(
         processor=processor(), cores=cores(), memory=total_memory(), system=platform.platform(),
         settings={name: os.environ[name] for name in settings if name in os.environ},

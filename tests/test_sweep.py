@@ -63,7 +63,7 @@ def train(config):
                if k not in ("logdir", "group", "resume", "overwrite")}
     write_json(folder / "config.json", {
         "options": options, "total_steps": 3, "data": {"title": "D", "train": 9}, "processor": "P",
-        "versions": {"tensorflow": "T"}})
+        "versions": {"tensorflow": "T", "scipy": "1.0"}, "memory": 5})
     asked = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     (folder / "begun").write_text((folder / "begun").read_text() + "x"
@@ -295,7 +295,8 @@ def test_verify(study, capsys, monkeypatch):
     monkeypatch.setattr(random, "sample", lambda population, k: population[:k])
     text = (study / "studies/s.csv").read_text()
     for old, new, status, said in (
-            ("0.25,", "0.26,", 1, "test_accuracy 0.26 is now 0.25"),  # the same processor
+            ("0.25,", "0.26,", 1, "test_accuracy 0.26 is now 0.25; the row does not say memory "
+             "(now 5), scipy (now 1.0)\n"),  # the same processor
             ("0.25,1.0,finished,1,T,P", "0.26,1.0,finished,1,T,Q", 0, "within three"),
             ("0.25,1.0,finished,1,T,P", "0.17,1.0,finished,1,T,Q", 1, "is not within 0.1683")):
         edited = text.replace(old, new, 1)
@@ -432,7 +433,8 @@ def test_a_study_of_the_project_can_be_made(tmp_path, monkeypatch, quick_figures
         '[[configurations]]\nname = "a"\n')
     assert make("s") == 0
     (row,) = stored.rows(stored.load("s"))
-    assert row["steps"] == 20 and 0 <= row["structured"] <= 1 and row["tensorflow"]
+    assert row["steps"] == 20 and 0 <= row["structured"] <= 1
+    assert row["tensorflow"] and row["keras"] and row["numpy"]
     kept = stored.series("s")["a-seed0"]
     assert kept["train", "filters/kernel"][2][0].shape == (5, 5, 1, 4)
     assert len(kept["train", "batch/loss"][2]) == 20

@@ -77,6 +77,8 @@ def test_a_run_knows_its_machine(monkeypatch):
     facts = machine.facts()
     assert 1e9 < facts["memory"] < 1e14 and facts["processor"] and facts["system"]
     assert facts["versions"]["tensorflow"].count(".") == 2 <= len(facts["settings"])
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
+    assert {line.partition("==")[0] for line in pinned} < {*facts["versions"]} and len(pinned) > 9
     monkeypatch.delattr(os, "sysconf")
     assert machine.total_memory() is None
 
