@@ -129,18 +129,23 @@ def first_convolution(model):
                  if isinstance(node.operation, keras.layers.Conv2D)), None)
 
 
+def kernels_below(model):
+    """Return {id(Keras tensor): the operations with a kernel that it is next made by}, through
+    pooling, normalization and the like; of pixels that nothing convolves {None}."""
+    found = {id(x): {None} for x in functional(model).inputs}
+    for node in nodes(model):
+        weighted = any(hasattr(node.operation, name) for name in ("kernel", "depthwise_kernel"))
+        own = {node.operation} if weighted else set().union(
+            *(found[id(x)] for x in node.input_tensors))
+        found |= {id(x): own for x in node.outputs}
+    return found
+
+
 def stage_after(model, operation):
     """Return the name of the stage that an operation alone leads to, through pooling, normalization
     and the like; None if what it gives is first convolved again or joined with something else."""
-    made_by = {id(x): node for node in nodes(model) for x in node.outputs}
-    for name, tensor in stages(model).items():
-        node = made_by[id(tensor)]
-        while node and node.operation is not operation:
-            alone = len(node.input_tensors) == 1 and not hasattr(node.operation, "kernel")
-            node = made_by.get(id(node.input_tensors[0])) if alone else None
-        if node:
-            return name
-    return None
+    below = kernels_below(model)
+    return next((name for name, x in stages(model).items() if below[id(x)] == {operation}), None)
 
 
 def weights_below(model, tensor):

@@ -8,6 +8,7 @@ from keras import layers as L
 from keras import ops
 from networks import CLASSES, EDITS, OWN_CELL, build, conv, every_edit, head, rows, twice
 
+import cifar_lenet5
 from system.command_line import InputError
 from training import graph
 from training.cells import CELLS
@@ -149,3 +150,8 @@ def test_the_stage_after_a_convolution_is_of_it_alone():
     assert graph.stage_after(keras.Model(images, second(images)), second) is None  # the output
     model = keras.Model(images, keras.layers.Flatten()(second(images)))
     assert graph.stage_after(model, second) == "second"
+    for batch_norm in ("none", "before", "after"):
+        model = cifar_lenet5.build_model((8, 8, 1), 2, cifar_lenet5.Config(
+            filters=(3, 4), units=5, batch_norm=batch_norm))
+        assert [graph.stage_after(model, model.get_layer(f"conv{i}")) for i in (1, 2)] == [
+            "relu1", "relu2"]
