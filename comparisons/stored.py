@@ -282,15 +282,21 @@ def _arrays(file, changed):
 
 
 def series(name):
-    """Return {run: {(part, tag): (steps, None, values)}} of a study, as read_events gives them."""
+    """Return {run: {(part, tag): (steps, None, values)}} of a study, as read_events gives them;
+    InputError if they are none."""
     file, found = FOLDER / f"{name}.npz", {}
     if not file.exists():
         return found
-    for key, values in _arrays(file, file.stat().st_mtime_ns).items():
-        run, part, *tag, kind = key.split("/")
+    arrays = _arrays(file, file.stat().st_mtime_ns)
+    for key, values in arrays.items():
+        name, _, kind = key.rpartition("/")
+        run, part, tag = [*name.split("/", 2), "", ""][:3]
+        steps = arrays.get(f"{name}/steps")
+        if not tag or steps is None or steps.shape in ((), (0,)) or steps.dtype.kind != "i" or (
+                values.dtype.kind not in "if" or values.shape[:1] != steps.shape):
+            raise InputError(f"{file}: {key} is no series of a run; copy the file anew")
         if kind == "values":
-            steps = _arrays(file, file.stat().st_mtime_ns)[key.removesuffix("values") + "steps"]
-            found.setdefault(run, {})[part, "/".join(tag)] = steps, None, values
+            found.setdefault(run, {})[part, tag] = steps, None, values
     return found
 
 

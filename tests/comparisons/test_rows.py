@@ -287,6 +287,20 @@ def test_rows_of_a_study_are_those_of_its_files(tmp_path, monkeypatch):
     assert table.table(["s"]) == table.table(["studies/s.csv"]) == table.table([folder])
 
 
+@pytest.mark.parametrize("arrays", [
+    {"steps": [1]}, {"a/steps": [1]}, {"a-seed0/loss/values": [1.0]},
+    {"a-seed0/train/loss/values": [1.0]},
+    *({"a-seed0/train/loss/values": values, "a-seed0/train/loss/steps": steps}
+      for values, steps in ((1.0, 1), ([], []), ([1.0], [1.0]))),
+    *({"a-seed0/train/loss/steps": [1], "a-seed0/train/loss/values": values}
+      for values in ([1.0, 2.0], ["1"]))])
+def test_series_that_are_none_are_refused(tmp_path, monkeypatch, arrays):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    np.savez(tmp_path / "s.npz", **arrays)
+    with pytest.raises(InputError, match="s.npz: .*(steps|values) is no series of a run"):
+        stored.series("s")
+
+
 def test_ticks_and_rows_of_heat_maps_by_hand():
     """Small numbers are powers of ten; of the second option only what varies beside the first."""
     for values, ticks in ((["0.0001", "0.003", "0.1"], ["1e-4", "3e-3", "1e-1"]),
