@@ -14,13 +14,14 @@ import functools
 import importlib
 import inspect
 import io
+import os
 import pathlib
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from system.command_line import InputError, Parser, converter, exit_on_signals, import_script, main
-from system.files import DATA_DIR, ROOT, atomic_file, write_text
+from system.files import DATA_DIR, ROOT, atomic_file, regular, write_text
 
 ROOMS = {"inside": "of each run, from its event files, or its weights and its data",
          "comparisons": "of several runs together, of studies, and of documents"}
@@ -165,9 +166,10 @@ def own_folder(out, run):
     """Return the folder of a run's figures; InputError if it holds another run's of that name."""
     folder = out / run.resolve().name
     mark = folder / "run.txt"
-    if mark.exists() and pathlib.Path(mark.read_text().strip()).resolve() != run.resolve():
-        raise InputError(f"{folder} holds figures of {mark.read_text().strip()}; choose another "
-                         "--out")
+    if mark.exists():
+        theirs = os.fsdecode(regular(mark).read_bytes()).strip()
+        if "\0" in theirs or os.path.realpath(theirs) != os.path.realpath(run):
+            raise InputError(f"{folder} holds figures of {theirs}; choose another --out")
     return folder
 
 

@@ -16,7 +16,7 @@ from conftest import ROOT, assert_one_line, run_script
 
 import inside
 import visualize
-from system.command_line import Interrupted
+from system.command_line import InputError, Interrupted
 from system.files import load_arrays
 from training.events import read_events
 
@@ -195,6 +195,14 @@ def test_figures_of_a_run_have_its_folder(tmp_path, quick_figures):
                                tmp_path / "f"), "another --out")
     assert (tmp_path / "f" / "r" / "curves.npz").read_bytes() == before
     assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("mark", [b"\xff\n", b"r\0\n", b"", b"x" * 9999])
+def test_a_run_txt_that_names_no_run_keeps_figures_out_of_its_folder(tmp_path, mark):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "run.txt").write_bytes(mark)
+    with pytest.raises(InputError, match="r holds figures of .*; choose another --out"):
+        visualize.own_folder(tmp_path, tmp_path / "runs" / "r")
 
 
 @pytest.mark.slow
