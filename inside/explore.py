@@ -15,7 +15,7 @@ from inside.maximize import maximize
 from inside.mistakes import probabilities
 from inside.occlusion import probabilities_of_occluded
 from inside.pictures import largest
-from inside.reading import Reader, order_of_onset
+from inside.reader import Reader, order_of_onset
 from inside.statistics import summarize
 from inside.strongest import project_strongest
 from inside.trained import outputs

@@ -12,7 +12,7 @@ from small_networks import L, as_record, network_of
 
 import mnist_rnn
 from inside import reading
-from inside.reading import Reader, hide_steps, memory, order_of_onset
+from inside.reader import Reader, hide_steps, measure, memory, order_of_onset
 from inside.trained import Record
 from system.command_line import NotDrawn, import_script
 from system.files import load_arrays
@@ -191,7 +191,7 @@ def test_which_pixels_each_step_reads(layers, what, steps, reads):
     shares = [tf.nn.softmax(network.model(x)).numpy()[:, 0].mean()
               for x in (network.inputs(images), hidden)]
     assert lost.shape == (steps,) and lost[1] == pytest.approx(shares[0] - shares[1], abs=1e-6)
-    plt.close(reading.draw_curves({"a": reading.measure(network)}, network.data))
+    plt.close(reading.draw_curves({"a": measure(network)}, network.data))
 
 
 def test_recurrent_layers_of_different_steps_are_not_drawn():

@@ -1,0 +1,183 @@
+"""Read images by a network's last recurrent layer, step by step: states, gates, memory.
+
+Memory is measured as in reservoirs: how well a linear map of the state gives back what was read
+some steps before (Jaeger, Short term memory in echo state networks, GMD report 152, 2001).
+"""
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import utils
+from inside.trained import outputs
+from system.command_line import NotDrawn
+from training import graph
+from training.cells import gate_activations
+from training.recurrent import Recurrent
+from training.summaries import step_by_step
+
+NO_READER = "its last recurrent layer does not read the image as one sequence and give its last " \
+            "state"
+
+
+class Reader:
+    """The last recurrent layer of a network, step by step, and what the network makes of its state.
+    """
+
+    def __init__(self, network, model=None):
+        model = model or network.model
+        found = [node for node in graph.nodes(model) if isinstance(node.operation, (
+            Recurrent, keras.layers.RNN))]
+        if not found or len(found[-1].outputs[0].shape) != 2 or found[-1].operation.go_backwards:
+            raise NotDrawn(f"{network.folder}: {NO_READER}")
+        self.network, self.node, self.layer = network, found[-1], found[-1].operation
+        try:
+            self.above = keras.Model(self.node.outputs[0], model.output)
+        except ValueError as error:  # Keras: not connected
+            raise NotDrawn(f"{network.folder}: its answer is not of its last recurrent layer's "
+                           "state alone") from error
+        self.read = keras.Model(model.input, found[0].input_tensors[0])
+        if len({node.input_tensors[0].shape[1] for node in found}) > 1:
+            raise NotDrawn(f"{network.folder}: its recurrent layers differ in their steps")
+        self.below = keras.Model(model.input, self.node.input_tensors[0])
+        self.cell = step_by_step(self.node, tf.zeros(self.node.input_tensors[0].shape[1:])[None])
+        if self.cell is None:
+            raise NotDrawn(f"{network.folder}: {NO_READER}, made by a cell that Keras has too")
+
+    def states(self, images, chunk=1000):
+        """Return the states after each step of uint8 images: [(images, steps, units)], of an LSTM
+        h and c."""
+        parts = []
+        for i in range(0, len(images), chunk):
+            sequence = tf.cast(self.below(self.network.inputs(images[i:i + chunk])), tf.float32)
+            state, steps = [tf.zeros((len(sequence), n)) for n in
+                            keras.tree.flatten(self.cell.state_size)], []
+            for x in tf.unstack(sequence, axis=1):
+                _, state = self.cell(x, state)
+                steps.append(state)
+            parts.append([tf.stack(own, 1).numpy() for own in zip(*steps)])
+        return [np.concatenate(own) for own in zip(*parts)]
+
+    def believed(self, h):
+        """Return the probabilities of the classes from states (images, steps, units) as if each
+        were the last: (images, steps, classes)."""
+        logits = self.above.predict(h.reshape(-1, h.shape[-1]), batch_size=4096, verbose=0)
+        return tf.nn.softmax(logits).numpy().reshape(*h.shape[:2], -1)
+
+    def gates(self, images):
+        """Return {gate: (images, steps, units)} of one of our cells that has gates, or {}."""
+        if not isinstance(self.layer, Recurrent):
+            return {}
+        sequence = tf.cast(self.below(self.network.inputs(images)), tf.float32)
+        found = gate_activations(self.layer.cell, sequence,
+                                 *(tf.constant(w) for w in self.layer.get_weights()))
+        return {name: x.numpy() for name, x in found.items() if name != "state"}
+
+    def rows(self, images):
+        """Return what is read at each step, as network input: (images, steps, features)."""
+        return self.read(self.network.inputs(images)).numpy()
+
+    @functools.cached_property
+    def pixels(self):
+        """Return which pixels each step reads: bool (steps, height, width).
+
+        Those that change what is read, of random images: a pixel may count in some of them only.
+        """
+        steps, shape = self.read.output.shape[1], self.read.input.shape[1:]
+        rng, found = np.random.default_rng(0), np.zeros((steps, *shape[:2]), bool)
+        for _ in range(8):
+            images = tf.constant(np.repeat(rng.normal(size=(1, *shape)), steps, 0), tf.float32)
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                read = tf.transpose(self.read(images, training=False), [2, 0, 1])
+                own = tf.linalg.diag_part(read)  # of the image of step t what is read at t
+                score = tf.reduce_sum(own * rng.normal(size=own.shape))
+            change = tape.gradient(score, images)
+            if change is None:
+                raise NotDrawn(f"{self.network.folder}: what a step reads has no gradient to the "
+                               "pixels, so which they are cannot be told")
+            found |= (change.numpy() != 0).any(3)
+        return found
+
+    @functools.cached_property
+    def what(self):
+        """Return what a step reads: "row" or "column", from the first to the last, or "step"."""
+        for word, index in zip(("row", "column"), np.indices(self.pixels.shape[1:])):
+            if np.array_equal(self.pixels, [index == step for step in range(index.max() + 1)]):
+                return word
+        return "step"
+
+
+def order_of_onset(states):
+    """Return units in the order in which they turn on: the first step at which the mean of
+    |state| (images, steps, units) is half of its largest."""
+    size = np.abs(states).mean(0)
+    return np.lexsort((-size.max(0), (size >= size.max(0) / 2).argmax(0)))
+
+
+def memory(states, rows, states_there, rows_there, ridge=1e-3):
+    """Return how well each row is decoded from later states: R2 (steps after it,).
+
+    Linear regression with a small ridge from the state after step s to what was read at step t <=
+    s; states (images, steps, units) and rows (images, steps, features) to fit, the others to
+    measure. R2 is 1 - squared error / squared deviation, summed over images and features of a row,
+    and the mean over all rows with a given s - t. Rows that are the same in all images are left
+    out.
+    """
+    steps = rows.shape[1]
+    found = [[] for _ in range(steps)]
+    for s in range(steps):
+        x, x_there = ((h[:, s] - states[:, s].mean(0)).astype(float)
+                      for h in (states, states_there))
+        mean = rows[:, :s + 1].mean(0)
+        y = (rows[:, :s + 1] - mean).reshape(len(rows), -1)
+        scale = np.trace(x.T @ x) / x.shape[1] + 1e-12
+        weights = np.linalg.solve(x.T @ x + ridge * scale * np.eye(x.shape[1]), x.T @ y)
+        there = rows_there[:, :s + 1] - mean
+        error = np.square(there - (x_there @ weights).reshape(there.shape)).sum((0, 2))
+        spread = np.square(there).sum((0, 2))
+        for t in np.flatnonzero(spread > 1e-3 * spread.max() + 1e-9):
+            found[s - t].append(1 - error[t] / spread[t])
+    return np.array([np.mean(own) if own else np.nan for own in found])
+
+
+def hide_steps(reader, images, labels):
+    """Return how much probability the true class loses, on average, as what each step reads is
+    grey: (steps,)."""
+    whole, network, lost = _true(reader, images, labels), reader.network, []
+    for own in reader.pixels:
+        hidden = network.inputs(images)
+        hidden[:, own] = network.grey
+        logits, = outputs(network.model, [network.model.output], hidden)
+        p = tf.nn.softmax(logits).numpy()[np.arange(len(labels)), labels]
+        lost.append((whole - p).mean())
+    return np.array(lost)
+
+
+def _true(reader, images, labels):
+    logits, = outputs(reader.network.model, [reader.network.model.output], images,
+                      reader.network.inputs)
+    return tf.nn.softmax(logits).numpy()[np.arange(len(labels)), labels]
+
+
+def measure(network, most=2000):
+    """Return the numbers of the curves: accuracy after each step on all test images, loss of
+    probability as what a step reads is hidden on 500 (fewer if there are more than 28 steps),
+    memory on `most` images, trained and before training; and "what" a step reads."""
+    reader, data = Reader(network), network.data
+    right, size = [], max(1, 28_000 // len(reader.pixels))
+    for i in range(0, len(data.test_labels), size):
+        h, *_ = reader.states(data.test_images[i:i + size])
+        right.append(reader.believed(h).argmax(2) == data.test_labels[i:i + size, None])
+    few = utils.evenly(len(data.test_labels), min(500, max(20, 14_000 // len(reader.pixels))))
+    some, there = (images[utils.evenly(len(images), most)]
+                   for images in (data.train_images, data.test_images))
+    numbers = {"accuracy": np.concatenate(right).mean(0), "what": reader.what,
+               "hidden": hide_steps(reader, data.test_images[few], data.test_labels[few]),
+               "hidden_images": len(few)}
+    untrained = Reader(network, keras.models.clone_model(network.model))  # its weights are new
+    rows = reader.rows(some), reader.rows(there)
+    for name, own in (("memory", reader), ("memory_untrained", untrained)):
+        numbers[name] = memory(own.states(some)[0], rows[0], own.states(there)[0], rows[1])
+    return numbers
