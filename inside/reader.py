@@ -13,7 +13,7 @@ import utils
 from inside.trained import outputs
 from system.command_line import NotDrawn
 from training import graph
-from training.cells import gate_activations
+from training.cells import CELLS
 from training.recurrent import Recurrent
 from training.summaries import step_by_step
 
@@ -66,13 +66,19 @@ class Reader:
         return tf.nn.softmax(logits).numpy().reshape(*h.shape[:2], -1)
 
     def gates(self, images):
-        """Return {gate: (images, steps, units)} of one of our cells that has gates, or {}."""
-        if not isinstance(self.layer, Recurrent):
+        """Return {gate: (images, steps, units)}, or {} of a cell that has none, or others."""
+        cell = cell_of(self.layer)
+        if cell is None:
+            print(f"note     {self.network.folder}: the gates of {self.layer.name} are not shown: "
+                  "its activations are not tanh and sigmoid")
+        if cell is None or not cell.gate_values:
             return {}
+        W, U, b = [*self.layer.get_weights(),  # a layer of Keras may be without bias
+                   np.zeros(cell.gates * self.layer.units, np.float32)][:3]
         sequence = tf.cast(self.below(self.network.inputs(images)), tf.float32)
-        found = gate_activations(self.layer.cell, sequence,
-                                 *(tf.constant(w) for w in self.layer.get_weights()))
-        return {name: x.numpy() for name, x in found.items() if name != "state"}
+        h = self.states(images)[0]
+        before = np.concatenate([np.zeros_like(h[:, :1]), h[:, :-1]], 1)
+        return {name: x.numpy() for name, x in cell.gate_values(sequence, before, W, U, b).items()}
 
     def rows(self, images):
         """Return what is read at each step, as network input: (images, steps, features)."""
@@ -107,6 +113,20 @@ class Reader:
             if np.array_equal(self.pixels, [index == step for step in range(index.max() + 1)]):
                 return word
         return "step"
+
+
+def cell_of(layer):
+    """Return which of CELLS a layer computes, ours or Keras's; None if with other activations."""
+    if isinstance(layer, Recurrent):
+        return CELLS[layer.cell]
+    if isinstance(layer, keras.layers.SimpleRNN):
+        return CELLS["rnn"]
+    if (layer.activation, layer.recurrent_activation) != (keras.activations.tanh,
+                                                          keras.activations.sigmoid):
+        return None
+    if isinstance(layer, keras.layers.LSTM):
+        return CELLS["lstm"]
+    return CELLS["gru" if layer.reset_after else "gru-reset-before"]
 
 
 def order_of_onset(states):

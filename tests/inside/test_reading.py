@@ -1,4 +1,5 @@
 """What a recurrent net believes, holds and remembers, against Keras's layers and by hand."""
+import dataclasses
 import shutil
 import types
 
@@ -16,6 +17,7 @@ from inside.reader import Reader, hide_steps, measure, memory, order_of_onset
 from inside.trained import Record
 from system.command_line import NotDrawn, import_script
 from system.files import load_arrays
+from training.plain import plain
 from training.recurrent import Recurrent
 
 
@@ -83,17 +85,40 @@ def test_states_are_those_of_keras(cell, kind):
         assert np.abs(n).max() <= 1 + 1e-4
 
 
-@pytest.mark.parametrize("kind", [L.GRU, L.LSTM, L.SimpleRNN])
-def test_layers_of_keras_are_read_too(kind):
-    """They have no gates to show."""
-    images = keras.Input((6, 4, 1))
-    model = keras.Model(images, L.Dense(3)(kind(5)(L.Reshape((6, 4))(images))))
-    network = network_of(model, np.random.default_rng(0).integers(0, 256, (9, 6, 4, 1)), [0] * 9)
-    reader = Reader(network)
-    believed = reader.believed(reader.states(network.data.test_images)[0])
-    np.testing.assert_allclose(believed[:, -1], answers(network, network.data.test_images),
-                               atol=1e-5)
-    assert reader.gates(network.data.test_images) == {}
+@pytest.mark.parametrize("cell", ["gru", "gru-reset-before", "lstm", "rnn"])
+def test_layers_of_keras_are_read_too(cell):
+    """As a run's model.keras has them: the same answers, and the same gates."""
+    network = net(cell)
+    images, expected = network.data.test_images, Reader(network).gates(network.data.test_images)
+    model, pairs = plain(network.model, network.mean, network.std)
+    for own, other in pairs:
+        other.assign(own)
+    reader = Reader(dataclasses.replace(network, model=model, mean=0.0, std=1 / 255))
+    assert type(reader.layer).__module__.startswith("keras.")
+    believed = reader.believed(reader.states(images)[0])
+    np.testing.assert_allclose(believed[:, -1], answers(network, images), atol=1e-5)
+    found = reader.gates(images)
+    assert [*found] == [*expected] and bool(found) == (cell != "rnn")
+    for gate, values in expected.items():
+        np.testing.assert_allclose(found[gate], values, atol=1e-5)
+
+
+def test_gates_of_a_layer_of_keras_without_bias_by_hand():
+    """Of the first step, which no state comes before: s(x W)."""
+    network = made_by(L.Reshape((1, 4)), L.GRU(3, use_bias=False), size=(1, 4, 1))
+    images = np.random.default_rng(0).integers(0, 256, (2, 1, 4, 1), np.uint8)
+    W, *_ = network.model.layers[-2].get_weights()
+    z, r, _ = np.split(1 / (1 + np.exp(-network.inputs(images)[..., 0] @ W)), 3, axis=2)
+    found = Reader(network).gates(images)
+    np.testing.assert_allclose(found["update"], z, rtol=1e-5)
+    np.testing.assert_allclose(found["reset"], r, rtol=1e-5)
+
+
+def test_gates_of_other_activations_are_not_guessed(capsys):
+    network = made_by(L.Reshape((6, 4)), L.GRU(3, recurrent_activation="relu", name="own"))
+    assert Reader(network).gates(network.data.test_images) == {}
+    assert capsys.readouterr().out == ("note     made: the gates of own are not shown: its "
+                                       "activations are not tanh and sigmoid\n")
 
 
 def shift_register(rows):
