@@ -6,21 +6,23 @@ from inside.pictures import show
 from inside.reader import Reader, measure, order_of_onset
 from inside.trained import recognised_of_each_class, require_same_images
 
-OPTIONS = {"count": "images to show, of one class each"}
+OPTIONS = {"count": "classes to show at most, an image of each"}
 
 
-def draw(record, count=5):
+def draw(record, count=10):
     """Draw the reading of some images step by step, and the curves over all test images."""
     network, data = record.network, record.network.data
     chosen = recognised_of_each_class(network, count)
     labels = [data.classes[c] for c in data.test_labels[chosen]]
     curves = measure(network)
-    return [("reading", *draw_reading(network, data.test_images[chosen], labels)),
+    of = network.of_all(chosen)
+    return [("reading", *draw_reading(network, data.test_images[chosen], labels, of)),
             ("reading_curves", draw_curves({record.name: curves}, data), curves)]
 
 
-def draw_reading(network, images, titles):
-    """Draw what the last recurrent layer holds as it reads each of some uint8 images."""
+def draw_reading(network, images, titles, of=""):
+    """Draw what the last recurrent layer holds as it reads each of some uint8 images; of: what the
+    title says about their choice."""
     data, reader = network.data, Reader(network)
     states, gates = reader.states(images), reader.gates(images)
     order = order_of_onset(reader.states(data.test_images[:1000])[0])
@@ -28,7 +30,7 @@ def draw_reading(network, images, titles):
     columns = [("hidden state h", states[0], 1)] + [("cell state c", c, None) for c in states[1:]]
     columns += [(f"{name} gate", x, 0) for name, x in gates.items()]
     figure, axes = plt.subplots(len(images), 2 + len(columns), layout="constrained", squeeze=False,
-                                figsize=(3.4 + 2.6 * (1 + len(columns)), 2.3 * len(images) + 1.2),
+                                figsize=(3.4 + 2.6 * (1 + len(columns)), 1.7 * len(images) + 1.2),
                                 width_ratios=[1.4, 1.2, *[2] * len(columns)])
     what = reader.what
     for i, row in enumerate(axes):
@@ -50,8 +52,9 @@ def draw_reading(network, images, titles):
     for axis, image in zip(axes[-1, 1:], heat):
         figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.8)
     figure.suptitle(f"{network.name}: what the last recurrent layer holds after each {what} of an "
-                    f"image\n{data.title}")
-    return figure, dict(images=images, probability=believed, order=order, state=states[0], **gates)
+                    f"image{of}\n{data.title}")
+    return figure, dict(images=images, probability=believed, order=order, state=states[0],
+                        **gates)
 
 
 def draw_together(records):

@@ -262,7 +262,7 @@ def test_sweeps_are_refused_in_one_line():
 def test_a_run_is_drawn(recurrent_run, quick_figures):
     """Each figure once; its numbers fit what the run's network gives."""
     record = Record(recurrent_run, import_script)
-    drawn = {name: (figure, numbers) for name, figure, numbers in reading.draw(record, count=2)}
+    drawn = {name: (figure, numbers) for name, figure, numbers in reading.draw(record)}
     plt.close("all")
     curves, data = drawn["reading_curves"][1], record.network.data
     right = answers(record.network, data.test_images).argmax(1) == data.test_labels
@@ -271,13 +271,23 @@ def test_a_run_is_drawn(recurrent_run, quick_figures):
     assert curves["memory"].shape == curves["memory_untrained"].shape == (8,)
     assert np.nanmax(curves["memory"]) <= 1 and curves["memory"][0] > curves["memory"][6]
     shown = drawn["reading"][1]
-    assert shown["images"].shape == (2, 8, 8, 1) and shown["probability"].shape == (2, 8, 10)
+    assert shown["images"].shape == (10, 8, 8, 1) and shown["probability"].shape == (10, 8, 10)
     assert sorted(shown["order"].tolist()) == [*range(8)]
     labels = [axis.get_ylabel() for axis in drawn["reading"][0].axes]
-    assert labels.count("column, read from the top") == 2
+    assert labels.count("column, read from the top") == 10
+    assert "classes" not in drawn["reading"][0].get_suptitle()
     rows = [*reading.table(curves)]
     assert rows[0] == ("columns", 1, 4, 7) and len({len(row) for row in rows}) == 1
     assert rows[1][-1] == f"{100 * curves['accuracy'][6]:.1f}"
+
+
+def test_the_title_says_that_classes_are_left_out():
+    """Also where gates are those of Keras's layers."""
+    network = made_by(L.Reshape((6, 4)), L.LSTM(3))
+    (_, figure, numbers), _ = reading.draw(as_record(network), count=1)
+    plt.close("all")
+    assert "after each row of an image, 1 of 2 classes\n" in figure.get_suptitle()
+    assert numbers["images"].shape == (1, 6, 4, 1) and numbers["forget"].shape == (1, 6, 3)
 
 
 @pytest.mark.slow
