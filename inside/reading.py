@@ -53,8 +53,8 @@ def draw_reading(network, images, titles, of=""):
         figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.8)
     figure.suptitle(f"{network.name}: what the last recurrent layer holds after each {what} of an "
                     f"image{of}\n{data.title}")
-    return figure, dict(images=images, probability=believed, order=order, state=states[0],
-                        **gates)
+    return figure, dict(images=images, probability=believed, order=order, **gates,
+                        **dict(zip(("state", "cell"), states)))
 
 
 def draw_together(records):

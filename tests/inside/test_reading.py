@@ -272,6 +272,8 @@ def test_a_run_is_drawn(recurrent_run, quick_figures):
     assert np.nanmax(curves["memory"]) <= 1 and curves["memory"][0] > curves["memory"][6]
     shown = drawn["reading"][1]
     assert shown["images"].shape == (10, 8, 8, 1) and shown["probability"].shape == (10, 8, 10)
+    assert shown["state"].shape == shown["cell"].shape == (10, 8, 8)
+    np.testing.assert_allclose(shown["output"] * np.tanh(shown["cell"]), shown["state"], atol=1e-5)
     assert sorted(shown["order"].tolist()) == [*range(8)]
     labels = [axis.get_ylabel() for axis in drawn["reading"][0].axes]
     assert labels.count("column, read from the top") == 10
