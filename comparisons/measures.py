@@ -14,6 +14,7 @@ from inside import gabor
 from system import machine
 from system.command_line import InputError, as_text, first_line
 from system.files import read_json
+from system.progress import Progress
 from training.events import read_events
 
 
@@ -36,8 +37,10 @@ def rows_of(paths, fits=False):
         fitted = [row for row in rows if "folder" in row
                   and ("train", "filters/kernel") in series_of(row)]
         kernels = [series_of(row)["train", "filters/kernel"][2][-1] for row in fitted]
-        for row, measures in zip(fitted, joblib.Parallel(machine.cores())(
-                joblib.delayed(kernel_measures)(kernel) for kernel in kernels)):
+        found = joblib.Parallel(machine.cores(), return_as="generator")(
+            joblib.delayed(kernel_measures)(kernel) for kernel in kernels)
+        for measures, row in zip(Progress(
+                found, "Gabor fits", total=len(fitted), unit="run"), fitted):
             row |= measures
     return rows
 

@@ -42,9 +42,10 @@ def resize(images, size):
     """Return images, uint8 (n, height, width, channels), fitted to (height, width)."""
     if not len(images):
         return np.zeros((0, *size, images.shape[3]), np.uint8)
+    from system.progress import Progress
     return np.stack([np.asarray(fit(Image.fromarray(image.squeeze(-1) if image.shape[2] == 1
                                                     else image), size)).reshape(*size, -1)
-                     for image in images])
+                     for image in Progress(images, "resizing", unit="image")])
 
 
 def decode(content, size=None, background="white"):

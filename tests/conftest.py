@@ -225,6 +225,16 @@ def quick_figures(bare_figures, monkeypatch):
         "gradient", "guided backprop")})
 
 
+@pytest.fixture
+def progress_at_once(monkeypatch):
+    """Progress is said from the first step on, not from the fifth second, a line for each."""
+    from system import progress
+    init = progress.Progress.__init__
+    monkeypatch.setattr(progress, "EVERY", 0)
+    monkeypatch.setattr(progress.Progress, "__init__", lambda *what, **how: init(
+        *what, **{"delay": 0, "mininterval": 0, **how}))
+
+
 def tags_not_in_readme(events):
     """The (part, tag) of a run that are no row of logs/README.md, or of another part there."""
     table = (ROOT / "logs/README.md").read_text().partition("| tag |")[2].split("\n\n")[0]

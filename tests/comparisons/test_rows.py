@@ -28,6 +28,17 @@ def write_run(folder, seed, result, name="a", data="D", **options):
     return folder
 
 
+def test_fits_of_runs_say_how_far_they_are(tmp_path, monkeypatch, progress_at_once, capsys):
+    runs = [write_run(tmp_path / f"a-seed{seed}", seed, {"test_accuracy": 0.5, "train_seconds": 3})
+            for seed in range(3)]
+    monkeypatch.setattr(measures, "series_of", lambda row: {
+        ("train", "filters/kernel"): ([0], None, [row["seed"]])})
+    monkeypatch.setattr(measures, "kernel_measures", lambda kernel: {"structured": kernel / 4})
+    monkeypatch.setattr(measures.machine, "cores", lambda: 1)
+    assert [row["structured"] for row in rows_of(runs, fits=True)] == [0, 0.25, 0.5]
+    assert "Gabor fits:  67%" in capsys.readouterr().err
+
+
 def test_seeds_that_stopped_early_are_one_group(tmp_path):
     """The table says from how few to how many steps they took, not how many were planned."""
     for seed, steps in enumerate((300, 200, 250)):

@@ -119,6 +119,13 @@ def test_image_size_of_folders_and_of_arrays(tmp_path, text, size):
     assert ("resized" in arrays.title) == (size != (4, 5))
 
 
+def test_resizing_says_how_far_it_is(progress_at_once, capsys):
+    """As it takes many seconds of tens of thousands of images."""
+    assert pictures.resize(np.full((3, 2, 2, 1), 7, np.uint8), (4, 5)).tolist() == [
+        [[[7]] * 5] * 4] * 3
+    assert "resizing:  67%" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["0", "axb", "3x", "x3", "1x2x3", "-3", "0x5", "5x0", "3.5", " 3",
                                   "123456"])
 def test_image_sizes_that_are_refused(tmp_path, text):
