@@ -103,7 +103,8 @@ def command_line(words):
     if options.backend == "dask" and not options.address:
         parser.error("--backend dask needs the --address of its scheduler")
     try:
-        options.lines = options.list.read_text().splitlines() if options.list else []
+        options.lines = (options.list.read_text(encoding="utf-8").splitlines()
+                         if options.list else [])
     except (OSError, ValueError) as error:
         parser.error(f"--list {options.list}: {first_line(error)}")
     return options
@@ -218,7 +219,7 @@ def attempt(run, words, output, folder, environment, stop):
     """Run a script in `folder` to its end, what it says into the file `output`; return (run, exit
     status, or what kept it from starting). It is asked to stop once the file `stop` is there."""
     try:
-        with open(output, "w") as stream:
+        with open(output, "wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, *words], stdin=subprocess.DEVNULL, stdout=stream, cwd=folder,
                 stderr=subprocess.STDOUT, env={**os.environ, **environment})

@@ -37,7 +37,7 @@ def commands_of(folder):
     """Return {command: its help}: the modules that draw or tabulate, by their first lines."""
     found = {}
     for file in sorted(folder.glob("*.py")):
-        tree = ast.parse(file.read_text())
+        tree = ast.parse(file.read_text(encoding="utf-8"))
         made = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         if made & {"draw", "run", "table"}:
             found[file.stem] = ast.get_docstring(tree).splitlines()[0]
@@ -51,7 +51,7 @@ def of_every_run():
     """
     found = [file.stem for file in sorted((ROOT / "inside").glob("*.py"))
              if file.stem in commands()["inside"]
-             and not re.search(r"^(TAKES|SLOW)\b", file.read_text(), re.MULTILINE)]
+             and not re.search(r"^(TAKES|SLOW)\b", file.read_text(encoding="utf-8"), re.MULTILINE)]
     found.sort(key=lambda name: name == "explore")
     return ["comparisons.curves", *(f"inside.{name}" for name in found)]
 

@@ -154,7 +154,7 @@ def main():
                 print(what, grows, value, rounds[-1][f"{what}/{grows}/{value}"], file=sys.stderr,
                       flush=True)
                 if options.out:
-                    options.out.write_text(json.dumps(rounds, indent=1))
+                    options.out.write_text(json.dumps(rounds, indent=1), encoding="utf-8")
     print(summarize(rounds))
 
 

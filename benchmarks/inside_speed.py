@@ -194,7 +194,7 @@ def main():
         difference = same(*(np.load(file) for file in files.values()))
     found = {"rounds": rounds, "difference": difference}
     if options.out:
-        options.out.write_text(json.dumps(found, indent=1))
+        options.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(summarize(found))
 
 

@@ -173,7 +173,7 @@ def summarize(rounds, tables):
 def figures(path):
     """Read what a benchmark wrote with --out, for argparse."""
     try:
-        return json.loads(pathlib.Path(path).read_text())
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{path}: {error}") from error
 
@@ -275,7 +275,7 @@ def main():
             print(f"round {i + 1}  {name:40s}", {w: round(f["rate"]) for w, f in found.items()},
                   file=sys.stderr, flush=True)
         if options.out:
-            options.out.write_text(json.dumps(rounds, indent=1))
+            options.out.write_text(json.dumps(rounds, indent=1), encoding="utf-8")
     print(summarize(rounds, options.tables))
 
 

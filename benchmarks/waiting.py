@@ -125,7 +125,7 @@ def main():
         found.setdefault("the same, the starter-code way", {}).setdefault(
             "cifar_lenet5.py", []).append(theirs["first"] - begin + (steps - 1) / theirs["rate"])
         if options.out:
-            options.out.write_text(json.dumps(found, indent=1))
+            options.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(summarize(found))
 
 

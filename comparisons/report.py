@@ -182,7 +182,7 @@ def write_figure(figure, numbers, path):
 def check_document(path, write):
     """Yield (what, whether it is as it should be) of a document's tables and numbers."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         found = blocks(text)
     except (OSError, UnicodeDecodeError, InputError) as error:
         raise InputError(f"{path}: {first_line(error)}") from error

@@ -115,7 +115,7 @@ def load(name):
     """Return the Study of a name; InputError if its TOML is missing or says what cannot be."""
     file = FOLDER / f"{name}.toml"
     try:
-        found = tomllib.loads(file.read_text())
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
         _check(found, question=str, script=str, seeds=[int], fixed=dict, configurations=[dict],
                grid=dict, figures=[dict], published=str)
         return _study(str(name), **found)
@@ -209,7 +209,7 @@ def checked(row):
 def read_csv(file):
     """Return the rows of a CSV as dictionaries, without what is blank; measures are numbers."""
     try:
-        with open(file, newline="") as stream:
+        with open(file, newline="", encoding="utf-8") as stream:
             return [checked({name: (kind_of(name) or str)(text) for name, text in row.items()
                              if text}) for row in csv.DictReader(stream)]
     except (OSError, ValueError, AttributeError, TypeError) as error:

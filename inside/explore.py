@@ -36,7 +36,7 @@ def draw(record, count=100):
     text = json.dumps(model, separators=(",", ":"))
     for sign in "<>&":  # no end of the script, whatever a class is called
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    page = PAGE.read_text().replace("<title>Explore a network</title>",
+    page = PAGE.read_text(encoding="utf-8").replace("<title>Explore a network</title>",
                                     f"<title>{html.escape(record.name)}</title>")
     page = page.replace("{{model}}", text)
     if len(page.encode()) > LARGEST and count > 4:

@@ -15,6 +15,10 @@ import signal
 import sys
 import unicodedata
 
+for _stream in (sys.stdout, sys.stderr):
+    if hasattr(_stream, "reconfigure"):  # what a locale has no letter for is written out: "\\xb1"
+        _stream.reconfigure(errors="backslashreplace")
+
 
 def in_one_line(text):
     """Return text with what would end its line, move the cursor or not be printed written out, as

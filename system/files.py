@@ -49,7 +49,7 @@ def regular(path):
 def read_json(path):
     """Return the JSON object in a file; InputError if it is missing, damaged or no object."""
     try:
-        value = json.loads(pathlib.Path(regular(path)).read_text())
+        value = json.loads(pathlib.Path(regular(path)).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there; is its folder that of a (finished) run?") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -34,7 +34,7 @@ def cores():
 def cpu_info():
     """Return what Linux says of the processor; elsewhere an empty text."""
     with contextlib.suppress(OSError):
-        return pathlib.Path("/proc/cpuinfo").read_text()
+        return pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
     return ""
 
 
@@ -72,10 +72,10 @@ def free_memory():
     """Return how many bytes this process may still take, as Linux says; elsewhere infinity."""
     free = math.inf
     with contextlib.suppress(OSError, TypeError):
-        said = pathlib.Path("/proc/meminfo").read_text()
+        said = pathlib.Path("/proc/meminfo").read_text(encoding="utf-8")
         free = 1024 * int(re.search(r"MemAvailable:\s+(\d+)", said)[1])
     with contextlib.suppress(OSError, ValueError, TypeError):  # a container's limit
-        limit, used, said = (pathlib.Path("/sys/fs/cgroup", name).read_text()
+        limit, used, said = (pathlib.Path("/sys/fs/cgroup", name).read_text(encoding="utf-8")
                              for name in ("memory.max", "memory.current", "memory.stat"))
         cached = int(re.search(r"^inactive_file (\d+)", said, re.M)[1])  # given up when asked for
         free = min(free, int(limit) - int(used) + cached)

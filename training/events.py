@@ -94,7 +94,7 @@ class Events:
 
     def log_steps(self, first, losses, rates, images_per_second):
         """Log loss and learning rate of the steps from `first` on, and the speed they ran at."""
-        with open(self.folder / LOSSES, "a") as file:
+        with open(self.folder / LOSSES, "a", encoding="utf-8") as file:
             if not file.tell():
                 file.write("step,learning_rate,loss\n")
             file.writelines(f"{step},{rate!s},{loss!s}\n" for step, (loss, rate) in enumerate(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import run_script
+from conftest import run, run_script
 
 from system import machine, progress
 from system.command_line import InputError
@@ -160,6 +160,21 @@ def test_training_without_proc_fork_or_affinity(tmp_path, monkeypatch):
         "--evaluations", 1, cwd=tmp_path)
     assert (status, err) == (0, "")
     assert list(tmp_path.rglob("result.json"))
+
+
+def test_text_is_utf_8_whatever_the_locale_says():
+    """A document is read, and what an ASCII terminal cannot print is written out."""
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            name = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(
+                node, ast.Call) else ""
+            if name == "read_text" or name == "open" and isinstance(node.func, ast.Name):
+                said = {one.arg for one in node.keywords} | {
+                    "encoding" for one in node.args[1:] if one.value.endswith("b")}
+                assert "encoding" in said, f"{file}, line {node.lineno}"
+    result = run("visualize.py", "table", "recipes", LC_ALL="C", PYTHONUTF8="0",
+                 PYTHONCOERCECLOCALE="0")
+    assert result[0] == 0 and r"\xa0\xb1\xa0" in result[1] and not result[2], result
 
 
 # ------------------------------------------------------------------------------- long work
