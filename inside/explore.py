@@ -5,8 +5,10 @@ The page needs no server and no network: all it shows is in it, as base64 of byt
 import base64
 import html
 import json
+import math
 import pathlib
 
+import keras
 import numpy as np
 
 import utils
@@ -25,6 +27,7 @@ from training import graph
 OPTIONS = {"count": "test images in the page, half of them mistakes as far as there are any"}
 PAGE = pathlib.Path(__file__).with_suffix(".html")
 LARGEST = 6_000_000  # bytes of a page
+KERNELS = LARGEST // 4  # of them, of kernels of several slices
 
 
 def draw(record, count=100):
@@ -55,11 +58,14 @@ def describe(network, count):
         labels=data.test_labels[chosen].tolist(), predicted=p[chosen].argmax(1).tolist())
     arrays = {"images": images, "probability": share(p[chosen])}
     if network.layers:
-        facts["layers"] = []
+        facts["layers"], room = [], KERNELS
         for layer in network.layers:
-            own, of_layer = describe_layer(network, layer, images)
-            facts["layers"].append(own)
-            arrays |= of_layer
+            about, of_layer = describe_layer(network, layer, images)
+            kernels, of_kernels = describe_kernels(network, layer, room)
+            room -= sum(x.size for x in of_kernels.values())
+            without = [x["without"] for x in (kernels, about) if "without" in x]
+            facts["layers"].append(about | kernels | dict(without=without))
+            arrays |= of_layer | of_kernels
         facts["grid"], facts["side"], arrays["occluded"] = hidden(network, images)
         facts["grey"] = round(float(data.train_images.mean()))
     else:
@@ -112,9 +118,8 @@ def describe_layer(network, layer, images):
         _, patches, projections = project_strongest(
             network.model, layer, network.data.test_images, 9, network.inputs)
         field = receptive_field(network.model, layer, height // 2, width // 2)
-    except NotDrawn:
-        return facts | dict(patches=[0, 0, 0, 1], made=[0, 0, 0, 1]), arrays | {
-            f"{layer}/patches": [], f"{layer}/made": []}
+    except NotDrawn as error:
+        return facts | dict(without=f"Without patches: {error}."), arrays
     size = largest([p for own in patches for p in own])
     stacked = {"patches": (patches, lambda x: as_pixels(network, x), 255),
                "projections": (projections, lambda x: signed(x, np.abs(x).max()), 128)}
@@ -127,12 +132,40 @@ def describe_layer(network, layer, images):
     made = maximize(network, layer, np.arange(maps), steps=60)
     made = as_pixels(network, made[:, field[0]:field[1], field[2]:field[3]])
     arrays[f"{layer}/made"], facts["made"] = made, [1, *made.shape[1:]]
-    first = graph.first_convolution(network.model)
-    if first is not None and layer == graph.stage_after(network.model, first):
-        kernel = np.moveaxis(first.kernel.numpy(), 3, 0)
-        arrays[f"{layer}/kernel"] = signed(kernel, np.abs(kernel).max((1, 2, 3), keepdims=True))
-        facts["kernel"] = [1, *kernel.shape[1:]]
     return facts, arrays
+
+
+def describe_kernels(network, layer, room):
+    """Return facts and bytes {name: (maps, height, width, channels)} of the kernels that make a
+    layer's maps, each on its own scale: as pixels, or its slices, one for each map below, as one
+    picture of at most `room` bytes for all; or say why they are left out."""
+    model = network.model
+    below = [*graph.kernels_below(model)[id(network.stages[layer])]]
+    if len(below) > 1 or not isinstance(below[0], keras.layers.Conv2D):
+        return {"without": "Without a kernel: no single convolution makes these maps."}, {}
+    slices = below[0].kernel.shape[2]
+    kernels = np.moveaxis(below[0].kernel.numpy(), 3, 0)
+    kernels = signed(kernels, np.abs(kernels).max((1, 2, 3), keepdims=True))
+    if below[0] is graph.first_convolution(model) and slices in (1, 3):
+        said = "kernel"
+    else:
+        kernels, said = side_by_side(kernels), "kernel, a slice for each map below"
+        if kernels.size > room:
+            return {"without": f"Without kernels: the layer's take {kernels.size / 1e6:,.1f} MB, "
+                    "too much for this page."}, {}
+    return dict(kernel=[1, *kernels.shape[1:]], slices=said), {f"{layer}/kernel": kernels}
+
+
+def side_by_side(kernels):
+    """Return kernels (maps, height, width, slices) as pictures (maps, rows, columns, 1) of their
+    slices, about twice as wide as high, 0 between them."""
+    maps, height, width, slices = kernels.shape
+    columns = min(slices, math.ceil(math.sqrt(2 * slices)))
+    rows = -(-slices // columns)
+    canvas = np.zeros((maps, rows * columns, height + 1, width + 1), np.uint8)
+    canvas[:, :slices, :-1, :-1] = np.moveaxis(kernels, 3, 1)
+    canvas = canvas.reshape(maps, rows, columns, height + 1, width + 1).swapaxes(2, 3)
+    return canvas.reshape(maps, rows * (height + 1), columns * (width + 1), 1)[:, :-1, :-1]
 
 
 def hidden(network, images):

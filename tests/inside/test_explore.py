@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from conftest import lacking, run_script
 from PIL import Image
+from small_networks import L, keras, network_of
 
 from inside import explore
-from inside.explore import choose, maximize, share, signed
+from inside.explore import choose, describe_kernels, maximize, share, side_by_side, signed
 
 CLASSES = "<script>", "a & b", "猫"
 
@@ -25,6 +26,37 @@ def test_half_of_the_images_are_mistakes_as_far_as_there_are_any():
     assert choose(right, 6).tolist() == [0, 1, 3, 5, 6, 7]
     assert choose(np.ones(4, bool), 2).tolist() == [0, 3]
     assert choose(np.zeros(4, bool), 2).tolist() == [0]
+
+
+def test_slices_of_kernels_lie_side_by_side():
+    """Of two maps of three slices 1x2, in two rows of three, for two of whose places none is."""
+    slices = np.arange(1, 13, dtype=np.uint8).reshape(2, 3, 2, 1).transpose(0, 3, 2, 1)
+    assert side_by_side(slices)[..., 0].tolist() == [
+        [[1, 2, 0, 3, 4, 0, 5, 6]], [[7, 8, 0, 9, 10, 0, 11, 12]]]
+    four = np.arange(1, 5, dtype=np.uint8).reshape(1, 1, 1, 4)
+    assert side_by_side(four)[0, ..., 0].tolist() == [[1, 0, 2, 0, 3], [0] * 5, [4, 0, 0, 0, 0]]
+
+
+def test_kernels_of_every_layer_as_far_as_there_is_room():
+    """Signs by hand, a map's largest weight being one full colour; of what is joined none, and a
+    line says so."""
+    images = keras.Input((4, 4, 1))
+    x = L.Conv2D(1, 1, name="a", activation="relu")(images)
+    y = L.Conv2D(2, 1, name="b", activation="relu")(x)
+    z = L.ReLU(name="sum")(L.Concatenate()([x, y]))
+    network = network_of(keras.Model(images, L.Dense(2)(L.Flatten()(z))), np.zeros((2, 4, 4, 1)),
+                         [0, 1])
+    network.model.get_layer("a").kernel.assign([[[[-2]]]])
+    network.model.get_layer("b").kernel.assign([[[[1, -3]]]])
+    facts, arrays = describe_kernels(network, "a", 0)
+    assert facts == dict(kernel=[1, 1, 1, 1], slices="kernel")
+    assert arrays["a/kernel"].ravel().tolist() == [1]
+    facts, arrays = describe_kernels(network, "b", 2)
+    assert facts["kernel"] == [1, 1, 1, 1] and "each map below" in facts["slices"]
+    assert arrays["b/kernel"].ravel().tolist() == [255, 1]
+    for layer, room, word in (("b", 1, "too much"), ("sum", 9, "no single convolution")):
+        facts, arrays = describe_kernels(network, layer, room)
+        assert word in facts["without"] and not arrays
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +136,18 @@ def test_clicks_keys_and_the_grey_square(pages, browser):
     assert texts(browser, "#detail h2") == ["relu1, map 1"]
     assert texts(browser, "#detail figcaption")[0].startswith("kernel")
     assert len(browser.find_elements("css selector", "#detail canvas")) == 1 + 9 + 9 + 1
+    maps[4].click()  # of the second layer
+    assert texts(browser, "#detail h2") == ["relu2, map 2"]
+    assert texts(browser, "#detail figcaption")[0].startswith("kernel, a slice for each map")
+    width, height = 2 * (5 + 1) - 1, 5
+    assert (width, height) == tuple(browser.execute_script(
+        "const c = document.querySelector('#detail canvas'); return [c.width, c.height]"))
+    browser.execute_script("""
+        M.arrays["b/kernel"] = [255, 128, 1];
+        detail({ name: "b", said: ["seen"], kernel: [1, 1, 1, 3], slices: "k",
+                 without: ["no patches"] }, 0);""")
+    assert texts(browser, "#detail p") == ["seen", "no patches"]
+    assert texts(browser, "#detail figcaption") == ["k: grey is 0"]
     browser.find_elements("css selector", "#thumbs button")[3].click()
     assert texts(browser, "#bars") != before
     browser.execute_script("document.getElementById('kind').value = 'right';"
