@@ -185,3 +185,27 @@ def test_nothing_is_wider_than_the_window(pages, browser, width):
             "return [innerWidth, document.documentElement.scrollWidth]")
         assert wide <= inside == width
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.slow
+def test_in_the_dark_a_click_on_a_narrow_page_brings_what_it_shows_into_view(pages, browser):
+    """It is light on dark then, and its lowest map is clicked where the window is at its end."""
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(
+        width=390, height=700, deviceScaleFactor=1, mobile=True))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(
+        features=[dict(name="prefers-color-scheme", value="dark")]))
+    browser.get(pages["cifar_lenet5"].as_uri())
+    text, back = browser.execute_script("""
+        const style = getComputedStyle(document.body);
+        return [style.color, style.backgroundColor].map(c => +c.match(/\\d+/)[0])""")
+    assert back < 50 and text > 200
+    top, bottom, inside, wide = browser.execute_script("""
+        scrollTo(0, document.documentElement.scrollHeight);
+        [...document.querySelectorAll(".maps button")].at(-1).click();
+        const box = document.getElementById("detail").getBoundingClientRect();
+        return [box.top, box.bottom, innerHeight, document.documentElement.scrollWidth]""")
+    assert 0 <= top < bottom <= inside + 1 and wide == 390
+    assert texts(browser, "#detail h2") == ["relu2, map 2"]
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(features=[]))
+    assert browser.get_log("browser") == []
