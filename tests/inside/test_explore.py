@@ -61,18 +61,20 @@ def test_kernels_of_every_layer_as_far_as_there_is_room():
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Two networks' pages, of three classes whose names must be escaped: {script: path}."""
+    """Two networks' pages, of images, classes and files whose names must be escaped: {script:
+    path}."""
     folder = tmp_path_factory.mktemp("explore")
+    data = folder / "own <script>"
     for split, count in (("train", 6), ("test", 4)):
         for c, name in enumerate(CLASSES):
-            (folder / "own" / split / name).mkdir(parents=True)
+            (data / split / name).mkdir(parents=True)
             for i in range(count):
                 noise = np.random.default_rng([c, i, count]).integers(0, 90, (12, 12))
                 Image.fromarray((80 * c + noise).astype(np.uint8)).save(
-                    folder / "own" / split / name / f"{i}.png")
+                    data / split / name / f"<script>{i}.png")
     found = {}
     for script, options in (("cifar_lenet5", ("--filters", 2, 3)), ("mnist_rnn", ("--layers", 1))):
-        status, _, err = run_script(script, "--data", folder / "own", "--steps", 30, "--units", 8,
+        status, _, err = run_script(script, "--data", data, "--steps", 30, "--units", 8,
                                     "--batch-size", 6, "--evaluations", 1, "--threads", 1, "--name",
                                     "a", *options, cwd=folder)
         assert status == 0, err
@@ -90,7 +92,7 @@ def test_the_page_holds_everything_and_names_are_escaped(pages):
     for script, page in pages.items():
         text = page.read_text()
         assert len(text) < 6_000_000 and not re.search(r"(?:src|href)=|https?://", text)
-        assert text.count("<script") == 2  # its own, and none of the classes
+        assert text.count("<script") == 2  # its own, and none of the names
         model = json.loads(re.search(r'id="model">(.*?)</script>', text, re.S)[1])
         assert tuple(model["classes"]) == CLASSES and len(model["labels"]) == 8
         assert ("steps" in model) == (script == "mnist_rnn")
@@ -110,6 +112,17 @@ def browser():
     window = driver.Chrome(options=options, service=driver.ChromeService(service))
     yield window
     window.quit()
+
+
+def labels(browser, selector):
+    return [element.get_attribute("aria-label")
+            for element in browser.find_elements("css selector", selector)]
+
+
+def choose_in(browser, menu, value=None, text=None):
+    from selenium.webdriver.support.ui import Select
+    own = Select(browser.find_element("id", menu))
+    own.select_by_value(value) if text is None else own.select_by_visible_text(text)
 
 
 def texts(browser, selector):
@@ -150,11 +163,33 @@ def test_clicks_keys_and_the_grey_square(pages, browser):
     assert texts(browser, "#detail figcaption") == ["k: grey is 0"]
     browser.find_elements("css selector", "#thumbs button")[3].click()
     assert texts(browser, "#bars") != before
-    browser.execute_script("document.getElementById('kind').value = 'right';"
-                           "document.getElementById('kind').onchange()")
-    assert all("taken for" not in button.get_attribute("aria-label")
-               for button in browser.find_elements("css selector", "#thumbs button"))
+    for value, text in ("right", "any"), ("wrong", "any"), ("all", "any"), ("all", "a & b"):
+        choose_in(browser, "kind", value=value)
+        choose_in(browser, "class", text=text)
+        shown = labels(browser, "#thumbs button")
+        assert f"{len(shown)} image" in texts(browser, "#count")[0]
+        assert all("taken for" not in label for label in shown) or value != "right"
+        assert all("taken for" in label for label in shown) or value != "wrong"
+        assert all(label.startswith("a & b") for label in shown) or text == "any"
+    assert shown and texts(browser, "#name") == labels(browser, "#thumbs [aria-pressed=true]")
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+def test_the_mouse_moves_the_grey_square(pages, browser):
+    """Over 12x12 pixels of 25 screen pixels each, at 2 of each from the top left corner."""
+    from selenium.webdriver import ActionChains
+    browser.get(pages["cifar_lenet5"].as_uri())
+    before, image = texts(browser, "#bars"), browser.find_element("id", "image")
+    ActionChains(browser).move_to_element_with_offset(image, -100, -100).perform()
+    assert image.get_attribute("aria-label").endswith("a grey square at row 2, column 2")
+    pixel, grey = browser.execute_script(
+        "const i = document.getElementById('image');"
+        "return [i.getContext('2d').getImageData(2, 2, 1, 1).data[0], M.grey]")
+    assert pixel == grey and texts(browser, "#bars") != before
+    ActionChains(browser).move_to_element(browser.find_element("id", "title")).perform()
+    assert "a grey square" not in image.get_attribute("aria-label")
+    assert texts(browser, "#bars") == before and browser.get_log("browser") == []
 
 
 @pytest.mark.slow
