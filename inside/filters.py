@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from inside import gabor
-from inside.pictures import as_signed, meaning_of_colours, mosaic, show
+from inside.pictures import mosaic, show, show_grid
 from inside.trained import require
 from training import graph
 
@@ -24,7 +24,7 @@ def animation(steps, kernels, order, zoom=10):
     second; the last one stays."""
     limit = np.abs(kernels[-1]).max()
     frames = [Image.fromarray(np.uint8(255 * mosaic(
-        [as_signed(kernel[..., i], limit) for i in order], 8, gap=1))) for kernel in kernels]
+        [in_grey(kernel[..., i], limit) for i in order], 8))) for kernel in kernels]
     frames = [frame.resize((zoom * frame.width, zoom * frame.height), Image.Resampling.NEAREST)
               for frame in frames]
     stream = io.BytesIO()
@@ -49,39 +49,41 @@ def at_end(steps):
 
 
 def draw(record, animate=False):
-    """Draw the last first-layer kernels, best Gabor fit first, and how they came about."""
+    """Draw how the first layer's kernels came about and, larger, the last ones, best Gabor fit
+    first."""
     steps, kernels = kernels_of(record)
     if animate:
         require(len(steps), f"{record.name} is a model, of which it is not known how it came about")
-    height, width, channels, count = kernels[-1].shape
-    zero = meaning_of_colours(channels)
+    height, width, _, count = kernels[-1].shape
     fits, chance, share = gabor.structure(kernels[-1])
     r2 = np.array([f["r2"] for f in fits])
-    order, columns, chosen = np.argsort(-r2), min(16, count), moments(len(kernels))
-    rows, limit = -(-count // columns), np.abs(kernels[-1]).max()
-    heights = [0.9 * rows + 0.5, *[0.55 * len(chosen) + 0.5] * bool(len(steps))]
-    figure = plt.figure(figsize=(12, sum(heights) + 0.7), layout="constrained")
-    top, *bottom = figure.subfigures(len(heights), 1, False, height_ratios=heights)[:, 0]
-    axis = top.subplots()
-    show(axis, mosaic([as_signed(kernels[-1][..., i]) for i in order], columns, gap=2),
-         f"{at_end(steps)}best Gabor fit first: r2 and direction of its stripes", pad=14)
-    for i, f in enumerate(fits[k] for k in order):
-        axis.text(i % columns * (width + 2) - 0.4, i // columns * (height + 2) - 0.7,
-                  f"{f['r2']:.2f}, {f['angle']:.0f}°", fontsize=8)
-    for axis in (part.subplots() for part in bottom):
-        shown = [as_signed(kernels[m][..., i], limit) for m in chosen for i in order[:columns]]
-        show(axis, mosaic(shown, columns, gap=1),
-             f"the first {columns} of them through training, all on one scale, "
-             f"{-limit:.2f} to {limit:.2f} ({zero})")
+    order, chosen = np.argsort(-r2), moments(len(kernels))
+    few, columns, gap = min(16, count), min(8, count), 1 + height // 6
+    heights = [0.68 * len(chosen) * (height + 1) / (width + 1) + 0.5] * bool(len(steps)) + [
+        1.46 * -(-count // columns) * (height + gap) / (width + gap) + 0.4]
+    figure = plt.figure(figsize=(12, sum(heights) + 0.5), layout="constrained")
+    *top, bottom = figure.subfigures(len(heights), 1, False, height_ratios=heights)[:, 0]
+    for axis in (part.subplots() for part in top):
+        limit = np.abs(kernels[-1]).max()
+        show(axis, mosaic([in_grey(kernels[m][..., i], limit) for m in chosen
+                           for i in order[:few]], few),
+             f"the first {few} of those below through training, all on one scale: {-limit:.2f} is "
+             f"black, 0 grey, {limit:.2f} white")
         axis.set_yticks((np.arange(len(chosen)) + 0.5) * (height + 1) - 1,
                         [f"step {steps[m]:,}" for m in chosen], fontsize=9)
         axis.tick_params(length=0)
+    axis = bottom.subplots()
+    show_grid(axis, [in_grey(kernels[-1][..., i]) for i in order], columns,
+              [f"{fits[i]['r2']:.2f}, {fits[i]['angle']:.0f}°" for i in order], gap=gap)
+    axis.set_title(f"{at_end(steps)}best Gabor fit first: r2 and direction of its stripes; each on "
+                   "its own scale: 0 is grey, its largest absolute value black or white",
+                   fontsize=9, pad=16)
     figure.suptitle(
-        f"{record.name}: {count} first-layer kernels, {height}x{width}, each on its own scale "
-        f"({zero})\n{100 * share:.0f} % are structured: a Gabor function fits them better "
-        f"than 95 % of shuffled kernels; mean r2 {r2.mean():.2f}, shuffled {chance.mean():.2f}",
-        fontsize=10)
-    numbers = {"kernel": kernels[-1], "order": order, "step": np.array(steps[-1:]), "r2": r2,
+        f"{record.name}: {count} first-layer kernels, {height}x{width}\n{100 * share:.0f} % are "
+        f"structured: a Gabor function fits them better than 95 % of shuffled kernels; mean r2 "
+        f"{r2.mean():.2f}, shuffled {chance.mean():.2f}", fontsize=10)
+    numbers = {"kernels": np.stack([kernels[m] for m in chosen]), "order": order, "r2": r2,
+               "steps": np.array([steps[m] for m in chosen] if len(steps) else []),
                "chance_r2": chance, "structured": share,
                "angle": np.array([f["angle"] for f in fits]),
                "frequency": np.array([f["frequency"] for f in fits])}
@@ -114,9 +116,10 @@ def one_below_the_other(runs, data=""):
     return figure, {name: kernels for name, (kernels, _) in runs.items()}
 
 
-def in_grey(kernel):
-    """Return a kernel (height, width, channels) as colours, stretched to 0 .. 1 about 0; of other
-    channels than one or three their mean."""
+def in_grey(kernel, limit=None):
+    """Return a kernel (height, width, channels) as colours, 0 in the middle: black is -limit, white
+    `limit`, its largest absolute value unless given; of other channels than one or three their
+    mean."""
     kernel = kernel if kernel.shape[2] in (1, 3) else kernel.mean(2, keepdims=True)
-    return np.broadcast_to(kernel / (2 * max(np.abs(kernel).max(), 1e-12)) + 0.5,
-                           (*kernel.shape[:2], 3))
+    shares = kernel / (2 * (limit or max(np.abs(kernel).max(), 1e-12))) + 0.5
+    return np.broadcast_to(shares.clip(0, 1), (*kernel.shape[:2], 3))

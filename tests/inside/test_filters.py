@@ -13,16 +13,31 @@ from inside import filters, gabor
 def test_filters_are_sorted_by_their_fit(channels, monkeypatch):
     monkeypatch.setattr(gabor, "structure", functools.partial(gabor.structure, shuffles=4))
     rng = np.random.default_rng(0)
-    kernel = rng.normal(size=(5, 5, channels, 9))
-    kernel[..., 4] = np.sin(np.arange(5))[:, None, None]  # horizontal stripes
-    series = np.array([0, 7]), None, [rng.normal(size=kernel.shape), kernel]
+    last = rng.normal(size=(5, 5, channels, 9))
+    last[..., 4] = np.sin(np.arange(5))[:, None, None]  # horizontal stripes
+    kernels = [scale * last for scale in (-0.5, 0.25, 1)]
     figure, numbers = filters.draw(types.SimpleNamespace(
-        name="r", is_keras=False, series=lambda tag: series))
-    assert numbers["order"][0] == 4 and numbers["r2"][4] > 0.99 and numbers["step"] == 7
+        name="r", is_keras=False, series=lambda tag: (np.array([0, 7, 90]), None, kernels)))
+    assert numbers["order"][0] == 4 and numbers["r2"][4] > 0.99
     assert min(numbers["angle"][4], 180 - numbers["angle"][4]) < 2
-    own = figure.subfigs[0].axes[0].images[0].get_array()
-    assert own.shape == (5, 9 * 7 - 2, 3)
-    assert "9 first-layer kernels" in figure.get_suptitle()
+    assert numbers["steps"].tolist() == [0, 7, 90]
+    np.testing.assert_array_equal(numbers["kernels"], kernels)
+    upper, lower = (part.axes[0] for part in figure.subfigs)
+    course, own = (axis.images[0].get_array() for axis in (upper, lower))
+    limit, best = np.abs(last).max(), last[..., 4]
+    assert course.shape == (3 * 6 - 1, 9 * 6 - 1, 3) and own.shape == (2 * 6 - 1, 8 * 6 - 1, 3)
+    for m, scale in enumerate((-0.5, 0.25, 1)):
+        np.testing.assert_allclose(course[6 * m:6 * m + 5, :5],
+                                   np.broadcast_to(127.5 * (scale * best / limit + 1), (5, 5, 3)),
+                                   atol=0.51)
+    np.testing.assert_allclose(own[:5, :5], np.broadcast_to(
+        127.5 * (best / np.abs(best).max() + 1), (5, 5, 3)), atol=0.51)
+    assert f"{-limit:.2f} is black, 0 grey, {limit:.2f} white" in upper.get_title()
+    assert "9 first-layer kernels" in figure.get_suptitle() and len(lower.texts) == 9
+    figure.draw_without_rendering()  # a kernel below is larger than one above
+    above, below = (np.diff(axis.transData.transform([(0, 0), (5, 0)])[:, 0]).item()
+                    for axis in (upper, lower))
+    assert below > 1.5 * above
     plt.close(figure)
 
 
@@ -51,6 +66,7 @@ def test_grey_by_hand():
     """The largest value is 0 or 1, 0 is the middle grey; of two channels the mean."""
     np.testing.assert_allclose(filters.in_grey(np.array([[[-2.0]], [[0.0]], [[1.0]]]))[:, 0, 0],
                                [0, 0.5, 0.75])
+    np.testing.assert_allclose(filters.in_grey(np.array([[[-2.0]], [[1.0]]]), 1.0)[:, 0, 0], [0, 1])
     assert filters.in_grey(np.zeros((2, 2, 3))).tolist() == np.full((2, 2, 3), 0.5).tolist()
     np.testing.assert_allclose(filters.in_grey(np.array([[[1.0, 3.0]], [[0.0, -4.0]]]))[:, 0, 1],
                                [1, 0])
