@@ -156,7 +156,7 @@ def test_clicks_keys_and_the_grey_square(pages, browser):
     assert (width, height) == tuple(browser.execute_script(
         "const c = document.querySelector('#detail canvas'); return [c.width, c.height]"))
     browser.execute_script("""
-        M.arrays["b/kernel"] = [255, 128, 1];
+        M.arrays["b/kernel"] = Uint8Array.of(255, 128, 1);
         detail({ name: "b", said: ["seen"], kernel: [1, 1, 1, 3], slices: "k",
                  without: ["no patches"] }, 0);""")
     assert texts(browser, "#detail p") == ["seen", "no patches"]
