@@ -12,6 +12,7 @@ A table of a document stands between two marks, the first of which says what it 
 import functools
 import importlib
 import itertools
+import os
 import pathlib
 import re
 import subprocess
@@ -87,7 +88,8 @@ def of_benchmark(name):
     script, file = BENCHMARKS[name]
     done = subprocess.run([sys.executable, f"benchmarks/{script}.py", "--read",
                            f"benchmarks/{file}.json", *(["--tables", which] if which else [])],
-                          capture_output=True, text=True)
+                          capture_output=True, encoding="utf-8",
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8"})
     if done.returncode:
         raise InputError([*done.stderr.splitlines(), f"exit status {done.returncode}"][-2:][0])
     return done.stdout

@@ -157,6 +157,14 @@ def test_strays_by_hand():
         ("50.0 ± 1.0", True), ("3 ± 1", False), ("50.0 ± 1.0", True)]
 
 
+def test_what_a_benchmark_prints_is_read_whatever_the_locale_says(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    usual = report.of_benchmark.__wrapped__("lenet5 training")
+    for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
+        monkeypatch.setenv(name, value)
+    assert report.of_benchmark.__wrapped__("lenet5 training") == usual and not usual.isascii()
+
+
 def test_report_refuses(folder):
     for text, said in (("<!-- study x -->\nprose", "no <!-- end -->"),
                        ("<!-- python x -->\n<!-- end -->", "none of study"),
