@@ -111,16 +111,17 @@ def draw(record, maps=16, seeds=3, steps=200):
             made.append(maximize(network, layer, chosen, steps, seed))
             bar.update()
         if layer == logits:
-            drawn.append(("maximize_classes", *draw_classes(network, chosen, np.stack(made, 1))))
+            name, excited, beside = "classes", "the class's logit", network.of_all(chosen)
+            figure, numbers = draw_classes(network, chosen, np.stack(made, 1))
         else:
-            drawn.append((f"maximize_{layer}", *draw_maps(network, layer, chosen,
-                                                          np.stack(made, 1))))
-    bar.close()
-    for name, figure, _ in drawn:
-        of = "the class's logit" if name == "maximize_classes" else "the map"
-        beside = "" if name == "maximize_classes" else ", beside the nine test patches that do"
-        figure.suptitle(f"{record.name}: images made to excite {of} most, from {seeds} random "
+            name, excited, beside = layer, "the map", ", beside the nine test patches that do"
+            if len(chosen) < count:
+                beside += f", {len(chosen)} of {count} maps"
+            figure, numbers = draw_maps(network, layer, chosen, np.stack(made, 1))
+        figure.suptitle(f"{record.name}: images made to excite {excited} most, from {seeds} random "
                         f"beginnings{beside}\n{data.title}", fontsize=9)
+        drawn.append((f"maximize_{name}", figure, numbers))
+    bar.close()
     return drawn
 
 

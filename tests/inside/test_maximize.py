@@ -85,7 +85,8 @@ def test_a_run_is_drawn(small_run, quick_figures):
     plt.close("all")
     assert [*drawn] == ["maximize_relu1", "maximize_relu2", "maximize_classes"]
     for layer, count in (("relu1", 3), ("relu2", 4)):
-        numbers = drawn[f"maximize_{layer}"][1]
+        figure, numbers = drawn[f"maximize_{layer}"]
+        assert f"beside the nine test patches that do, 2 of {count} maps\n" in figure.get_suptitle()
         assert numbers["maps"].tolist() == [0, count - 1]
         assert numbers["images"].shape == (2, 2, 28, 28, 1)
         images = network.inputs(network.data.test_images)
@@ -96,7 +97,7 @@ def test_a_run_is_drawn(small_run, quick_figures):
             assert made > every.mean()
         assert len([*maximize.table(numbers)]) == 3
     assert drawn["maximize_classes"][1]["images"].shape == (2, 2, 28, 28, 1)
-    assert "2 random beginnings" in drawn["maximize_classes"][0].get_suptitle()
+    assert "2 random beginnings, 2 of 4 classes\n" in drawn["maximize_classes"][0].get_suptitle()
 
 
 def test_the_middle_units_field_need_not_be_the_largest():
@@ -110,6 +111,7 @@ def test_the_middle_units_field_need_not_be_the_largest():
     model = keras.Model(images, pool(L.Conv2D(3, 1, name="last")(L.Multiply()([x, gate]))))
     pixels = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 1))
     own = as_record(network_of(model, pixels, np.arange(12) % 3))
-    *_, (name, _, numbers) = maximize.draw(own, 3, seeds=1, steps=2)
+    *_, (name, figure, numbers) = maximize.draw(own, 3, seeds=1, steps=2)
     plt.close("all")
     assert name == "maximize_classes" and numbers["images"].shape == (3, 1, 28, 28, 1)
+    assert figure.get_suptitle().count("\n") == 1 and " of " not in figure.get_suptitle()
