@@ -4,6 +4,7 @@ Gradient ascent with jitter, blur and decay of the norm (Yosinski et al., Unders
 networks through deep visualization, arXiv 1506.06579; Olah et al., Feature visualization, 2017).
 """
 import functools
+import itertools
 
 import keras
 import matplotlib.pyplot as plt
@@ -93,6 +94,18 @@ def excitation(network, layer, images, which):
     return values.max((1, 2))[np.arange(len(which)), which]
 
 
+def correlation(images, others=None):
+    """Return the mean correlation of images with others, pixel by pixel, or among each other; nan
+    if there are no two. An image that is the same everywhere correlates with nothing, 0."""
+    def unit(x):
+        x = x.ravel() - x.mean()
+        return x / max(np.linalg.norm(x), 1e-12)
+    pairs = itertools.product(images, others) if others is not None else itertools.combinations(
+        images, 2)
+    found = [unit(a) @ unit(b) for a, b in pairs]
+    return np.mean(found) if found else np.nan
+
+
 def draw(record, maps=16, seeds=3, steps=200):
     """Draw, of each layer, the made images of some maps beside the nine patches that excite them
     most; and the made images of the classes beside the mean of their test images."""
@@ -141,13 +154,15 @@ def draw_maps(network, layer, chosen, made):
             patches[-1].append(as_grey(network.inputs(data.test_images[i:i + 1])[
                 0, top:bottom, left:right]))
     size = largest(sum(patches, []))  # the middle unit's field need not be the largest
-    tiles, real, own = [], [], []
+    tiles, real, own, alike = [], [], [], []
     for m, images, nine in zip(chosen, made, patches):
-        cut = [np.kron(as_grey(x[field[0]:field[1], field[2]:field[3]]), np.ones((3, 3, 1)))
-               for x in images]  # as large as the nine patches
-        tiles.append(mosaic([*cut, mosaic(nine, 3, size=size)], 1 + len(cut), gap=2))
+        cut = [as_grey(x[field[0]:field[1], field[2]:field[3]]) for x in images]
+        large = [np.kron(x, np.ones((3, 3, 1))) for x in cut]  # as large as the nine patches
+        tiles.append(mosaic([*large, mosaic(nine, 3, size=size)], 1 + len(cut), gap=2))
         real.append(value[m, 0])
         own.append(excitation(network, layer, images, [m] * len(images)).mean())
+        whole = [x for x in nine if x.shape == cut[0].shape]  # not cut by the image's border
+        alike.append([correlation(cut), correlation(cut, whole), correlation(whole)])
     columns = 4
     rows = -(-len(tiles) // columns)
     tall, wide = tiles[0].shape[:2]
@@ -157,7 +172,8 @@ def draw_maps(network, layer, chosen, made):
         axis.set_axis_off()
     for axis, tile, m, made_value, real_value in zip(axes.flat, tiles, chosen, own, real):
         show(axis, tile, f"{layer}, map {m}: {made_value:.1f} made, {real_value:.1f} at most real")
-    return figure, {"maps": chosen, "images": made, "made": np.array(own), "real": np.array(real)}
+    return figure, {"maps": chosen, "images": made, "made": np.array(own), "real": np.array(real),
+                    "alike": np.array(alike)}
 
 
 def draw_classes(network, chosen, made):
@@ -176,7 +192,9 @@ def draw_classes(network, chosen, made):
 
 
 def table(numbers):
-    """Yield how strongly made images excite each map, "made" (maps,), and test images, "real"."""
-    yield "map", "made image, mean over seeds", "strongest test image"
-    for m, made, real in zip(numbers["maps"], numbers["made"], numbers["real"]):
-        yield m, f"{made:.1f}", f"{real:.1f}"
+    """Yield how strongly made images excite each map, "made" (maps,), and test images, "real", and
+    how these correlate, "alike" (maps, 3)."""
+    yield ("map", "made image, mean over seeds", "strongest test image",
+           "correlation of made images", "of these with the nine patches", "of the nine patches")
+    for m, made, real, alike in zip(*(numbers[k] for k in ("maps", "made", "real", "alike"))):
+        yield m, f"{made:.1f}", f"{real:.1f}", *(f"{r:.2f}" for r in alike)

@@ -5,7 +5,7 @@ import pytest
 from small_networks import L, as_record, keras, network_of
 
 from inside import maximize
-from inside.maximize import excitation
+from inside.maximize import correlation, excitation
 from inside.trained import Record
 from system.command_line import import_script
 
@@ -75,6 +75,15 @@ def test_excitation_by_hand(network):
     assert (found > crossed).all()
 
 
+def test_correlations_by_hand():
+    """Of stripes with themselves, reversed and turned: 1, -1 and 0."""
+    stripes = np.tile([0.0, 1, 0, 1], (4, 1))
+    one, other, turned = stripes, 3 - 2 * stripes, stripes.T
+    assert correlation([one, other, turned]) == pytest.approx(-1 / 3)
+    assert correlation([one, turned], [one, other, turned, 0 * one]) == pytest.approx(1 / 8)
+    assert np.isnan(correlation([one])) and np.isnan(correlation([one], []))
+
+
 @pytest.mark.slow
 def test_a_run_is_drawn(small_run, quick_figures):
     """Each layer and the classes once; real excitations are those of the test images."""
@@ -95,6 +104,7 @@ def test_a_run_is_drawn(small_run, quick_figures):
             assert real == pytest.approx(every.max(), rel=1e-4)
             assert made == pytest.approx(excitation(network, layer, own, [m, m]).mean(), rel=1e-4)
             assert made > every.mean()
+        assert numbers["alike"].shape == (2, 3) and np.abs(numbers["alike"]).max() < 1
         assert len([*maximize.table(numbers)]) == 3
     assert drawn["maximize_classes"][1]["images"].shape == (2, 2, 28, 28, 1)
     assert "2 random beginnings, 2 of 4 classes\n" in drawn["maximize_classes"][0].get_suptitle()
