@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from inside.deconvnet import RECTIFIERS
 from inside.occlusion import probabilities_of_occluded
-from inside.trained import maps_of_model, two_at_once
+from inside.trained import maps_of_model, outputs, two_at_once
 from system.command_line import NotDrawn
 from training import graph
 from training.needs import images_at_a_time
@@ -156,7 +156,7 @@ def hide_squares(network, inputs, classes):
     side = max(1, round(2 * part))
     rows, columns, p = probabilities_of_occluded(network.model, inputs, side,
                                                  max(1, round(part)), network.grey)
-    logits = network.model(inputs, training=False)
+    logits, = outputs(network.model, [network.model.output], inputs)
     whole = tf.gather(tf.nn.softmax(logits), classes, batch_dims=1).numpy()
     lost = whole[:, None, None] - p[np.arange(len(p)), ..., classes]
     down, across = (np.stack([np.interp(np.arange(n), at + (1 - side % 2) / 2, one)

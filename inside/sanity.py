@@ -58,7 +58,7 @@ def forgetting(network):
         yield layer.name, dataclasses.replace(network, model=copy)
 
 
-def draw(record, images=64, permuted=""):
+def draw(record, images=200, permuted=""):
     """Draw how maps of a test image change as the network forgets, and how much all still
     correlate with those of the trained network."""
     network = record.network
@@ -81,25 +81,26 @@ def draw(record, images=64, permuted=""):
             raise InputError(f"{permuted} is of another network than {record.folder}")
         others.append(("labels permuted", other))
     stages = [*forgetting(network), *others]
-    names, found, shown = [name for name, _ in stages], {}, {}
+    names, first, found, shown = [name for name, _ in stages], {}, {}, {}
     bar = Progress(total=len(stages) * len(METHODS), desc="sanity check", unit="map")
     for _, own in stages:
         for method, function in METHODS.items():
             maps = function(own, inputs, classes)
-            shown.setdefault(method, []).append(maps[0])
-            found.setdefault(method, []).append(importance(maps))
+            shown.setdefault(method, []).append(as_signed(maps[0].sum(-1, keepdims=True)))
+            counts = importance(maps)
+            found.setdefault(method, []).append(rank_correlations(
+                first.setdefault(method, counts), counts))
             bar.update()
     bar.close()
     numbers = {"stages": np.array(names)} | {
-        f"{method}/correlation": np.stack([rank_correlations(own[0], x) for x in own])
-        for method, own in found.items()}
+        f"{method}/correlation": np.stack(own) for method, own in found.items()}
     figure = plt.figure(figsize=(1.35 * len(stages), 1.35 * len(METHODS) + 5),
                         layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.35 * len(METHODS), 4.5])
     axes = top.subplots(len(METHODS), len(stages), squeeze=False)
     for i, (row, (method, pictures)) in enumerate(zip(axes, shown.items())):
         for axis, name, picture in zip(row, names, pictures):
-            show(axis, as_signed(picture.sum(-1, keepdims=True)), name if i == 0 else "")
+            show(axis, picture, name if i == 0 else "")
         row[0].set_ylabel(method, fontsize=8)
     axis = bottom.subplots()
     for i, method in enumerate(METHODS):

@@ -1,5 +1,6 @@
 """What maps owe to learning: rank correlations, and networks that forget."""
 import dataclasses
+import inspect
 import shutil
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.stats import spearmanr
 from small_networks import network_of
 
 import cifar_lenet5
-from inside import sanity
+from inside import attribution, sanity
 from inside.sanity import forgetting, rank_correlations, weighted_layers
 from system.files import load_arrays, read_json, write_json
 from training import graph
@@ -32,6 +33,12 @@ def test_constant_maps_correlate_with_nothing():
     a, flat = np.random.default_rng(0).normal(size=(2, 3, 3)), np.full((2, 3, 3), 0.1)
     for pair in ((a, flat), (flat, a), (flat, flat)):
         assert rank_correlations(*pair).tolist() == [0, 0]
+
+
+def test_as_many_images_as_deletion_and_insertion():
+    """The report says of both that they are measured on 200."""
+    assert {inspect.signature(own.draw).parameters["images"].default
+            for own in (attribution, sanity)} == {200}
 
 
 def lenet5(batch_norm):
