@@ -21,7 +21,7 @@ from system.command_line import (
     in_one_line,
     is_plain,
 )
-from system.files import compare, load_arrays, read_json, regular
+from system.files import check_zip, compare, load_arrays, read_json, regular
 from system.progress import Progress
 from training import graph, plain
 from training.augmentation import prepare
@@ -181,7 +181,7 @@ def load_keras(file, data, data_dir, pixels, test_split=0.0):
     """
     if not data:
         raise InputError(f"{file}: say by --data what images it is to see")
-    regular(file)
+    check_zip(file)
     try:
         model = keras.models.load_model(file, compile=False)
         fits = graph.functional(model) is not None and len(model.inputs) == 1 and (

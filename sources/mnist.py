@@ -14,7 +14,9 @@ from sources.cache import cached
 from sources.download import download
 from sources.images import data_set, form, from_arrays
 from sources.tree import LARGEST_FILE, open_tree
+from system import machine
 from system.command_line import InputError, first_line
+from system.files import check_zip
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 MD5 = {  # in the order of Images; of the files, and of what they hold
@@ -127,13 +129,15 @@ def unzipped(content, path):
     """Return the content of a file, gzipped or not."""
     if content[:2] != b"\x1f\x8b":
         return content
+    most = int(min(LARGEST_FILE, machine.free_memory() / 2))
     try:
         with gzip.open(io.BytesIO(content)) as stream:
-            whole = stream.read(LARGEST_FILE + 1)
+            whole = stream.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not a whole gzip file ({first_line(error)})") from error
-    if len(whole) > LARGEST_FILE:
-        raise InputError(f"{path}: more than {LARGEST_FILE:,} bytes unzipped")
+    if len(whole) > most:
+        raise InputError(f"{path}: more than {most:,} bytes unzipped, which a file may have, or "
+                         "half of what memory is free")
     return whole
 
 
@@ -175,12 +179,14 @@ def _npz_files(tree):
 def _npz(tree, name=""):
     """Return {name: array} of an .npz file. Never unpickles."""
     if not name:
-        files = {file[:-4]: tree.read(file) for file in tree.files if file.endswith(".npy")}
-        return {key: _load(tree, key, content) for key, content in files.items()}
+        files = [file for file in tree.files if file.endswith(".npy")]
+        tree.check(files)
+        return {file[:-4]: _load(tree, file[:-4], tree.read(file)) for file in files}
     return _load(tree, name, tree.read(name))
 
 
 def _load(tree, name, content):
+    check_zip(tree.path / name, io.BytesIO(content))
     try:
         loaded = np.load(io.BytesIO(content), allow_pickle=False)
         return {key: loaded[key] for key in loaded.files} if hasattr(loaded, "files") else loaded

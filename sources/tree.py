@@ -10,11 +10,13 @@ import posixpath
 import tarfile
 import zipfile
 
+from system import machine
 from system.command_line import InputError, first_line
-from system.files import regular
+from system.files import BEYOND_MEMORY, regular
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-LARGEST_FILE = 1 << 31  # bytes of one file in an archive; a small archive can promise far more
+LARGEST_FILE = 1 << 31  # bytes of one file; a small archive can promise far more
+SMALL_FILE = 1 << 20  # bytes for which nobody asks how much memory is free, which takes a while
 
 
 def is_hidden(name):
@@ -50,12 +52,21 @@ class Tree:
     def read(self, name):
         """Return the content of a file; InputError that names it if it cannot be read."""
         if self._sizes[name] > LARGEST_FILE:
-            raise InputError(f"{self.path}: {name} would be {self._sizes[name]:,} bytes; files in "
-                             f"an archive may have {LARGEST_FILE:,}")
+            raise InputError(f"{self.path}: {name} would be {self._sizes[name]:,} bytes; a file "
+                             f"may have {LARGEST_FILE:,}")
+        self.check([name])
         try:
             return self._read(name)
         except Exception as error:  # whatever a decompressor says of damage
             raise InputError(f"{self.path}: {name} cannot be read ({first_line(error)})") from error
+
+    def check(self, names):
+        """Raise InputError if some files, and what is made of them, do not fit into memory."""
+        size = sum(self._sizes[name] for name in names)
+        if size > SMALL_FILE:
+            machine.check_memory(2 * size, f"{self.path}: reading "
+                                 f"{names[0] if len(names) == 1 else f'{len(names):,} files'}",
+                                 BEYOND_MEMORY)
 
     def key(self, names):
         """Return a SHA-256 of the names and contents of some files, of an archive of all of it."""

@@ -3,10 +3,13 @@ import contextlib
 import json
 import os
 import pathlib
+import zipfile
 
+from system import machine
 from system.command_line import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+BEYOND_MEMORY = "if that is what it should hold, it needs a machine with more"
 DATA_DIR = os.environ.get("DATA_DIR", "data")
 
 
@@ -46,6 +49,18 @@ def regular(path):
     return path
 
 
+def check_zip(path, file=None):
+    """Raise InputError if a zip archive, at `path` or open, promises more than fits into memory, or
+    is a pipe or device. What is no zip is not refused: who reads it will say so."""
+    regular(path)
+    try:
+        with zipfile.ZipFile(file or path) as archive:
+            promised = sum(info.file_size for info in archive.infolist())
+    except Exception:  # whatever zipfile says of damage
+        return
+    machine.check_memory(promised, f"{path}, unpacked,", BEYOND_MEMORY)
+
+
 def read_json(path):
     """Return the JSON object in a file; InputError if it is missing, damaged or no object."""
     try:
@@ -62,13 +77,12 @@ def read_json(path):
 def load_arrays(path):
     """Return {name: array} of an .npz file; InputError if missing or damaged. Never unpickles."""
     import numpy as np
+    check_zip(path)
     try:
-        with np.load(regular(path), allow_pickle=False) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there") from error
-    except InputError:
-        raise
     except Exception as error:  # NumPy reads a header as if it were Python, and believes its shape
         raise InputError(f"{path} is damaged ({type(error).__name__})") from error
 

@@ -21,7 +21,6 @@ import types
 import threadpoolctl
 
 from system.command_line import InputError
-from system.files import ROOT
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 
@@ -49,7 +48,8 @@ def facts():
     """Return what about this machine and its libraries may change a number or a time."""
     settings = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS",
                 "OPENBLAS_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS")
-    packages = re.findall("^(.+)==", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)
+    requirements = pathlib.Path(__file__).resolve().parents[1] / "requirements.txt"
+    packages = re.findall("^(.+)==", requirements.read_text(encoding="utf-8"), re.M)
     return dict(
         processor=processor(), cores=cores(), memory=total_memory(), system=platform.platform(),
         settings={name: os.environ[name] for name in settings if name in os.environ},
@@ -82,12 +82,14 @@ def free_memory():
     return free
 
 
-def check_memory(needed, what, remedy, force=False):
-    """Raise InputError if `what` needs more bytes than are free, unless `force`d."""
+def check_memory(needed, what, remedy, force=None):
+    """Raise InputError if `what` needs more bytes than are free, unless `force`d; None where that
+    is no option."""
     free = free_memory()
     if needed > free and not force:
         raise InputError(f"{what} would take {needed / 1e9:,.1f} GB of memory, {free / 1e9:,.1f} "
-                         f"GB are free; {remedy}, or --force tries it")
+                         f"GB are free; {remedy}"
+                         + ", or --force tries it" * (force is not None))
 
 
 def use_threads(count):

@@ -57,7 +57,8 @@ def check_weights(build_model, input_shape, classes, config):
     with keras.StatelessScope():
         count = build_model(input_shape, classes, config).count_params()
         global_state.set_global_attribute("uninitialized_variables", [])  # nor given them after
-    machine.check_memory(9 * 4 * count, f"training a network of {count:,} weights", REMEDY)
+    machine.check_memory(9 * 4 * count, f"training a network of {count:,} weights", REMEDY,
+                         config.force)
 
 
 def check_needs(memory, disk, folder, force):

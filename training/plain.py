@@ -14,7 +14,7 @@ import zipfile
 import keras
 
 from system.command_line import InputError, first_line
-from system.files import atomic_file, regular
+from system.files import atomic_file, check_zip
 from training import graph
 from training.cells import CELLS
 from training.checkpoints import load_weights, save_weights
@@ -149,7 +149,7 @@ def load(folder, model):
             found = {name: array for name, array in found.items() if name in own}
         graph.check(own, found, folder)
         return found
-    regular(file)
+    check_zip(file)
     try:
         with zipfile.ZipFile(file) as archive:
             if damaged := archive.testzip():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import assert_one_line, change_weights, run_script, write_images
+from written import packed
 
 from inside.trained import (
     Network,
@@ -25,6 +26,7 @@ from inside.trained import (
     without_softmax,
 )
 from sources.images import Images, Reading
+from system import machine
 from system.command_line import InputError, NotDrawn, import_script
 from system.files import load_arrays, read_json, write_json
 from training import graph, plain
@@ -70,6 +72,20 @@ def test_pipes_and_devices_are_not_read(tmp_path, name, read):
     """From a pipe one would wait for ever, a device may have no end."""
     (tmp_path / name).symlink_to("/dev/null")
     with pytest.raises(InputError, match=f"{name} is a pipe or a device, no file"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name, read", [
+    ("a.keras", lambda file: load_keras(file, "digits", "data", 255)),
+    ("model.keras", lambda file: plain.load(file.parent, types.SimpleNamespace(weights=[])))])
+def test_a_model_that_promises_more_than_memory_holds_is_refused(tmp_path, monkeypatch, name, read):
+    packed(tmp_path / "a.zip", {"config.json": b"{}", "model.weights.h5": bytes(99)}).rename(
+        tmp_path / name)
+    monkeypatch.setattr(machine, "free_memory", lambda: 100)
+    with pytest.raises(InputError, match=f"{name}, unpacked, would take 0.0 GB of memory"):
+        read(tmp_path / name)
+    monkeypatch.setattr(machine, "free_memory", lambda: 101)
+    with pytest.raises(InputError, match="damaged|no Keras model"):  # but not for its size
         read(tmp_path / name)
 
 

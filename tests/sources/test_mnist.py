@@ -2,13 +2,15 @@
 import functools
 import gzip
 import hashlib
+import zipfile
 
 import numpy as np
 import pytest
 import written
 from written import folder, idx, idx_folder, npz, packed, read, zipped
 
-from sources import mnist
+from sources import mnist, tree
+from system import machine
 from system.command_line import InputError
 from utils import load_images, split_validation
 
@@ -116,6 +118,35 @@ def test_unpacked_files_go_before_their_archives(tmp_path):
     """As torchvision leaves them; the gzipped ones are not even read."""
     files = relatives("MNIST/raw/") | dict.fromkeys(relatives("MNIST/raw/", gz=".gz"), b"damaged")
     assert read(folder(tmp_path / "set", files)).train_labels.tolist() == [2, 0, 1]
+
+
+def test_a_gzipped_file_may_hold_so_much(tmp_path, monkeypatch):
+    """The training images' 16 + 60 bytes, of which twice as much must be free."""
+    path = idx_folder(tmp_path / "set")
+    for largest, free in ((76, 152), (75, 152), (76, 151)):
+        monkeypatch.setattr(mnist, "LARGEST_FILE", largest)
+        monkeypatch.setattr(machine, "free_memory", lambda free=free: free)
+        if (largest, free) == (76, 152):
+            assert len(read(path).train_images) == 3
+            continue
+        with pytest.raises(InputError, match="train-images.*gz: more than 75 bytes unzipped"):
+            read(path)
+
+
+def test_arrays_that_do_not_fit_into_memory_together_are_refused(tmp_path, monkeypatch):
+    """Each of them would; in a folder, the archive within it is asked."""
+    path = npz(tmp_path / "mine.npz", **KERAS)
+    with zipfile.ZipFile(path) as archive:
+        total = sum(info.file_size for info in archive.infolist())
+    for place, small, needed, said in (
+            (path, 0, 2 * total, "mine.npz: reading 4 files would take"),
+            (tmp_path, 10 ** 6, total, "mine.npz, unpacked, would take")):
+        monkeypatch.setattr(tree, "SMALL_FILE", small)
+        monkeypatch.setattr(machine, "free_memory", lambda free=needed: free)
+        assert len(read(place).train_images) == 3
+        monkeypatch.setattr(machine, "free_memory", lambda free=needed - 1: free)
+        with pytest.raises(InputError, match=said):
+            read(place)
 
 
 def test_of_several_sets_one_file_names_one(tmp_path):

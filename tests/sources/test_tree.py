@@ -8,6 +8,7 @@ import written
 from written import TWO, below, folder, grey, packed, read, seen, values
 
 from sources import tree
+from system import machine
 from system.command_line import InputError
 
 cache = written.cache
@@ -142,8 +143,21 @@ def test_a_device_is_refused(tmp_path, name):
 def test_a_file_that_promises_too_much_is_refused_unread(tmp_path, monkeypatch):
     path = packed(tmp_path / "set.zip", values(**TWO))
     monkeypatch.setattr(tree, "LARGEST_FILE", len(grey(10)) - 1)
-    said = f"train/cat/0.png would be {len(grey(10))} bytes; files in an archive may have"
+    said = f"train/cat/0.png would be {len(grey(10))} bytes; a file may have"
     with pytest.raises(InputError, match=said):
+        read(path)
+
+
+@pytest.mark.parametrize("ending", ["", ".zip"])
+def test_a_file_that_does_not_fit_into_memory_is_refused_unread(tmp_path, monkeypatch, ending):
+    """Whose two megabytes are held twice; what is small is read, however much is free."""
+    csv = b"0,9,2,3,4\n1,4,3,2,1\n".ljust(1 << 21, b"\n")
+    path = (packed if ending else folder)(tmp_path / f"set{ending}", {
+        "train.csv": csv, "test.csv": csv[:100]})
+    monkeypatch.setattr(machine, "free_memory", lambda: 1 << 22)
+    assert read(path).train_images.size == 8
+    monkeypatch.setattr(machine, "free_memory", lambda: (1 << 22) - 1)
+    with pytest.raises(InputError, match="set.*: reading train.csv would take 0.0 GB of memory"):
         read(path)
 
 

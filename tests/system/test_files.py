@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from written import npy, packed
 
+from system import machine
 from system.command_line import InputError
 from system.files import atomic_file, compare, load_arrays, read_json, write_json
 
@@ -82,6 +83,18 @@ def test_a_header_that_promises_what_cannot_be_is_damaged(tmp_path, header, form
     if form == ".npy":  # a single array under the name of an archive
         path.write_bytes(npy(**header))
     with pytest.raises(InputError, match="a.npz is damaged"):
+        load_arrays(path)
+
+
+def test_what_promises_more_than_memory_holds_is_refused_unread(tmp_path, monkeypatch):
+    """Two arrays of 10,000 zeros behind headers of 128 bytes, which a few bytes are packed into."""
+    path, free = tmp_path / "a.npz", [2 * (128 + 40_000)]
+    np.savez_compressed(path, a=np.zeros(10_000, np.float32), b=np.zeros(10_000, np.float32))
+    monkeypatch.setattr(machine, "free_memory", lambda: free[0])
+    assert path.stat().st_size < 1000 and len(load_arrays(path)["b"]) == 10_000
+    free[0] -= 1
+    monkeypatch.setattr(np, "load", None)  # would fail if it were called
+    with pytest.raises(InputError, match="a.npz, unpacked, would take 0.0 GB of memory.* more$"):
         load_arrays(path)
 
 

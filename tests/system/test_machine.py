@@ -121,6 +121,8 @@ def test_what_needs_more_memory_than_is_free_is_refused_unless_forced(monkeypatc
     machine.check_memory(4.2e9, "this", "less of it", force=True)
     with pytest.raises(InputError, match="^this would take 4.2 GB of memory, 3.0 GB are free; "
                                          "less of it, or --force tries it$"):
+        machine.check_memory(4.2e9, "this", "less of it", force=False)
+    with pytest.raises(InputError, match="GB are free; less of it$"):  # no option of that name
         machine.check_memory(4.2e9, "this", "less of it")
     monkeypatch.undo()
     assert machine.free_memory() > 0
