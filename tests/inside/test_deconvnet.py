@@ -1,10 +1,12 @@
 """The deconvnet against independent routes, plain NumPy, and what it must not be."""
 import functools
+import importlib.util
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import lacking
 
 from inside.deconvnet import chain, forward, one_unit, project, receptive_field, unpool
 from sources import synthetic
@@ -124,8 +126,11 @@ def test_what_scales_the_pixels_scales_the_projection(front):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # that captum sets hooks
 def test_the_thirteen_convolutions_of_vgg16_equal_captum():
-    """Of every third the strongest unit; weights as Keras initialises them, and biases."""
-    attr, torch = (pytest.importorskip(name) for name in ("captum.attr", "torch"))
+    """Of each the strongest unit; weights as Keras initialises them, and biases."""
+    if not importlib.util.find_spec("captum"):
+        lacking("needs captum, of benchmarks/requirements.txt")
+    import torch
+    from captum import attr
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     rng, modules, names = np.random.default_rng(0), [], []
     for layer in model.layers[1:]:
@@ -141,7 +146,7 @@ def test_the_thirteen_convolutions_of_vgg16_equal_captum():
         names.append((layer.name, relu))
     net, images = torch.nn.Sequential(*modules).eval(), pictures(model, 1)
     assert len(names) == 13
-    for name, relu in names[::3]:
+    for name, relu in names:
         activations = forward(model, name, images)[-1].numpy()
         row, column, feature_map = (int(i) for i, in strongest(activations))
         mine = project(model, name, images, one_unit(activations, row, column, feature_map))
