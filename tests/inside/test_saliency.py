@@ -441,3 +441,23 @@ def test_a_layer_of_ones_own_keeps_its_rectifier_within():
     assert saliency.pull_back(model, ones, classes).sum() == 1
     with pytest.raises(NotDrawn, match="layer of one's own"):
         saliency.pull_back(model, ones, classes, "guided")
+
+
+@pytest.mark.slow
+def test_hidden_squares_equal_captum(both):
+    """At their centres: captum hides squares of 3 that do not overlap, begun at every pixel of the
+    first 3x3, by as many pixels before the image that the network does not see."""
+    torch, found = both.torch, saliency.hide_squares(both.network, both.images, both.classes)
+    rows, columns = [0, 2, 4, 6, 8, 10, 11], [0, 2, 4, 6, 8, 10, 12, 13]
+    lost = np.empty((4, *SIZE))
+    for top, left in itertools.product(range(3), range(3)):
+        with torch.no_grad():
+            maps = both.attr.Occlusion(
+                lambda x, top=top, left=left: torch.softmax(both.net(x[..., top:, left:]), 1)
+            ).attribute(torch.nn.functional.pad(both.x, (left, 0, top, 0)), (2, 3, 3), (2, 3, 3),
+                        both.network.grey, both.target)[:, 0, top:, left:].numpy()
+        first = (1 - top) % 3, (1 - left) % 3  # the centres of these squares
+        lost[:, first[0]::3, first[1]::3] = maps[:, first[0]::3, first[1]::3]
+    assert np.abs(lost).max() > 0.01
+    np.testing.assert_allclose(found[:, rows][:, :, columns, 0], lost[:, rows][:, :, columns],
+                               atol=1e-5)
