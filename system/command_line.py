@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import functools
 import importlib.util
+import logging
 import os
 import pathlib
 import re
@@ -18,6 +19,7 @@ import unicodedata
 for _stream in (sys.stdout, sys.stderr):
     if hasattr(_stream, "reconfigure"):  # what a locale has no letter for is written out: "\\xb1"
         _stream.reconfigure(errors="backslashreplace")
+logging.getLogger("matplotlib").setLevel("ERROR")  # else it tells where it keeps its fonts' cache
 
 
 def in_one_line(text):

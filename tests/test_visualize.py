@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, assert_one_line, run_script
+from conftest import ROOT, assert_one_line, run, run_script
 
 import inside
 import visualize
@@ -195,6 +195,17 @@ def test_figures_of_a_run_have_its_folder(tmp_path, quick_figures):
                                tmp_path / "f"), "another --out")
     assert (tmp_path / "f" / "r" / "curves.npz").read_bytes() == before
     assert not plt.get_fignums()
+
+
+@pytest.mark.slow
+def test_nothing_is_said_of_a_home_that_is_not_there(tmp_path):
+    """Where Matplotlib would keep its cache; below a file root cannot make it, either."""
+    write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
+    (tmp_path / "file").touch()
+    status, _, err = run("visualize.py", "curves", tmp_path / "r", "--out", tmp_path / "f",
+                         HOME=f"{tmp_path}/file/home", MPLCONFIGDIR="", XDG_CONFIG_HOME="",
+                         XDG_CACHE_HOME="")
+    assert (status, err) == (0, "") and (tmp_path / "f" / "r" / "curves.png").exists()
 
 
 @pytest.mark.parametrize("mark", [b"\xff\n", b"r\0\n", b"", b"x" * 9999])
