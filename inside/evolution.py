@@ -9,7 +9,7 @@ import numpy as np
 import utils
 from inside.deconvnet import one_unit, project, receptive_field
 from inside.pictures import as_grey, as_signed, largest, meaning_of_colours, mosaic, show_grid
-from inside.strongest import strongest_of_layer
+from inside.strongest import filled, strongest_of_layer
 from inside.trained import maps_of, read_snapshots
 from system.command_line import NotDrawn
 from training.checkpoints import snapshots, step_of
@@ -32,21 +32,25 @@ def draw(record, count=6):
     strongest = strongest_of_layer(network.model, layer, sample, 1, network.inputs)[3][:, 0]
     maps = np.argsort(-strongest)[:count]
     numbers = {"maps": maps, "steps": np.array(steps),
-               "image": np.empty((len(maps), len(files)), int)}
-    pictures, titles = np.empty((2, len(maps), len(files)), object)
+               "image": np.empty((len(maps), len(files)), int),
+               "activation": np.empty((len(maps), len(files)), np.float32)}
+    projections, pictures, titles = np.empty((3, len(maps), len(files)), object)
     for k, _ in enumerate(read_snapshots(files, network.model)):
         image, row, column, value = (a[maps, 0] for a in strongest_of_layer(
             network.model, layer, sample, 1, network.inputs))
-        numbers["image"][:, k], inputs = chosen[image], network.inputs(sample[image])
+        numbers["image"][:, k], numbers["activation"][:, k] = chosen[image], value
+        inputs = network.inputs(sample[image])
         pixels = project(network.model, layer, inputs, lambda activations, unit=(row, column, maps):
                          one_unit(activations, *unit))
         for i, (top, bottom, left, right) in enumerate(zip(
                 *receptive_field(network.model, layer, row, column))):
             jump = k and numbers["image"][i, k] != numbers["image"][i, k - 1]
-            pictures[i, k] = [as_signed(pixels[i, top:bottom, left:right]),
+            projections[i, k] = pixels[i, top:bottom, left:right]
+            pictures[i, k] = [as_signed(projections[i, k]),
                               as_grey(inputs[i, top:bottom, left:right])]
             titles[i, k] = f"step {steps[k]:,}\n" * (i == 0) + f"{value[i]:.1f}{' *' * bool(jump)}"
-    size = largest([picture for pair in pictures.flat for picture in pair])
+    size = largest(projections.flat)
+    numbers["projection"] = np.stack([filled(own, size) for own in projections])
     gap = 1 + size[0] // 6
     high = 1.45 * (2 * size[0] + 1 + gap) / (size[1] + gap)
     figure, axis = plt.subplots(figsize=(1.5 * len(files), high * len(maps) + 0.7),

@@ -94,18 +94,31 @@ def draw_layer(network, layer, most, own=None):
     count = network.stages[layer].shape[3]
     maps = utils.evenly(count, most or count)
     images = network.data.test_images if own is None else own
-    (image, row, column, value), patches, projections = project_strongest(
+    found, patches, projections = project_strongest(
         network.model, layer, images, inputs=network.inputs, maps=maps)
-    few, every, on = utils.evenly(len(maps), 8), range(len(maps)), f"{len(images):,} test images"
+    few, every = utils.evenly(len(maps), 8), np.arange(len(maps))
+    on = f"{len(images):,} test images"
     if own is not None:
-        every = np.argsort(-value[maps, 0], kind="stable")
+        every = np.argsort(-found[3][maps, 0], kind="stable")
         few, on = every[:8], f"{len(own)} picture{'s' * (len(own) > 1)}, the most excited map first"
-    columns = (4, 6) if max(largest(sum(patches, []))) < 10 else (2, 4)
-    numbers = dict(image=image, row=row, column=column, activation=value)
-    large, small = (
-        draw_maps(network, layer, {maps[i]: (patches[i], projections[i]) for i in chosen}, across,
-                  on) for chosen, across in zip((few, every), columns))
-    return [(f"strongest_{layer}", large, numbers), (f"strongest_{layer}_all", small, {})]
+    size = largest(sum(patches, []))
+    columns, drawn = (4, 6) if max(size) < 10 else (2, 4), []
+    for name, chosen, across in zip(("", "_all"), (few, every), columns):
+        figure = draw_maps(network, layer, {maps[i]: (patches[i], projections[i]) for i in chosen},
+                           across, on)
+        numbers = dict(zip(("image", "row", "column", "activation"),
+                           (x[maps[chosen]] for x in found)))
+        drawn.append((f"strongest_{layer}{name}", figure, numbers | {
+            "maps": maps[chosen],
+            "projection": np.stack([filled(projections[i], size) for i in chosen])}))
+    return drawn
+
+
+def filled(pictures, size):
+    """Return pictures (height, width, channels) as one array, zeros below and to the right of those
+    that the image's border cut to less than `size`."""
+    return np.stack([np.pad(p, [(0, most - n) for most, n in zip((*size, p.shape[2]), p.shape)])
+                     for p in pictures])
 
 
 def draw_maps(network, layer, maps, columns, on):

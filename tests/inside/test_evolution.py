@@ -7,6 +7,7 @@ import pytest
 
 import utils
 from inside import evolution
+from inside.strongest import filled, project_strongest
 from inside.trained import Record, output
 from system.command_line import InputError, NotDrawn, import_script
 
@@ -27,7 +28,15 @@ def test_evolution_is_drawn_from_snapshots(small_run):
     most = output(network.model, maps, network.inputs(images[chosen])).max((1, 2))
     strongest = chosen[most[:, numbers["maps"]].argmax(0)]
     np.testing.assert_array_equal(numbers["image"][:, -1], strongest)
-    assert most.max(0)[numbers["maps"]].tolist() == sorted(most.max(0))[:-4:-1]
+    largest = most.max(0)[numbers["maps"]]
+    assert largest.tolist() == sorted(most.max(0))[:-4:-1]
+    np.testing.assert_allclose(numbers["activation"][:, -1], largest, rtol=1e-5)
+    found, _, projections = project_strongest(network.model, maps, images[chosen], 1,
+                                              network.inputs, numbers["maps"])
+    np.testing.assert_array_equal(chosen[found[0][numbers["maps"], 0]], numbers["image"][:, -1])
+    last = filled([own[0] for own in projections], numbers["projection"].shape[2:4])
+    np.testing.assert_allclose(numbers["projection"][:, -1], last, rtol=1e-4, atol=1e-6)
+    assert numbers["projection"].dtype == np.float32
     assert [*evolution.table(numbers)][0][1:] == ("step 0", "step 1", "step 6", "step 40")
 
 

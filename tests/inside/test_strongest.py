@@ -5,7 +5,7 @@ from PIL import Image
 from small_networks import as_record, linear, network_of
 
 import visualize
-from inside.strongest import draw, peaks, project_strongest, strongest
+from inside.strongest import draw, filled, peaks, project_strongest, strongest
 from sources.images import Reading
 
 
@@ -45,11 +45,20 @@ def test_strongest_patch_and_projection():
     np.testing.assert_allclose(projections[0][0], value[0, 0] * kernel[..., 0], rtol=1e-5)
 
 
+def test_cut_pictures_are_filled_with_zeros():
+    one, other = np.ones((2, 1, 1), np.float32), np.full((1, 3, 1), 2, np.float32)
+    found = filled([one, other], (2, 3))
+    assert found[..., 0].tolist() == [[[1, 0, 0], [1, 0, 0]], [[2, 2, 2], [0, 0, 0]]]
+    assert found.dtype == np.float32
+
+
 def test_titles_say_how_many_maps_are_drawn(quick_figures):
     rng = np.random.default_rng(0)
     record = as_record(network_of(linear(rng.normal(size=(3, 3, 1, 9))),
                                   rng.integers(0, 256, (9, 7, 9, 1)), [0] * 9, std=255.0))
-    titles = [figure.axes[0].get_title() for _, figure, _ in draw(record)]
+    drawn = draw(record)
+    titles = [figure.axes[0].get_title() for _, figure, _ in drawn]
+    assert [[*numbers["maps"]] for *_, numbers in drawn] == [[0, 1, 2, 3, 4, 5, 6, 8], [*range(9)]]
     plt.close("all")
     for title, of in zip(titles, ("8 of 9 feature maps", "each feature map"), strict=True):
         assert f"conv: the nine strongest units of {of}, on 9 test images: " in title
@@ -69,11 +78,15 @@ def test_ones_own_pictures_by_hand(quick_figures, tmp_path):
     own = visualize.parse(["strongest", "run", "--pictures", *files])[2].pictures
     (_, figure, numbers), _ = draw(record, pictures=own)
     plt.close("all")
-    np.testing.assert_allclose(numbers["activation"], [[1, 0.2], [3, 0.6], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(numbers["activation"], [[3, 0.6], [1, 0.2], [0, 0]], rtol=1e-6)
     for name, expected in (("image", [1, 0]), ("row", [2, 5]), ("column", [4, 1])):
         assert numbers[name][:2].tolist() == [expected] * 2, name
     axis, = figure.axes
     assert [text.get_text() for text in axis.texts] == ["map 1", "map 0", "map 2"]
     assert "the 2 strongest units of each feature map, on 2 pictures, the most" in axis.get_title()
+    projections = np.zeros((3, 2, 3, 3, 1))  # each on its own receptive field
+    projections[:, 0, 1, 1, 0], projections[:, 1, 1, 1, 0] = (9, 1, 0), (9 / 5, 1 / 5, 0)
+    assert numbers["maps"].tolist() == [1, 0, 2] and numbers["projection"].dtype == np.float32
+    np.testing.assert_allclose(numbers["projection"], projections, rtol=1e-6)
     shown = np.int32(axis.images[0].get_array()[:3, :3])  # map 1 in the white pixel: red in white
     assert shown[1, 1, 0] > 2 * shown[1, 1, 2] and np.sum(shown > 240) == 3 * 8
