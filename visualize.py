@@ -273,8 +273,10 @@ def visualize(command, module, options):
                 if shared:
                     figure.suptitle(f"{figure.get_suptitle()}\nall runs: {', '.join(shared)}",
                                     fontsize=10)
-                write(figure, numbers, options.out / "compared" / name, None, options.format,
-                      options.dpi)
+                path = options.out / "compared" / name
+                write(figure, numbers, path, None, options.format, options.dpi)
+                if hasattr(module, "sheet"):
+                    write_sheet(module.sheet(numbers), path.with_name(f"{name}.csv"))
         elif module.__name__.startswith("inside.") or len(options.paths) == 1 and (
                 command == "curves" and options.paths[0].is_dir()):
             for run in options.paths:

@@ -162,28 +162,31 @@ def draw_reliability(axis, numbers):
 
 
 def table(numbers):
-    """Yield each class's accuracy and what it is most often taken for: "confusion" (classes,) * 2.
-    """
-    yield from _rows(numbers, lambda share: f"{100 * share:.1f}")
+    """Yield each class's accuracy and what it is most often taken for: "confusion" (classes,) * 2,
+    or means over networks of "confusion" (networks, classes, classes)."""
+    for *row, count in _rows(numbers, lambda share: f"{100 * share:.1f}"):
+        yield *row, f"{count:,.1f}" if isinstance(count, float) else count
 
 
 def sheet(numbers):
     """Yield the same with full precision, and the whole matrix, heading first."""
     header, *rows = _rows(numbers, repr)
-    classes = numbers["classes"].tolist()
+    classes, counts = numbers["classes"].tolist(), numbers["confusion"]
     yield *header, *(f"taken for {name}" for name in classes)
-    counts = numbers["confusion"]
-    for row, own in zip(rows, counts[counts.sum(1) > 0]):  # two classes may have one name
+    mean = counts if counts.ndim == 2 else counts.mean(0)
+    for row, own in zip(rows, mean[mean.sum(1) > 0]):  # two classes may have one name
         yield *row, *own.tolist()
 
 
 def _rows(numbers, text):
     counts, classes = numbers["confusion"], numbers["classes"].tolist()
-    yield "class", "test images", "accuracy", "low", "high", "most often taken for", "how often"
-    for c in np.flatnonzero(counts.sum(1)):
-        own, right = counts[c].copy(), counts[c, c]
-        low, high = wilson(right, own.sum())
+    every, mean = (counts[None], counts) if counts.ndim == 2 else (counts, counts.mean(0))
+    yield ("class", "test images", *(("accuracy", "low", "high") if len(every) == 1 else (
+        "mean accuracy", "standard deviation")), "most often taken for", "how often")
+    for c in np.flatnonzero(mean.sum(1)):
+        total, own = int(every[0, c].sum()), mean[c].copy()
+        shares = every[:, c, c] / total
+        spread = wilson(own[c], total) if len(every) == 1 else [shares.std(ddof=1)]
         own[c] = 0
-        yield (classes[c], int(own.sum() + right), text(float(right / (own.sum() + right))),
-               text(float(low)), text(float(high)),
-               classes[own.argmax()] if own.any() else "", int(own.max()))
+        yield (classes[c], total, *(text(float(x)) for x in (shares.mean(), *spread)),
+               classes[own.argmax()] if own.any() else "", own.max().item())
