@@ -15,6 +15,7 @@ import pathlib
 import re
 import tomllib
 
+import filelock
 import numpy as np
 
 from system.command_line import InputError, as_text, first_line, is_plain
@@ -298,6 +299,18 @@ def series(name):
         if kind == "values":
             found.setdefault(run, {})[part, tag] = steps, None, values
     return found
+
+
+@contextlib.contextmanager
+def locked(study):
+    """Let one process at a time read a study's files, add to them and write them."""
+    lock = FOLDER / f".{study.name}.lock"
+    with filelock.FileLock(lock):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows keeps an open file, then removes it
+                lock.unlink()
 
 
 def write(study, rows_, series_):

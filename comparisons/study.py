@@ -107,17 +107,17 @@ def is_kept(study, column):
 def collect(study, finished, diverged):
     """Write a study's CSV and NPZ with the rows of runs' folders {(configuration, seed): folder},
     finished or diverged. Rows of other runs stay."""
-    there = stored.read_csv(study.file(".csv")) if study.file(".csv").exists() else []
-    rows = {(row["configuration"], row["seed"]): row for row in there}
-    series = stored.series(study.name)
     made = dict(zip(finished, rows_of(finished.values(), fits=True)))
     made |= {key: row_of(folder, "diverged") for key, folder in diverged.items()}
-    for (name, seed), row in made.items():
-        run = row.pop("folder")
-        rows[name, seed] = {key: value for key, value in row.items() if value is not None
-                            and is_kept(study, key)} | {"configuration": name}
-        series[run.name] = stored.thinned(read_events(run), study)
-    stored.write(study, rows.values(), series)
+    series_ = {row["folder"].name: stored.thinned(read_events(row["folder"]), study)
+               for row in made.values()}
+    made = {(name, seed): {key: value for key, value in row.items() if value is not None
+                           and is_kept(study, key)} | {"configuration": name}
+            for (name, seed), row in made.items()}
+    with stored.locked(study):  # another sweep of the study may be ending, too
+        there = stored.read_csv(study.file(".csv")) if study.file(".csv").exists() else []
+        rows = {(row["configuration"], row["seed"]): row for row in there} | made
+        stored.write(study, rows.values(), stored.series(study.name) | series_)
 
 
 def unsaid(row, folder):

@@ -1,5 +1,6 @@
 """Documents refilled from studies and checked against them; one changed digit is found."""
 import shutil
+import threading
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,6 +10,7 @@ from conftest import ROOT, assert_one_line, run_script
 import sweep
 from comparisons import report, stored, study
 from system.command_line import InputError, as_text
+from system.files import write_json
 
 TOML = '''question = "?"
 script = "cifar_lenet5.py"
@@ -149,6 +151,33 @@ def test_each_line_is_printed_at_once(folder, monkeypatch, capsys):
     monkeypatch.setattr(report, "check_studies", check_studies)
     report.run(["one.md"], True)
     assert capsys.readouterr().out.startswith("ok       the second")
+
+
+def test_two_sweeps_that_end_at_once_lose_no_rows(folder, monkeypatch):
+    """The second comes when the first has read the rows and not yet written its own."""
+    (folder / "studies/one.csv").unlink()
+    runs = {("b", seed): folder / f"b-seed{seed}" for seed in (0, 1)}
+    for (_, seed), run in runs.items():
+        run.mkdir()
+        write_json(run / "config.json", {"options": {"name": "b", "seed": seed}, "total_steps": 3,
+                                         "data": {"title": "D"}})
+        write_json(run / "result.json", {"test_accuracy": 0.5})
+    write, threads = stored.write, []
+
+    def write_late(*what):
+        if not threads:
+            threads.append(threading.Thread(target=collect, args=(1,)))
+            threads[0].start()
+            threads[0].join(0.5)
+        write(*what)
+
+    def collect(seed):
+        study.collect(stored.load("one"), {("b", seed): runs["b", seed]}, {})
+    monkeypatch.setattr(stored, "write", write_late)
+    collect(0)
+    threads[0].join()
+    assert [row["seed"] for row in stored.rows(stored.load("one"))] == [0, 1]
+    assert not [*folder.glob("studies/.*")]
 
 
 def test_strays_by_hand():
