@@ -3,6 +3,7 @@ import collections
 import functools
 import io
 import itertools
+import logging
 import re
 import warnings
 
@@ -16,6 +17,7 @@ JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 BACKGROUNDS = {"white": 255, "black": 0}
 ORIENTATION = 0x0112  # EXIF's tag of how the camera was held
 CHUNK = 500  # pictures that are decoded at a time, on one core
+logging.getLogger("PIL").setLevel("CRITICAL")  # what a decoder says of damage beside its exception
 STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS"}  # formats Pillow only knows the name of
 
 

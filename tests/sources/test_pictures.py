@@ -186,6 +186,18 @@ def test_all_unreadable_pictures_are_listed_or_skipped(tmp_path):
     assert "train/cat/noise.png (" in data.notes[0]
 
 
+def test_pillow_logs_nothing_of_what_it_cannot_decode(tmp_path, caplog):
+    """A TIFF that promises more values a pixel than there can be: one line is to name it."""
+    content = encoded(Image.new("RGB", (2, 2)), "tiff")
+    said = b"\x15\x01\x03\0\x01\0\0\0"  # the tag SamplesPerPixel, a short, one of them
+    files = {f"{part}/{c}/1.tiff": content.replace(said + b"\3\0", said + b"\1\x40")
+             for part in ("train", "test") for c in "ab"}
+    assert content not in files.values()
+    with pytest.raises(InputError, match="4 pictures are not readable"):
+        read(folder(tmp_path / "set", files))
+    assert not caplog.records
+
+
 def test_a_class_or_a_set_of_which_nothing_can_be_read(tmp_path):
     files = values(**TWO) | {"train/cat/0.png": b"", "train/cat/1.png": b""}
     with pytest.raises(InputError, match="class 'cat' has no picture for training"):
