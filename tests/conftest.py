@@ -27,6 +27,9 @@ from system import machine  # first, so that TensorFlow is imported late and qui
 from system.command_line import import_script, main, parse
 
 ROOT = pathlib.Path(__file__).parent.parent
+SOURCES = [*ROOT.glob("*.py"), *(file for package in (
+    "system", "sources", "training", "inside", "comparisons") for file in (ROOT / package).rglob(
+        "*.py"))]
 machine.use_threads(2)
 gc.set_threshold(50_000)  # the usual 700 take 4 % of the time
 

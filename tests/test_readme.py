@@ -7,7 +7,7 @@ import shlex
 import shutil
 
 import pytest
-from conftest import ROOT, attempt_here, run_script, write_images
+from conftest import ROOT, SOURCES, attempt_here, run_script, write_images
 
 import sweep
 import visualize
@@ -70,6 +70,15 @@ def test_there_are_commands():
         for command in filter(None, re.split("&&|;", line.partition("#")[0])):
             assert command.split()[0] in (
                 "python", "pip", "pytest", "tensorboard", "."), line
+
+
+def test_tensorboard_answers_this_machine_alone():
+    """No command of a document, nor one that a script prints, opens it to the network."""
+    texts = [file.read_text(encoding="utf-8") for file in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md"),
+                                                           *SOURCES)]
+    commands = [line for text in texts for line in re.findall(r"tensorboard [^\n`]*--.*", text)]
+    assert len(commands) >= 5
+    assert not [line for line in commands if "--bind_all" in line or "--host" in line]
 
 
 @pytest.mark.slow

@@ -75,9 +75,24 @@ def test_pipes_and_devices_are_not_read(tmp_path, name, read):
         read(tmp_path / name)
 
 
-@pytest.mark.parametrize("name, read", [
+reading_a_model = pytest.mark.parametrize("name, read", [
     ("a.keras", lambda file: load_keras(file, "digits", "data", 255)),
     ("model.keras", lambda file: plain.load(file.parent, types.SimpleNamespace(weights=[])))])
+
+
+@reading_a_model
+def test_a_model_with_code_of_its_own_is_refused(tmp_path, monkeypatch, name, read):
+    """That of a Lambda layer, which would leave a file."""
+    monkeypatch.chdir(tmp_path)
+    sequential(L.Lambda(lambda x: open("ran", "wb") and x), L.Flatten(), L.Dense(10)).save(name)
+    pathlib.Path("ran").unlink()
+    with pytest.raises(InputError, match=f"^[^\n]*{name}[^\n]* `?Lambda`? [^\n]*$"):
+        read(tmp_path / name)
+    assert_one_line(run_script("visualize", "mistakes", name, "--data", "digits"), name, "Lambda")
+    assert not pathlib.Path("ran").exists()
+
+
+@reading_a_model
 def test_a_model_that_promises_more_than_memory_holds_is_refused(tmp_path, monkeypatch, name, read):
     packed(tmp_path / "a.zip", {"config.json": b"{}", "model.weights.h5": bytes(99)}).rename(
         tmp_path / name)

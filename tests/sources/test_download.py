@@ -2,13 +2,17 @@
 import hashlib
 import http.server
 import multiprocessing
+import re
 import threading
 import time
 
 import filelock
 import pytest
+from conftest import SOURCES
 
+from sources import cifar, mnist
 from sources.download import Unavailable, download
+from utils import load_images
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -60,6 +64,28 @@ def wait_for(condition):
             return
         time.sleep(0.05)
     raise AssertionError("nothing happened in ten seconds")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "elec677", "mnist"])
+def test_data_sets_come_by_https_and_count_by_their_hash(name, tmp_path, monkeypatch):
+    def note(url, path, md5):
+        asked.append((url, md5))
+        raise Unavailable("not now")
+    asked = []
+    for module in (cifar, mnist):
+        monkeypatch.setattr(module, "download", note)
+    with pytest.raises(Unavailable, match="not now"):
+        load_images(name, tmp_path)
+    (url, md5), = asked
+    for digest in [md5, *(one for one, _ in mnist.MD5.values())]:
+        assert url.startswith("https://") and re.fullmatch("[0-9a-f]{32}", digest)
+
+
+def test_nothing_else_reaches_the_network():
+    for file in SOURCES:
+        code = file.read_text(encoding="utf-8")
+        assert "http://" not in code and (file.stem == "download" or not re.search(
+            r"(import|from) (pooch|requests|urllib|http|socket)\b", code))
 
 
 def test_whole(url, tmp_path):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import run, run_script
+from conftest import SOURCES, run, run_script
 
 from system import machine, progress
 from system.command_line import InputError
@@ -131,9 +131,6 @@ def test_what_needs_more_memory_than_is_free_is_refused_unless_forced(monkeypatc
 # ---------------------------------------- what other systems than Linux do not have is not needed
 
 POSIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty"}
-SOURCES = [*ROOT.glob("*.py"), *(file for package in (
-    "system", "sources", "training", "inside", "comparisons") for file in (ROOT / package).rglob(
-        "*.py"))]
 
 
 def test_no_module_imports_what_only_posix_has():
