@@ -94,15 +94,19 @@ def excitation(network, layer, images, which):
     return values.max((1, 2))[np.arange(len(which)), which]
 
 
-def correlation(images, others=None):
-    """Return the mean correlation of images with others, pixel by pixel, or among each other; nan
-    if there are no two. An image that is the same everywhere correlates with nothing, 0."""
+def correlation(pairs, reach=0):
+    """Return the mean correlation of pairs of images (height, width, ...) of one size, pixel by
+    pixel; nan of no pairs. Of each pair the middle of one is moved over the other by at most
+    `reach` pixels to where they correlate most; a part that is even correlates with nothing, 0."""
     def unit(x):
         x = x.ravel() - x.mean()
         return x / max(np.linalg.norm(x), 1e-12)
-    pairs = itertools.product(images, others) if others is not None else itertools.combinations(
-        images, 2)
-    found = [unit(a) @ unit(b) for a, b in pairs]
+    found = []
+    for a, b in pairs:
+        height, width = (size - 2 * reach for size in a.shape[:2])
+        middle = unit(a[reach:reach + height, reach:reach + width])
+        found.append(max(middle @ unit(b[i:i + height, j:j + width])
+                         for i, j in np.ndindex(2 * reach + 1, 2 * reach + 1)))
     return np.mean(found) if found else np.nan
 
 
@@ -154,15 +158,19 @@ def draw_maps(network, layer, chosen, made):
             patches[-1].append(as_grey(network.inputs(data.test_images[i:i + 1])[
                 0, top:bottom, left:right]))
     size = largest(sum(patches, []))  # the middle unit's field need not be the largest
+    height, width = field[1] - field[0], field[3] - field[2]
+    whole = [[x for x in nine if x.shape[:2] == (height, width)] for nine in patches]  # no border
+    reach = min(2, max(1, min(height, width) // 8), (min(height, width) - 1) // 2)
     tiles, real, own, alike = [], [], [], []
-    for m, images, nine in zip(chosen, made, patches):
+    for m, images, nine, same, others in zip(chosen, made, patches, whole, whole[1:] + whole[:1]):
         cut = [as_grey(x[field[0]:field[1], field[2]:field[3]]) for x in images]
         large = [np.kron(x, np.ones((3, 3, 1))) for x in cut]  # as large as the nine patches
         tiles.append(mosaic([*large, mosaic(nine, 3, size=size)], 1 + len(cut), gap=2))
         real.append(value[m, 0])
         own.append(excitation(network, layer, images, [m] * len(images)).mean())
-        whole = [x for x in nine if x.shape == cut[0].shape]  # not cut by the image's border
-        alike.append([correlation(cut), correlation(cut, whole), correlation(whole)])
+        alike.append([correlation(pairs, reach) for pairs in (
+            itertools.combinations(cut, 2), itertools.product(cut, same),
+            itertools.product(cut, others))])
     columns = 4
     rows = -(-len(tiles) // columns)
     tall, wide = tiles[0].shape[:2]
@@ -192,9 +200,10 @@ def draw_classes(network, chosen, made):
 
 
 def table(numbers):
-    """Yield how strongly made images excite each map, "made" (maps,), and test images, "real", and
-    how these correlate, "alike" (maps, 3)."""
+    """Yield how strongly made images excite each map, "made" (maps,), and test images, "real"; and
+    how made images correlate, "alike" (maps, 3), with each other and with patches within the image.
+    """
     yield ("map", "made image, mean over seeds", "strongest test image",
-           "correlation of made images", "of these with the nine patches", "of the nine patches")
+           "correlation of made images", "with its strongest patches", "with another map's")
     for m, made, real, alike in zip(*(numbers[k] for k in ("maps", "made", "real", "alike"))):
-        yield m, f"{made:.1f}", f"{real:.1f}", *(f"{r:.2f}" for r in alike)
+        yield m, f"{made:.1f}", f"{real:.1f}", *(f"{r:.2f}" if r == r else "" for r in alike)

@@ -76,12 +76,14 @@ def test_excitation_by_hand(network):
 
 
 def test_correlations_by_hand():
-    """Of stripes with themselves, reversed and turned: 1, -1 and 0."""
-    stripes = np.tile([0.0, 1, 0, 1], (4, 1))
-    one, other, turned = stripes, 3 - 2 * stripes, stripes.T
-    assert correlation([one, other, turned]) == pytest.approx(-1 / 3)
-    assert correlation([one, turned], [one, other, turned, 0 * one]) == pytest.approx(1 / 8)
-    assert np.isnan(correlation([one])) and np.isnan(correlation([one], []))
+    """Of stripes with themselves, reversed, turned and nothing; moved by a pixel they are reversed.
+    """
+    stripes = np.tile([0.0, 1, 0, 1, 0, 1], (6, 1))
+    others = stripes, 3 - 2 * stripes, stripes.T, 0 * stripes
+    assert [correlation([(stripes, x)]) for x in others] == pytest.approx([1, -1, 0, 0])
+    assert [correlation([(stripes, x)], 1) for x in others] == pytest.approx([1, 1, 0, 0])
+    assert correlation((stripes, x) for x in others[1:3]) == pytest.approx(-0.5)
+    assert np.isnan(correlation([]))
 
 
 @pytest.mark.slow
