@@ -80,7 +80,10 @@ def load_arrays(path):
     check_zip(path)
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            arrays = {name: stored[name] for name in stored.files}
+            if any(isinstance(array, bytes) for array in arrays.values()):
+                raise ValueError  # a file of another kind, which NumPy hands over as it is
+            return arrays
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there") from error
     except Exception as error:  # NumPy reads a header as if it were Python, and believes its shape

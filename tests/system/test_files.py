@@ -55,7 +55,8 @@ def test_arrays_that_are_none_are_named_and_never_unpickled(tmp_path):
         load_arrays(path)
     np.savez(path, w=np.array([print], object))
     whole = path.read_bytes()
-    for content in (b"", b"PK", whole, whole[:-30], pickle.dumps([1])):
+    other = packed(tmp_path / "other.npz", {"w.npy": b"no array"}).read_bytes()
+    for content in (b"", b"PK", whole, whole[:-30], pickle.dumps([1]), other):
         path.write_bytes(content)
         with pytest.raises(InputError, match="a.npz is damaged"):
             load_arrays(path)
