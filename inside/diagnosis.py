@@ -10,6 +10,7 @@ import utils
 from inside.pictures import as_signed, mosaic, show
 from inside.statistics import summarize
 from inside.trained import output, require
+from system.command_line import InputError
 from system.files import load_arrays
 from training import graph
 from training.checkpoints import snapshots, step_of
@@ -28,6 +29,8 @@ def unused_over_time(network, names, count=1000):
         if all(f"unused_units/{name}" in arrays for name in names):  # older runs miscounted
             steps.append(step_of(file))
             unused.append([arrays[f"unused_units/{name}"] for name in names])
+            if any(x.shape or x.dtype.kind != "i" for x in unused[-1]):
+                raise InputError(f"{file} is damaged: its unused units are no counts")
     return [*steps, steps[-1] if steps else 0], np.array([*unused, now], int)
 
 

@@ -9,7 +9,7 @@ from conftest import weights_of
 
 from inside import diagnosis
 from inside.trained import Record
-from system.command_line import import_script
+from system.command_line import InputError, import_script
 from system.files import load_arrays
 from training.checkpoints import snapshots
 from training.loop import Training
@@ -32,6 +32,10 @@ def test_unused_units_stand_in_the_snapshots(small_run, tmp_path):
     assert unused[1] == 16 and numbers["dense_units"].tolist() == [16]
     assert [*diagnosis.table(numbers)][1][-1] == f"{unused[-1]} of 16; at most 16, at step 1"
     assert abs(unused[-1] - unused[-2]) <= 1  # what training counted; parts of a batch round
+    for wrong in ([3, 4], "three", 0.5):
+        np.savez(files[1], **arrays | {"unused_units/relu_hidden": wrong})
+        with pytest.raises(InputError, match="00001.npz is damaged: its unused units"):
+            diagnosis.draw(Record(run, import_script))
     shutil.rmtree(run / "snapshots")
     steps, counted = diagnosis.unused_over_time(Record(run, import_script).network, ["relu_hidden"])
     assert steps == [0] and counted.tolist() == [[unused[-1]]]
