@@ -2,13 +2,15 @@
 
     TMPDIR=/dev/shm python tests/fuzz.py --count 1000 --of events words   # keeps what is not
 
-Wrong are another exception, ten seconds of computing and a file that is written elsewhere.
+Wrong are another exception, ten seconds of computing or a minute of waiting, more than 4 GB of
+memory, and what is written or removed outside the input's own folder.
 """
 import argparse
 import collections
 import contextlib
 import copy
 import csv
+import dataclasses
 import functools
 import gzip
 import io
@@ -24,19 +26,20 @@ import signal
 import sys
 import tempfile
 import time
+import zipfile
 from unittest import mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "sources"))
 import numpy as np
 from sklearn import datasets
-from written import folder, forms, packed, saved
+from written import PICTURES, folder, forms, packed, saved
 
 import sweep
 import utils
 import visualize
-from comparisons import measures, names, stored, study, table
-from inside import trained
+from comparisons import measures, names, report, stored, study, table
+from inside import diagnosis, trained
 from sources import cache
 from sources.images import Reading
 from system import jobs
@@ -50,6 +53,8 @@ METHODS = 0, 8, 12, 14  # of a zip: stored, deflated, bzip2, LZMA
 ODD = (None, True, False, -1, 0, 1, 3, 2 ** 31, 10 ** 400, -0.5, 1e-9, 1e308, float("inf"),
        float("nan"), "", "a", "a\nb", "0", "-1", "nan", "1e9", "..", "/", "ü", "x" * 5000,
        "9" * 5000, "{seed}", "%s{0}", [], [0], [1, "a"], [[]], {}, {"name": "a"})
+ARRAYS_OF = (np.zeros(0), np.array(3), np.array("a"), np.arange(4) > 1, np.ones((2, 2), complex),
+             np.full(3, np.nan), np.zeros((1, 0, 2), np.float32), np.array([2 ** 63], np.uint64))
 COMMANDS = [shlex.split(line) for line in (
     "cifar_lenet5 --recipe original --steps 20 --learning-rate 0.1 --filters 3 4 --units 8",
     "cifar_lenet5 --schedule exponential --decay-rate 0.9 --warmup 0.1 --classes 0-4 --seed 3",
@@ -122,6 +127,29 @@ def changed_csv(content, rng):
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
+
+
+def unpacked(content):
+    """Return {name: content} of a zip archive."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def changed_npz(content, rng):
+    """Return a whole .npz, of forty arrays at most, of which some are damaged, gone or another."""
+    files, stream = sorted(unpacked(content).items()), io.BytesIO()
+    first = rng.randrange(max(1, len(files) - 40))
+    files = dict(files[first:first + 40])
+    for _ in range(rng.choice((0, 1, 1, 1, 2))):
+        name, other = rng.choices(list(files), k=2)
+        files[name] = rng.choice((files[other], b"", *[damaged(files[name], files[other], rng)] * 6,
+                                  saved(np.save, rng.choice(ARRAYS_OF))))
+        files[rng.choice((name, name, name, "/".join(name.split("/")[1:]) or "a.npy"))] = files.pop(
+            name)
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, own in files.items():
+            archive.writestr(zipfile.ZipInfo(name), own)
+    return stream.getvalue()
 
 
 def changed_words(words, rng):
@@ -277,9 +305,9 @@ def of_study(suffix, change, *readers):
     def make(own, rng):
         stored.FOLDER = studies()
         original = rng.choice(sorted(studies().glob(f"[!a]*{suffix}")))
-        for end in (".toml", ".csv"):
+        for end in (".toml", ".csv", ".npz"):
             (studies() / f"a{end}").unlink(missing_ok=True)
-            if original.with_suffix(end).exists():
+            if end in (".toml", ".csv", suffix) and original.with_suffix(end).exists():
                 content = original.with_suffix(end).read_bytes()
                 if end == ".csv":  # twelve of its rows
                     first, *rows = content.splitlines(True)
@@ -298,6 +326,14 @@ def read_study():
     """Read what a study says and has."""
     one = stored.load("a")
     study.table_of(one), [*study.figures_of(one)], [*stored.contradictions(one)]
+
+
+def read_series(_):
+    """Read a study's series, and what its rows say of them."""
+    stored._arrays.cache_clear()
+    for own in stored.series("a").values():
+        measures.measures_of(own), measures.seconds_to(own, 0.98, 1.0)
+    [*report.disagreements(stored.load("a"))]
 
 
 def plan_study(logdir):
@@ -328,12 +364,58 @@ def command(own, rng):
     return [read]
 
 
+def listed(own, rng):
+    """Write a --list of changed words."""
+    lines = [rng.choice(COMMANDS[:3])[1:] for _ in range(3)]
+    lines = [shlex.join(rng.choice((line, line, changed_words(line, rng)))) for line in lines]
+    content = "\n".join(lines).encode(errors="surrogateescape")
+    (own / "list").write_bytes(damaged(content, content, rng) if rng.random() < 0.3 else content)
+    return [lambda: sweep.plan(sweep.command_line(
+        ["cifar_lenet5.py", "--list", str(own / "list"), "--logdir", str(own)]))]
+
+
+def shown(own, rng):
+    """Damage a picture that a network is to see."""
+    files = rng.choice([files for form, files in forms().items() if form.split()[0] in PICTURES])
+    file, content = own / "a.png", rng.choice([*files.values()])
+    file.write_bytes(damaged(content, content, rng))
+    return [lambda: trained.read_pictures(network(), [file])]
+
+
+def decoded(own, rng):
+    """Damage what was decoded once: it is decoded anew, or is what it was."""
+    arrays = np.arange(99, dtype=np.uint8), np.array(["a note"])
+
+    def read():
+        with mock.patch.object(cache, "CACHE", own):
+            found = cache.cached("a", "key", lambda: arrays)
+        assert all(map(np.array_equal, found, arrays)) and len(found) == 2, "changed"
+    read()
+    file, = own.iterdir()
+    file.write_bytes(damaged(file.read_bytes(), file.read_bytes(), rng))
+    return [read]
+
+
+def owner(own, rng):
+    """Damage what says whose figures a folder holds."""
+    content = f"{small_run()}\n".encode()
+    folder(own / small_run().name, {"run.txt": damaged(content, content, rng)})
+    return [lambda: visualize.own_folder(own, small_run())]
+
+
+def read_snapshots(run):
+    """Read a run's snapshots, as figures of training do."""
+    for _ in trained.read_snapshots(checkpoints.snapshots(run), network().model):
+        pass
+    names = [name for name, x in network().stages.items() if len(x.shape) == 2]
+    diagnosis.unused_over_time(dataclasses.replace(network(), folder=run), names, 9)
+
+
 def keras_model(own, rng):
     """Damage a Keras model, or the description within it."""
     content, file = (small_run() / "model.keras").read_bytes(), own / "m.keras"
     if rng.random() < 0.7:
-        with np.load(io.BytesIO(content)) as archive:
-            files = {name: archive.zip.read(name) for name in archive.zip.namelist()}
+        files = unpacked(content)
         files["config.json"] = changed_json(files["config.json"], rng)
         packed(file.with_suffix(".zip"), files).rename(file)
     else:
@@ -352,48 +434,70 @@ KINDS = {
                      beside=["config.json"]),
     "events": of_run("events*", None, look),
     "weights": of_run("model.keras", None, lambda run: plain.load(run, network().model)),
-    "keras": keras_model, "toml": of_study(".toml", changed_toml, plan_study),
+    "kept": of_run("weights.npz", changed_npz, read_network, beside=["config.json"]),
+    "snapshots": of_run("snapshots/*", changed_npz, read_snapshots),
+    "series": of_study(".npz", changed_npz, read_series), "list": listed, "shown": shown,
+    "cache": decoded, "owner": owner, "keras": keras_model,
+    "toml": of_study(".toml", changed_toml, plan_study),
     "csv": of_study(".csv", changed_csv), "words": command}
 
 
 # ------------------------------------------------------------------------------------ outcomes
 
+MEMORY, WAIT = 4_000_000, 60  # kilobytes, seconds
+
+
 class Slow(BaseException):
-    """Ten seconds of computing have passed; no reader catches this."""
+    """Ten seconds of computing or a minute have passed; no reader catches this."""
 
 
-def outcome(read):
-    """Return "read", "refused", or what is wrong with how a function takes its input."""
-    def alarm(*_):
-        if time.thread_time() - began >= 10:  # not other threads, or the machine, asleep
+def outcome(read, own):
+    """Return "read", "refused", or what is wrong with how a function takes its input, whose folder
+    is `own`."""
+    def alarm(number, _):
+        if number == signal.SIGALRM or time.thread_time() - began >= 10:  # not of other threads
             raise Slow
         signal.setitimer(signal.ITIMER_PROF, 10)
-    before, said, began = signal.signal(signal.SIGPROF, alarm), io.StringIO(), time.thread_time()
-    signal.setitimer(signal.ITIMER_PROF, 10)
+    timers = {signal.SIGPROF: (signal.ITIMER_PROF, 10), signal.SIGALRM: (signal.ITIMER_REAL, WAIT)}
+    before = {number: signal.signal(number, alarm) for number in timers}
+    said, began, peak = io.StringIO(), time.thread_time(), memory()
+    for timer in timers.values():
+        signal.setitimer(*timer)
+    OWN.append(own)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-            status = main(lambda: read() and 0)
+            status = main(lambda: [read()] and 0)
     except SystemExit as error:
         status = error.code
     except (Exception, Slow) as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        OWN.clear()
+        for number, (timer, _) in timers.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
     said = said.getvalue()
+    if memory() > max(peak, MEMORY):
+        return f"{memory() / 1e6:.1f} GB of memory"
     if not status:
         return "read"
     return "refused" if (status, said.count("\n")) == (2, 1) else f"status {status}: {said}"
+
+
+def memory():
+    """Return the most memory that this process ever had, in kilobytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def fuzz(kind, seed, count, kept):
     """Return {outcome: how many} of `count` inputs; what is wrong is printed, and its files stay in
     the folder `kept`, as do those of what ends the process."""
     counts = collections.Counter()
+    small_run(), network(), studies(), watch()
     for number in range(count):
         rng, own = random.Random(f"{seed} {number}"), kept / f"{kind}-{seed}-{number}"
         own.mkdir(parents=True)
-        outcomes = [outcome(read) for read in KINDS[kind](own, rng)] + WRITTEN
+        outcomes = [outcome(read, own) for read in KINDS[kind](own, rng)] + WRITTEN
         wrong = [x for x in outcomes if x not in ("read", "refused")]
         counts["fault" if wrong else max(outcomes)] += 1
         if not wrong:
@@ -404,17 +508,26 @@ def fuzz(kind, seed, count, kept):
     return counts
 
 
-WRITTEN = []  # what an input had written elsewhere
+OWN, WRITTEN = [], []  # the folder of the input that is being read; what it had written elsewhere
+CHANGES = {"open": 1, "os.mkdir": 1, "os.remove": 1, "os.rmdir": 1, "os.truncate": 1,
+           "os.rename": 2, "os.link": 2, "os.symlink": 2}  # how many paths each names first
 
 
-def watch(within):
+@functools.cache
+def watch():
     """Fill WRITTEN, for as long as the process lives."""
     def hook(event, arguments):
-        if event in ("os.mkdir", "os.rename") or event == "open" and arguments[2] & (
+        if not OWN or event not in CHANGES or event == "open" and not arguments[2] & (
                 os.O_WRONLY | os.O_RDWR):
-            path = os.path.abspath(os.fsdecode(arguments[0])) if not isinstance(
-                arguments[0], int) else within
-            if not path.startswith((within, "/dev/")):
+            return
+        for path in arguments[event == "os.symlink":CHANGES[event]]:  # a link's target is text
+            where = path if isinstance(path, int) else arguments[-1] if event not in (
+                "open", "os.truncate") else -1  # an open folder or file
+            place = os.readlink(f"/proc/self/fd/{where}") if where >= 0 else ""
+            path = place if isinstance(path, int) else os.path.abspath(
+                os.path.join(place, os.fsdecode(path)))
+            if "/__pycache__/" not in path and not f"{path}/".startswith(
+                    (f"{OWN[0]}/", "/dev/null/")):
                 WRITTEN.append(f"{event} {path}")
     sys.addaudithook(hook)
 
@@ -429,13 +542,11 @@ if __name__ == "__main__":
     cache.CACHE = pathlib.Path("/dev/null/none")  # nothing is kept
     found = collections.Counter()
     place = pathlib.Path(tempfile.mkdtemp("-fuzz"))
-    small_run(), network(), studies()
     os.chdir(place)
-    watch(str(place.parent))
     for kind in options.of:
         began = time.monotonic()
         found += (counts := fuzz(kind, options.seed, options.count, place))
         print(f"{kind:11}" + "".join(f"{counts[x]:8,} {x}" for x in ("read", "refused", "fault"))
               + f"  {(time.monotonic() - began) / options.count * 1000:5.1f} ms each, memory up to "
-              f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB", flush=True)
+              f"{memory() / 1e6:.1f} GB", flush=True)
     sys.exit(bool(found["fault"]))

@@ -5,6 +5,8 @@ test_scripts.py.
 """
 import hashlib
 import json
+import os
+import pathlib
 import resource
 import shutil
 
@@ -194,12 +196,39 @@ def test_damaged_checkpoints(home, tmp_path, damaged):
 @pytest.mark.parametrize("kind", fuzz.KINDS)
 def test_whatever_is_damaged_is_read_or_refused_in_one_line(kind, tmp_path, monkeypatch, capfd):
     """Few inputs, always the same; more by `python tests/fuzz.py`."""
-    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(cache, "CACHE", pathlib.Path("/dev/null/none"))
     monkeypatch.setattr(stored, "FOLDER", stored.FOLDER)  # is changed
     counts = fuzz.fuzz(kind, 0, 20, tmp_path)
-    never = {"events": {"refused"}, "weights": {"read"}}  # of changed bytes some are not looked at
+    never = {"events": {"refused"}, "cache": {"refused"}, "weights": {"read"}}
     assert capfd.readouterr().out == "" and {*counts} == {"read", "refused"} - never.get(
         kind, set())
+
+
+def test_the_fuzzer_sees_what_is_written_elsewhere(tmp_path):
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    other.write_text("a")
+    fuzz.watch()
+    for inside in (lambda: (own / "a").write_text("a"), lambda: (own / "a").rename(own / "b"),
+                   lambda: (own / "c").symlink_to(other), other.read_text):
+        assert (fuzz.outcome(inside, own), fuzz.WRITTEN) == ("read", [])
+    for what, change in (
+            ("open", lambda: (own / "../x").write_text("")), ("os.truncate", lambda: os.truncate(
+                other, 0)), ("os.rename", lambda: (own / "b").rename(tmp_path / "b")),
+            ("os.link", lambda: os.link(own / "c", tmp_path / "c")), ("os.remove", other.unlink),
+            ("os.symlink", lambda: (tmp_path / "d").symlink_to(own)),
+            ("os.mkdir", (tmp_path / "e").mkdir), ("os.rmdir", (tmp_path / "e").rmdir)):
+        assert fuzz.outcome(change, own) == "read"
+        assert [line.split()[0] for line in fuzz.WRITTEN] == [what]
+        fuzz.WRITTEN.clear()
+
+
+def test_the_fuzzer_sees_who_waits_or_takes_too_much(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(fuzz, "WAIT", 0.1)
+    assert fuzz.outcome((tmp_path / "pipe").read_text, tmp_path) == "Slow: "
+    monkeypatch.setattr(fuzz, "memory", iter([3_999_999, 4_200_000, 4_200_000]).__next__)
+    assert fuzz.outcome(lambda: None, tmp_path) == "4.2 GB of memory"
 
 
 @pytest.mark.slow
