@@ -4,7 +4,7 @@
     python visualize.py COMMAND --help         what a command takes
 {commands}
 Each figure is a PNG in --out, with its numbers beside it (.npz); a single run's lies in
---out/<run>/ and among its images in TensorBoard.
+--out/<run>/ and among its images in TensorBoard. A single command prints its table, if it has one.
 """
 import argparse
 import ast
@@ -135,6 +135,7 @@ import numpy as np
 from comparisons import names as naming
 from inside.pictures import STYLE, draw_names_as_they_are
 from inside.trained import Record
+from system.markdown import table as markdown
 from training.events import log_picture
 
 
@@ -217,6 +218,7 @@ def dropped_if_interrupted(pool):
 
 def draw_inside(names, run, options, own):
     """Draw one run by the modules of `names`; one line says what cannot be drawn of it and why.
+    Of a single module print the table, too.
 
     Figures are written by a thread while the next are computed. Raises InputError if none can be.
     """
@@ -246,6 +248,17 @@ def draw_inside(names, run, options, own):
         raise InputError(f"nothing can be drawn of {run}: {'; '.join(said)}")
     for line in said:
         print(f"not drawn: {line}")
+    if len(names) == 1:
+        print_tables(module, figures)
+
+
+def print_tables(module, figures):
+    """Print what a module's table() says of figures [(name, figure, numbers)]."""
+    for name, _, numbers in figures if hasattr(module, "table") else ():
+        with np.errstate(all="ignore"):  # a ratio to 0 is inf or nan
+            rows = [*module.table(numbers)]
+        if rows:
+            print(f"\n{name}\n\n{markdown(rows[0], rows[1:])}")
 
 
 def write_sheet(rows, path):
@@ -269,7 +282,8 @@ def visualize(command, module, options):
         elif hasattr(module, "draw_together") and len(options.paths) > 1:
             names, shared = naming.labels(options.paths)
             records = [record_of(*one) for one in zip(options.paths, [options] * len(names), names)]
-            for name, figure, numbers in named(command, module.draw_together(records)):
+            figures = named(command, module.draw_together(records))
+            for name, figure, numbers in figures:
                 if shared:
                     figure.suptitle(f"{figure.get_suptitle()}\nall runs: {', '.join(shared)}",
                                     fontsize=10)
@@ -277,6 +291,7 @@ def visualize(command, module, options):
                 write(figure, numbers, path, None, options.format, options.dpi)
                 if hasattr(module, "sheet"):
                     write_sheet(module.sheet(numbers), path.with_name(f"{name}.csv"))
+            print_tables(module, figures)
         elif module.__name__.startswith("inside.") or len(options.paths) == 1 and (
                 command == "curves" and options.paths[0].is_dir()):
             for run in options.paths:

@@ -203,6 +203,8 @@ def table(numbers):
     """Yield how strongly made images excite each map, "made" (maps,), and test images, "real"; and
     how made images correlate, "alike" (maps, 3), with each other and with patches within the image.
     """
+    if "maps" not in numbers:  # it is of classes
+        return
     yield ("map", "made image, mean over seeds", "strongest test image",
            "correlation of made images", "with its strongest patches", "with another map's")
     for m, made, real, alike in zip(*(numbers[k] for k in ("maps", "made", "real", "alike"))):

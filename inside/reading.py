@@ -93,8 +93,10 @@ def draw_curves(named, data):
 
 def table(numbers):
     """Yield accuracy and memory after some steps: "accuracy", "memory" and "memory_untrained"
-    (steps,) of one network, or "<name>/accuracy" ... of several."""
+    (steps,) of one network, or "<name>/accuracy" ... of several; of single images nothing."""
     names = [key.removesuffix("accuracy") for key in numbers if key.endswith("accuracy")]
+    if not names:
+        return
     steps = len(numbers[f"{names[0]}accuracy"])
     chosen = [k for k in (1, 4, 7, 10, 14, 18, 21, 24, 28) if k <= steps]
     what = str(numbers.get(f"{names[0]}what", "row"))

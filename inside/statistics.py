@@ -110,7 +110,8 @@ def table(numbers):
         order = numbers["classes"][np.mean(by_class, 1).argsort()]
         yield (layer, len(every), f"{every.mean():.0f} ({every.min():.0f} .. {every.max():.0f})",
                len(numbers[f"{layer}/dead"]), len(numbers[f"{layer}/near_duplicates"]),
-               f"{np.median(ratio):.1f}", f"{ratio.max():.1f}", order[0], order[-1])
+               *((f"{np.median(ratio):.1f}", f"{ratio.max():.1f}") if len(ratio) else ("", "")),
+               order[0], order[-1])
 
 
 def sheet(numbers):

@@ -171,6 +171,35 @@ def test_several_runs_are_drawn_together_or_each(tmp_path, monkeypatch):
     assert not plt.get_fignums()
 
 
+def test_a_single_command_prints_its_table(tmp_path, monkeypatch):
+    """Of each figure that has rows, after what was written; of several runs drawn together, too.
+    `all` prints none."""
+    for name in "ab":
+        write_events(tmp_path / name / "train", batch__loss=[3.0, 2.0])
+
+    def draw(record):
+        return [("one", plt.figure(), {"x": 0.5}), ("other", plt.figure(), {})]
+
+    def together(records):
+        return plt.figure(), {"x": len(records)}
+
+    def table(numbers):
+        if numbers:
+            yield "x", "1 / x"
+            yield numbers["x"], np.float64(1) / numbers["x"]
+    made_up(monkeypatch, one={"draw": draw, "table": table, "draw_together": together},
+            two={"draw": draw})
+    monkeypatch.setattr(visualize, "of_every_run", lambda: ["inside.one", "inside.two"])
+    for words, end in ((("one", "a"), "npz\n\none\n\n| x | 1 / x |\n|---|---|\n| 0.5 | 2.0 |\n"),
+                       (("one", "a", "b"), "npz\n\none\n\n| x | 1 / x |\n|---|---|\n| 2 | 0.5 |\n"),
+                       (("two", "a"), "other.png and other.npz\n"),
+                       (("all", "a"), "other.png and other.npz\n")):
+        status, out, err = run_script("visualize", *words, "--out", "f", cwd=tmp_path)
+        assert (status, err) == (0, "")
+        assert out.endswith(end) and out.count("|---|") == end.count("|---|"), out
+    assert not plt.get_fignums()
+
+
 def test_help_answers_at_once(poison):
     done = subprocess.run([sys.executable, ROOT / "visualize.py", "--help"], text=True,
                           capture_output=True, env={"PYTHONPATH": poison})

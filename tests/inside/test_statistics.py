@@ -4,7 +4,7 @@ import numpy as np
 from small_networks import as_record, linear, network_of
 
 from inside import activations
-from inside.statistics import Summary
+from inside.statistics import Summary, table
 
 
 def test_statistics_by_hand():
@@ -24,6 +24,14 @@ def test_near_duplicates():
     stack = np.stack([a, b, 2 * a + 3, np.zeros_like(a), -a, a + 0.01 * b], -1)
     pairs = [(i, j) for i, j, _ in Summary().add(stack).near_duplicates()]
     assert pairs == [(0, 2), (0, 5), (2, 5)]  # neither the dead map nor the negative one
+
+
+def test_the_table_of_a_layer_whose_maps_are_dead():
+    """There is no class for which one is more active."""
+    layer = {"relu/active": np.zeros((3, 4)), "relu/dead": np.arange(4),
+             "relu/near_duplicates": np.zeros((0, 3)), "classes": np.array(["cat", "dog"])}
+    _, row = table(layer)
+    assert row == ("relu", 4, "0 (0 .. 0)", 4, 0, "", "", "cat", "dog")
 
 
 def test_mean_maps_by_hand():
