@@ -2,12 +2,11 @@
 import ast
 import io
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
-from conftest import SOURCES, run, run_script
+from conftest import SOURCES, run
 
 from system import machine, progress
 from system.command_line import InputError
@@ -15,11 +14,14 @@ from system.files import ROOT
 
 GONE = {"os": ["sched_getaffinity", "fork", "killpg", "setsid", "getuid", "geteuid"],
         "signal": ["SIGKILL", "SIGHUP", "SIGALRM", "SIGUSR1", "alarm"]}  # on other systems
-LATE = """
-import importlib, pickle, sys, threading, cloudpickle
+FORGET = """
+import importlib
 for module, names in GONE.items():
     for name in names:
         delattr(importlib.import_module(module), name)
+"""
+LATE = """
+import pickle, sys, threading, cloudpickle
 from system import machine
 import keras, tensorflow as tf
 def twice(x):
@@ -50,8 +52,8 @@ def test_tensorflow_is_imported_when_it_is_first_used():
     systems."""
     modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in SOURCES
                if file.name != "__init__.py"]
-    done = subprocess.run([sys.executable, "-c", f"GONE, MODULES = {GONE}, {modules}\n{LATE}"],
-                          capture_output=True, text=True, cwd=ROOT)
+    code = f"GONE, MODULES = {GONE}, {modules}\n{FORGET}\n{LATE}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -142,23 +144,34 @@ def test_no_module_imports_what_only_posix_has():
             assert not POSIX & {name.partition(".")[0] for name in names}, file
 
 
-@pytest.mark.slow
-def test_training_without_proc_fork_or_affinity(tmp_path, monkeypatch):
-    read_text = pathlib.Path.read_text
+WITHOUT = """
+import pathlib, runpy, sys
+sys.modules.update(dict.fromkeys(POSIX))  # None: importing it raises ImportError
+read_text = pathlib.Path.read_text
+def without_proc(path, *args, **options):
+    if str(path).startswith(("/proc", "/sys")):
+        raise FileNotFoundError(path)
+    return read_text(path, *args, **options)
+pathlib.Path.read_text = without_proc
+sys.path.insert(0, "")
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
-    def without_proc(path, *args, **options):
-        if str(path).startswith(("/proc", "/sys")):
-            raise FileNotFoundError(path)
-        return read_text(path, *args, **options)
-    monkeypatch.setattr(pathlib.Path, "read_text", without_proc)
-    for module, names in GONE.items():
-        for name in names:
-            monkeypatch.delattr(f"{module}.{name}")
-    status, _, err = run_script(
-        "cifar_lenet5", "--data", "digits", "--filters", 2, 3, "--units", 4, "--steps", 3,
-        "--evaluations", 1, cwd=tmp_path)
-    assert (status, err) == (0, "")
-    assert list(tmp_path.rglob("result.json"))
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script, words", [
+    ("cifar_lenet5.py", ("--data", "digits", "--filters", 2, 3, "--units", 4)),
+    ("mnist_rnn.py", ("--data", "digits", "--units", 4, "--layers", 1)),
+    ("transfer.py", ("--data", "synthetic", "--per-class", 2, "--scratch-steps", 2))])
+def test_scripts_without_proc_fork_affinity_and_fcntl(script, words, small_run, tmp_path):
+    """In a process of its own, where they are gone before anything is imported."""
+    code = f"GONE, POSIX = {GONE}, {POSIX - {'posix'}}\n{FORGET}\n{WITHOUT}"
+    words = (small_run, *words) if script == "transfer.py" else (
+        *words, "--steps", 3, "--evaluations", 1)
+    done = subprocess.run([sys.executable, "-c", code, *map(str, (
+        script, *words, "--logdir", tmp_path))], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "") and [*tmp_path.rglob("result.json")]
 
 
 def test_text_is_utf_8_whatever_the_locale_says():
