@@ -2,8 +2,13 @@
 lost."""
 import dataclasses
 import json
+import os
 import random
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -181,6 +186,46 @@ def test_killed_and_stopped_runs_resume_bit_identically(whole_run, tmp_path):
     assert events_of(copy) == events_of(folder)
     assert (copy / "snapshots/step-00000026.npz").read_bytes() == \
         (folder / "snapshots/step-00000026.npz").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words, begun, said", [
+    (("visualize.py", "all"), "wrote ", "what was finished before is kept"),
+    (("transfer.py", "--data", "synthetic", "--per-class", 2, "--scratch-steps", 10 ** 7),
+     "svm/relu_hidden", "the same command with --resume goes on")])
+def test_ctrl_c_to_a_process_ends_it_with_one_line(small_run, tmp_path, words, begun, said):
+    """While a figure is computed or a network trained, both of which would take long."""
+    run = shutil.copytree(small_run, tmp_path / "small-seed0")
+    process = start(*words, run, "--out" if "all" in words else "--logdir", tmp_path / "made",
+                    PYTHONUNBUFFERED="1")
+    assert any(line.startswith(begun) for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and err.count("\n") == 1 and said in err, err
+
+
+AT_ONCE = """
+import runpy, sys
+from system import progress
+progress.EVERY, init = 0, progress.Progress.__init__
+progress.Progress.__init__ = lambda *what, **how: init(
+    *what, **{"delay": 0, "mininterval": 0, **how})
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_progress_in_a_log_file_is_lines(tmp_path):
+    """Of a real script, which says at every step, not each minute, how far it is."""
+    with open(tmp_path / "log", "wb") as log:
+        done = subprocess.run([sys.executable, "-c", AT_ONCE, *map(str, (
+            "cifar_lenet5.py", *SMALL["cifar_lenet5"], "--steps", 20, "--evaluations", 4,
+            "--logdir", tmp_path))], cwd=ROOT, stderr=log, env={**os.environ, "PYTHONPATH": "."})
+    assert done.returncode == 0
+    *lines, rest = (tmp_path / "log").read_bytes().split(b"\n")
+    assert lines and not rest and b"\r" not in b"".join(lines), lines
+    assert all(re.fullmatch(rb" *\d+%\|.*\| \d+/20 \[.*step.*\]", line) for line in lines), lines
 
 
 @pytest.mark.slow
