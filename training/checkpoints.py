@@ -71,17 +71,29 @@ def forget(run):
             (run / "checkpoints").rmdir()
 
 
+def _load(file):
+    """Return (step, state, lengths of event files) of a checkpoint; InputError if it is none."""
+    state = load_arrays(file)
+    try:
+        step, lengths = int(state.pop("_step")), json.loads(str(state.pop("_events")))
+        lengths = {name: int(length) for name, length in lengths.items()}
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError,
+            RecursionError) as error:
+        raise InputError(f"{file} is no checkpoint ({type(error).__name__})") from error
+    if step != step_of(file):
+        raise InputError(f"{file} is the checkpoint of step {step}")
+    return step, state, lengths
+
+
 def restore(run):
     """Return (step, state, lengths of event files) of the newest readable checkpoint, or (0, None,
     {}). Later checkpoints and snapshots are deleted: they will be written again, exactly."""
     step, state, lengths = 0, None, {}
     for file in reversed(checkpoints(run)):
         try:
-            state = load_arrays(file)
-            step, lengths = int(state.pop("_step")), json.loads(str(state.pop("_events")))
+            step, state, lengths = _load(file)
             break
-        except (InputError, KeyError, ValueError) as error:
-            state = None
+        except InputError as error:
             print(f"{error}; falling back to the one before", file=sys.stderr)
     for file in (*checkpoints(run), *snapshots(run)):
         if step_of(file) > step:

@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from tensorflow.python.ops import summary_ops_v2
 from written import npy, packed
 
 from system.command_line import InputError, main, option
-from system.files import ROOT, read_json
+from system.files import ROOT, load_arrays, read_json
 from training import checkpoints
 from training.checkpoints import load_weights, snapshots
 from training.events import read_events
@@ -96,6 +97,21 @@ def test_damaged_newest_checkpoint_falls_back(config, capsys, damage):
         record(run, 20)
     steps, _, values = read_events(path)["train", "x"]
     assert steps.tolist() == [10, 20] and np.float64(values).tolist() == [10, 20]
+
+
+@pytest.mark.parametrize("changed, said", [
+    ({"_step": [20]}, "no checkpoint .TypeError"), ({"_step": 10}, "the checkpoint of step 10"),
+    ({"_events": "[20]"}, "no checkpoint .AttributeError"),
+    ({"_events": "[" * 99999}, "no checkpoint .RecursionError"),
+    ({"_events": '{"losses.csv": 1e999}'}, "no checkpoint .OverflowError")])
+def test_an_array_file_that_is_no_checkpoint_is_passed_over(config, capsys, changed, said):
+    path, _ = interrupted(config, 10, 20)
+    newest = checkpoints.checkpoints(path)[-1]
+    np.savez(newest, **load_arrays(newest) | changed)
+    step, state, _ = checkpoints.restore(path)
+    assert step == 10 and state["w"].tolist() == [10, 10, 10] and not newest.exists()
+    assert re.fullmatch(f".*00000020.npz is {said}.*; falling back to the one before\n",
+                        capsys.readouterr().err)
 
 
 def test_events_and_snapshots_after_the_checkpoint_are_cut_off(config):
