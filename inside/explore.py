@@ -1,6 +1,8 @@
 """Write one HTML page to explore a network with: images, maps, patches, a grey square, rows read.
 
-The page needs no server and no network: all it shows is in it, as base64 of bytes.
+Maps, patches and made images of a unit beside each other as in the toolbox of Yosinski et al.,
+Understanding neural networks through deep visualization (arXiv 1506.06579). The page needs no
+server and no network: all it shows is in it, as base64 of bytes.
 """
 import base64
 import html

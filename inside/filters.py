@@ -1,4 +1,8 @@
-"""Show the first layer's kernels, and which of them are structured."""
+"""Show the first layer's kernels, and which of them are structured.
+
+As figure 3 of Krizhevsky, Sutskever & Hinton, ImageNet classification with deep convolutional
+neural networks (2012). Structured are those that a Gabor function fits (Daugman 1985).
+"""
 import io
 
 import matplotlib.pyplot as plt

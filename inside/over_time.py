@@ -1,4 +1,8 @@
-"""Show the norms of a recurrent network's state and gradient at each time step."""
+"""Show the norms of a recurrent network's state and gradient at each time step.
+
+The norm whose vanishing Bengio, Simard & Frasconi (1994) and Pascanu, Mikolov & Bengio, On the
+difficulty of training recurrent neural networks (arXiv 1211.5063), explain.
+"""
 import matplotlib.pyplot as plt
 import numpy as np
 

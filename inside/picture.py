@@ -1,4 +1,8 @@
-"""Show what a network makes of your own pictures: classes, projections, what it depends on."""
+"""Show what a network makes of your own pictures: classes, projections, what it depends on.
+
+By the deconvnet and the grey square of Zeiler & Fergus, Visualizing and understanding convolutional
+networks (arXiv 1311.2901).
+"""
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf

@@ -1,4 +1,8 @@
-"""Show what the last layer sees of test images in TensorBoard's projector."""
+"""Show what the last layer sees of test images in TensorBoard's projector.
+
+Smilkov et al., Embedding projector: interactive visualization and interpretation of embeddings
+(arXiv 1611.05469).
+"""
 import numpy as np
 from PIL import Image
 from tensorboard.plugins import projector

@@ -1,4 +1,7 @@
-"""Show a recurrent network reading images step by step: what it believes, holds and remembers."""
+"""Show a recurrent network reading images step by step: what it believes, holds and remembers.
+
+Memory as Jaeger, Short term memory in echo state networks, GMD report 152 (2001).
+"""
 import matplotlib.pyplot as plt
 import numpy as np
 

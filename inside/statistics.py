@@ -1,4 +1,8 @@
-"""Count how often feature maps are active, on all test images and by class."""
+"""Count how often feature maps are active, on all test images and by class.
+
+The share of active units as in Glorot, Bordes & Bengio, Deep sparse rectifier neural networks
+(2011).
+"""
 import matplotlib.pyplot as plt
 import numpy as np
 

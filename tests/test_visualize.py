@@ -79,6 +79,13 @@ def test_every_command_has_help(command):
     assert status == 0 and not err and f"visualize.py {command}" in out
 
 
+def test_every_figure_of_a_network_names_its_source():
+    """A year, an arXiv number or the original report, in what --help shows."""
+    for name in visualize.commands()["inside"]:
+        said = importlib.import_module(f"inside.{name}").__doc__
+        assert re.search(r"arXiv\s\d{4}\.\d{4,5}|\b(19|20)\d\d\b|original report", said), name
+
+
 def made_up(monkeypatch, **modules):
     """Let these be all commands of inside; what they draw is their name and what they got."""
     for name, attributes in modules.items():
