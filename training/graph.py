@@ -173,14 +173,16 @@ def name_weights(variables):
 
 
 def check(variables, arrays, source):
-    """Raise InputError unless {name: array} of `source` have the names and shapes of {name:
-    variable}."""
+    """Raise InputError unless {name: array} of `source` are numbers and have the names and shapes
+    of {name: variable}."""
     for name in [*variables, *arrays]:
         wanted, found = (tuple(x[name].shape) if name in x else "no such array"
                          for x in (variables, arrays))
         if wanted != found:
             raise InputError(f"{source} is of another network: {name} is {found} there and "
                              f"{wanted} in build_model")
+        if arrays[name].dtype.kind not in "biuf":
+            raise InputError(f"{source} is damaged: {name} holds {arrays[name].dtype}, no numbers")
 
 
 def assign(variables, arrays, source):

@@ -128,6 +128,9 @@ def test_weights_have_names_of_their_own_whatever_the_network(name, own_cell):
     names = graph.name_weights(model.weights)
     assert len(names) == len(model.weights)
     graph.assign(names, {name: v.numpy() for name, v in names.items()}, "itself")
+    for kind in ("U3", "V4", "M8[s]", complex):
+        with pytest.raises(InputError, match="itself is damaged: .*, no numbers"):
+            graph.assign(names, {n: v.numpy().astype(kind) for n, v in names.items()}, "itself")
     with pytest.raises(InputError, match="itself is of another network: more"):
         graph.assign(names, {name: v.numpy() for name, v in names.items()} | {"more": np.ones(1)},
                      "itself")
