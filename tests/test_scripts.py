@@ -15,14 +15,18 @@ import numpy as np
 import pytest
 from conftest import (
     ROOT,
+    SOURCES,
     assert_one_line,
     final_model,
     interrupted_at,
+    read_only,
     run,
     run_script,
+    run_without_privilege,
     start,
     tags_not_in_readme,
     weights_of,
+    write_images,
 )
 from PIL import Image
 
@@ -202,6 +206,22 @@ def test_ctrl_c_to_a_process_ends_it_with_one_line(small_run, tmp_path, words, b
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130 and err.count("\n") == 1 and said in err, err
+
+
+@pytest.mark.slow
+def test_a_read_only_project_and_read_only_data(tmp_path):
+    """A run lies elsewhere, and what cannot be cached is not; here it is refused in one line."""
+    project, data = tmp_path / "project", write_images(tmp_path / "data")
+    for file in (*SOURCES, ROOT / "requirements.txt"):
+        (project / file.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, project / file.relative_to(ROOT))
+    words = (project / "cifar_lenet5.py", "--data", data, "--filters", 2, "--units", 4,
+             "--batch-size", 2, "--steps", 3, "--evaluations", 1, "--name", "x")
+    with read_only(project), read_only(data):
+        made = run_without_privilege(*words, cwd=tmp_path)
+        assert made[::2] == (0, "") and not (project / "data").exists()
+        assert_one_line(run_without_privilege(*words, cwd=project), "logs: Permission denied")
+    assert (tmp_path / "logs/cifar_lenet5/x-seed0/result.json").exists()
 
 
 AT_ONCE = """

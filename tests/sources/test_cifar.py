@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 import written
+from conftest import assert_one_line, read_only, run_without_privilege
 from PIL import Image
 from written import below, cifar10_pickles, folder, official_cifar10, packed, read
 
@@ -129,11 +130,13 @@ def test_damaged_official_data_is_named(tmp_path, monkeypatch, damage):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_read_only_data_folder(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="cannot write"):
-        load_images("cifar10", tmp_path)
+def test_a_download_into_a_read_only_data_folder_is_one_line(tmp_path):
+    (tmp_path / "data").mkdir()
+    with read_only(tmp_path / "data"):
+        assert_one_line(run_without_privilege(
+            "cifar_lenet5.py", "--data", "cifar10", "--data-dir", tmp_path / "data", "--logdir",
+            tmp_path / "logs"), "cannot write", "cifar-10-binary.tar.gz", "Permission denied")
+    assert not (tmp_path / "logs").exists()
 
 
 # --------------------------------------------------------------- binary and Python version, by hand
