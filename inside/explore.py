@@ -5,6 +5,7 @@ Understanding neural networks through deep visualization (arXiv 1506.06579). The
 server and no network: all it shows is in it, as base64 of bytes.
 """
 import base64
+import contextlib
 import html
 import json
 import math
@@ -29,7 +30,7 @@ from training import graph
 OPTIONS = {"count": "test images in the page, half of them mistakes as far as there are any"}
 PAGE = pathlib.Path(__file__).with_suffix(".html")
 LARGEST = 6_000_000  # bytes of a page
-KERNELS = LARGEST // 4  # of them, of kernels of several slices
+PICTURES, KERNELS = 3 * LARGEST // 8, LARGEST // 8  # of them, of what excites maps, of kernels
 
 
 def draw(record, count=100):
@@ -60,10 +61,11 @@ def describe(network, count):
         labels=data.test_labels[chosen].tolist(), predicted=p[chosen].argmax(1).tolist())
     arrays = {"images": images, "probability": share(p[chosen])}
     if network.layers:
-        facts["layers"], room = [], KERNELS
+        facts["layers"], room, most = [], KERNELS, most_maps(network)
         for layer in network.layers:
-            about, of_layer = describe_layer(network, layer, images)
-            kernels, of_kernels = describe_kernels(network, layer, room)
+            maps = utils.evenly(network.stages[layer].shape[3], most)
+            about, of_layer = describe_layer(network, layer, images, maps)
+            kernels, of_kernels = describe_kernels(network, layer, maps, room)
             room -= sum(x.size for x in of_kernels.values())
             without = [x["without"] for x in (kernels, about) if "without" in x]
             facts["layers"].append(about | kernels | dict(without=without))
@@ -105,20 +107,41 @@ def as_pixels(network, values):
     return share(np.asarray(values) * network.std + network.mean)
 
 
-def describe_layer(network, layer, images):
-    """Return facts and arrays of one layer: the maps of `images`, and what excites each map."""
+def most_maps(network):
+    """Return how many maps of a layer there is room for at most, each with its strongest patches,
+    their projections, the made image, and what it is of four images; NotDrawn if for none."""
+    areas = {}  # bytes of a map of each layer
+    for layer in network.layers:
+        _, height, width, _ = network.stages[layer].shape
+        areas[layer] = 4 * height * width
+        with contextlib.suppress(NotDrawn):
+            top, bottom, left, right = receptive_field(network.model, layer, height // 2,
+                                                       width // 2)
+            areas[layer] += 19 * (bottom - top) * (right - left) * network.model.input.shape[3]
+    counts = {layer: network.stages[layer].shape[3] for layer in network.layers}
+    for most in range(max(counts.values()), 0, -1):
+        if sum(min(most, counts[layer]) * areas[layer] for layer in areas) <= PICTURES:
+            return most
+    raise NotDrawn(f"one map of each of this network's {len(areas)} layers would make a page larger "
+                   f"than {LARGEST / 1e6:.0f} MB; strongest and activations draw them")
+
+
+def describe_layer(network, layer, images, maps):
+    """Return facts and arrays of some maps of a layer: as they are of `images`, and what excites
+    each."""
     values = outputs(network.model, [network.stages[layer]], images, network.inputs)[0]
     limit = max(float(np.percentile(values, 99.5)), 1e-12)
-    _, height, width, maps = values.shape
+    _, height, width, count = values.shape
     summary = summarize(network, layer)
     whole = {name: x[-1] for name, x in summary.statistics(network.data.test_labels).items()}
-    facts = dict(name=layer, maps=maps, height=height, width=width, limit=limit, said=[
+    facts = dict(name=layer, maps=maps.tolist(), count=count, height=height, width=width)
+    facts |= dict(limit=limit, said=[
         f"active at {100 * whole['active'][m]:.0f} % of positions, mean {whole['mean'][m]:.2f}, at "
-        f"most {whole['max'][m]:.1f}, on all test images" for m in range(maps)])
-    arrays = {layer: share(np.moveaxis(values, 3, 1) / limit)}
+        f"most {whole['max'][m]:.1f}, on all test images" for m in maps])
+    arrays = {layer: share(np.moveaxis(values[..., maps], 3, 1) / limit)}
     try:
         _, patches, projections = project_strongest(
-            network.model, layer, network.data.test_images, 9, network.inputs)
+            network.model, layer, network.data.test_images, 9, network.inputs, maps)
         field = receptive_field(network.model, layer, height // 2, width // 2)
     except NotDrawn as error:
         return facts | dict(without=f"Without patches: {error}."), arrays
@@ -126,27 +149,27 @@ def describe_layer(network, layer, images):
     stacked = {"patches": (patches, lambda x: as_pixels(network, x), 255),
                "projections": (projections, lambda x: signed(x, np.abs(x).max()), 128)}
     for name, (nested, as_bytes, empty) in stacked.items():
-        canvas = np.full((maps, 9, *size, images.shape[3]), empty, np.uint8)
+        canvas = np.full((len(maps), 9, *size, images.shape[3]), empty, np.uint8)
         for m, own in enumerate(nested):
             for k, x in enumerate(own):
                 canvas[m, k, :x.shape[0], :x.shape[1]] = as_bytes(x)
         arrays[f"{layer}/{name}"], facts[name] = canvas, list(canvas.shape[1:])
-    made = maximize(network, layer, np.arange(maps), steps=60)
+    made = maximize(network, layer, maps, steps=60)
     made = as_pixels(network, made[:, field[0]:field[1], field[2]:field[3]])
     arrays[f"{layer}/made"], facts["made"] = made, [1, *made.shape[1:]]
     return facts, arrays
 
 
-def describe_kernels(network, layer, room):
-    """Return facts and bytes {name: (maps, height, width, channels)} of the kernels that make a
-    layer's maps, each on its own scale: as pixels, or its slices, one for each map below, as one
+def describe_kernels(network, layer, maps, room):
+    """Return facts and bytes {name: (maps, height, width, channels)} of the kernels that make some
+    maps of a layer, each on its own scale: as pixels, or its slices, one for each map below, as one
     picture of at most `room` bytes for all; or say why they are left out."""
     model = network.model
     below = [*graph.kernels_below(model)[id(network.stages[layer])]]
     if len(below) > 1 or not isinstance(below[0], keras.layers.Conv2D):
         return {"without": "Without a kernel: no single convolution makes these maps."}, {}
     slices = below[0].kernel.shape[2]
-    kernels = np.moveaxis(below[0].kernel.numpy(), 3, 0)
+    kernels = np.moveaxis(below[0].kernel.numpy(), 3, 0)[maps]
     kernels = signed(kernels, np.abs(kernels).max((1, 2, 3), keepdims=True))
     if below[0] is graph.first_convolution(model) and slices in (1, 3):
         said = "kernel"

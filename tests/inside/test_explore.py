@@ -11,6 +11,7 @@ from small_networks import L, keras, network_of
 
 from inside import explore
 from inside.explore import choose, describe_kernels, maximize, share, side_by_side, signed
+from system.command_line import NotDrawn
 
 CLASSES = "<script>", "a & b", "猫"
 
@@ -48,15 +49,36 @@ def test_kernels_of_every_layer_as_far_as_there_is_room():
                          [0, 1])
     network.model.get_layer("a").kernel.assign([[[[-2]]]])
     network.model.get_layer("b").kernel.assign([[[[1, -3]]]])
-    facts, arrays = describe_kernels(network, "a", 0)
+    facts, arrays = describe_kernels(network, "a", [0], 0)
     assert facts == dict(kernel=[1, 1, 1, 1], slices="kernel")
     assert arrays["a/kernel"].ravel().tolist() == [1]
-    facts, arrays = describe_kernels(network, "b", 2)
+    facts, arrays = describe_kernels(network, "b", [0, 1], 2)
     assert facts["kernel"] == [1, 1, 1, 1] and "each map below" in facts["slices"]
     assert arrays["b/kernel"].ravel().tolist() == [255, 1]
     for layer, room, word in (("b", 1, "too much"), ("sum", 9, "no single convolution")):
-        facts, arrays = describe_kernels(network, layer, room)
+        facts, arrays = describe_kernels(network, layer, [0, 1], room)
         assert word in facts["without"] and not arrays
+
+
+def test_a_page_has_as_many_maps_as_there_is_room_for(monkeypatch):
+    """Of 8x8 pixels: a map's field is 3x3 and 5x5, in 19 pictures, its values are 4 times 6x6 and
+    4x4: 315 and 539 bytes."""
+    images = keras.Input((8, 8, 1))
+    x = L.Conv2D(3, 3, name="a", activation="relu")(images)
+    x = L.Conv2D(6, 3, name="b", activation="relu")(x)
+    network = network_of(keras.Model(images, L.Dense(2)(L.Flatten()(x))), np.zeros((2, 8, 8, 1)),
+                         [0, 1])
+    for room, most in ((3 * 315 + 6 * 539, 6), (3 * 315 + 6 * 539 - 1, 5), (3 * 315 + 4 * 539, 4),
+                       (2 * 315 + 2 * 539, 2), (315 + 539, 1)):
+        monkeypatch.setattr(explore, "PICTURES", room)
+        assert explore.most_maps(network) == most
+    facts, arrays = explore.describe(network, 2)
+    assert [layer["maps"] for layer in facts["layers"]] == [[0], [0]]
+    assert [layer["count"] for layer in facts["layers"]] == [3, 6]
+    assert arrays["b"].shape == (2, 1, 4, 4) and arrays["b/kernel"].shape == (1, 3, 11, 1)
+    monkeypatch.setattr(explore, "PICTURES", 315 + 538)
+    with pytest.raises(NotDrawn, match="page larger than 6 MB"):
+        explore.most_maps(network)
 
 
 @pytest.fixture(scope="module")
@@ -157,10 +179,11 @@ def test_clicks_keys_and_the_grey_square(pages, browser):
         "const c = document.querySelector('#detail canvas'); return [c.width, c.height]"))
     browser.execute_script("""
         M.arrays["b/kernel"] = Uint8Array.of(255, 128, 1);
-        detail({ name: "b", said: ["seen"], kernel: [1, 1, 1, 3], slices: "k",
+        detail({ name: "b", maps: [7], said: ["seen"], kernel: [1, 1, 1, 3], slices: "k",
                  without: ["no patches"] }, 0);""")
     assert texts(browser, "#detail p") == ["seen", "no patches"]
     assert texts(browser, "#detail figcaption") == ["k: grey is 0"]
+    assert texts(browser, "#detail h2") == ["b, map 7"]
     browser.find_elements("css selector", "#thumbs button")[3].click()
     assert texts(browser, "#bars") != before
     for value, text in ("right", "any"), ("wrong", "any"), ("all", "any"), ("all", "a & b"):
