@@ -20,7 +20,15 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from system.command_line import InputError, Parser, converter, exit_on_signals, import_script, main
+from system.command_line import (
+    InputError,
+    Parser,
+    converter,
+    exit_on_signals,
+    import_script,
+    main,
+    shown,
+)
 from system.files import DATA_DIR, ROOT, atomic_file, regular, write_text
 
 ROOMS = {"inside": "of each run, from its event files, or its weights and its data",
@@ -122,7 +130,7 @@ def add_option(parser, parameter, help):
         kind = str if default is None else converter(default, *(
             (int(default > 0 and "0:" not in help),) if isinstance(default, int) else ()))
         parser.add_argument(flag, default=default, type=kind, help=help + (
-            f" (default: {default})" if default not in (None, "") else ""))
+            f" (default: {shown(default)})" if default not in (None, "") else ""))
 
 
 if __name__ == "__main__":  # --help answers before the slow imports below

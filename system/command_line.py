@@ -291,9 +291,8 @@ def _help(own, recipes):
     if choices:
         words.append("{" + ", ".join(choices) + "}")
     defaults = {name: values[own.name] for name, values in recipes.items() if own.name in values}
-    said = [as_text(own.default)] * (len(defaults) < len(recipes) or not recipes)
-    said += [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {as_text(value)}"
-             for name, value in defaults.items()]
+    said = [shown(own.default)] * (len(defaults) < len(recipes) or not recipes)
+    said += [f"{name} {shown(value)}" for name, value in defaults.items()]
     words.append(f"(default: {'; '.join(said)})" if said != [""] else "")
     return words[0] if own.positional else " ".join(words)
 
@@ -306,6 +305,12 @@ def is_plain(name):
 def as_text(value):
     """Return a value as on the command line, the parts of a tuple joined by commas."""
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def shown(value):
+    """Return a default as --help shows it: of a number with a point four digits."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return ",".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in parts)
 
 
 def _run_name(base, config, given):

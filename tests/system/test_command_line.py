@@ -53,6 +53,8 @@ class Config(Base):
     data: str = option("x", "data")
     threads: int = option(2, "threads", low=1, names_run=False)
     rate: float = 3.0  # another default
+    third: float = option(1 / 3, "a third")
+    thirds: tuple = option((1 / 3, 1.0), "two of them")
 
 
 def parsed(*words):
@@ -117,8 +119,9 @@ def test_help_says_meanings_choices_and_defaults_in_groups(capsys):
     usage, said = " ".join(capsys.readouterr().out.split()).split("options: -h")
     assert left.value.code == 0 and "Options as flags, recipes, names of runs" in usage
     assert said.index("how it works: ") < said.index("--steps") < said.index("what it is: ")
-    for text in ("epochs, 100 % of them (default: 0.0)", "kind {light, heavy} (default: light)",
+    for text in ("epochs, 100 % of them (default: 0)", "kind {light, heavy} (default: light)",
                  "set of defaults {plain, fast} (default: plain)", "steps (default: 10; fast 5)",
+                 "a third (default: 0.3333)", "two of them (default: 0.3333,1)",
                  "sides (default: 3,4)", "--no-smooth"):
         assert text in said, text
 
