@@ -122,8 +122,8 @@ def most_maps(network):
     for most in range(max(counts.values()), 0, -1):
         if sum(min(most, counts[layer]) * areas[layer] for layer in areas) <= PICTURES:
             return most
-    raise NotDrawn(f"one map of each of this network's {len(areas)} layers would make a page larger "
-                   f"than {LARGEST / 1e6:.0f} MB; strongest and activations draw them")
+    raise NotDrawn(f"one map of each of this network's {len(areas)} layers would make a page "
+                   f"larger than {LARGEST / 1e6:.0f} MB; strongest and activations draw them")
 
 
 def describe_layer(network, layer, images, maps):
