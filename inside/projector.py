@@ -3,18 +3,31 @@
 Smilkov et al., Embedding projector: interactive visualization and interpretation of embeddings
 (arXiv 1611.05469).
 """
+import math
+
 import numpy as np
 from PIL import Image
 from tensorboard.plugins import projector
 
 import utils
-from inside.pictures import mosaic
 from inside.trained import outputs
 from system.command_line import NotDrawn
 from system.files import atomic_file
 from training import graph
 
 OPTIONS = {"count": "how many test images"}
+
+
+def side_by_side(images):
+    """Return images (n, height, width, channels) as one, row after row in a square, white at last.
+    """
+    n, height, width, channels = images.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = -(-n // columns)
+    sheet = np.full((rows * columns, height, width, channels), 255, np.uint8)
+    sheet[:n] = images
+    return sheet.reshape(rows, columns, height, width, channels).swapaxes(1, 2).reshape(
+        rows * height, columns * width, channels)
 
 
 def draw(record, count=1000):
@@ -26,7 +39,7 @@ def draw(record, count=1000):
     chosen = utils.evenly(total, count)  # they may lie class by class
     images = data.test_images[chosen]
     last = graph.node_of(network.model, network.model.output)
-    features, = outputs(network.model, last.input_tensors[:1], network.inputs(images))
+    features, = outputs(network.model, last.input_tensors[:1], images, network.inputs)
     features = features.reshape(len(features), -1)
     part = network.folder / "result"  # the projector looks where event files are
     folder = part / "projector"
@@ -36,7 +49,7 @@ def draw(record, count=1000):
     with atomic_file(folder / "labels.tsv") as stream:
         stream.write("".join(f"{' '.join(data.classes[k].split())}\n"
                              for k in data.test_labels[chosen]).encode())
-    sheet = np.uint8(np.rint(255 * mosaic(images / 255, int(np.ceil(np.sqrt(len(images)))), 0)))
+    sheet = side_by_side(images)
     with atomic_file(folder / "images.png") as stream:
         Image.fromarray(sheet[..., 0] if images.shape[3] == 1 else sheet).save(stream, "PNG")
     config = projector.ProjectorConfig()

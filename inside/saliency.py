@@ -26,9 +26,15 @@ def pull_back(model, inputs, classes, rule="gradient"):
     1412.6806). "deconvnet": the positive part of the signal itself, whatever went forward (Zeiler &
     Fergus, arXiv 1311.2901). Everything else passes its gradient.
     """
-    pull, size = _pull_back(model, rule), images_at_a_time(model, 500)
-    return np.concatenate([pull(tf.constant(inputs[i:i + size], tf.float32),
-                                tf.constant(classes[i:i + size], tf.int32)).numpy()
+    return _part_by_part(_pull_back(model, rule), model, inputs, classes)
+
+
+def _part_by_part(function, model, inputs, classes):
+    """Return function(inputs, classes) of few images after few: forwards and back, and two parts at
+    once, take four times the memory."""
+    size = max(1, images_at_a_time(model, 2000) // 4)
+    return np.concatenate([function(tf.constant(inputs[i:i + size], tf.float32),
+                                    tf.constant(classes[i:i + size], tf.int32)).numpy()
                            for i in range(0, len(inputs), size)])
 
 
@@ -127,11 +133,7 @@ def deconvnet(network, inputs, classes):
 def grad_cam(network, inputs, classes):
     """Grad-CAM (Selvaraju et al., arXiv 1610.02391) of the last feature maps, enlarged bilinearly;
     not negative, one channel."""
-    cam = _grad_cam(network.model)
-    size = images_at_a_time(network.model, 500)
-    return np.concatenate([cam(tf.constant(inputs[i:i + size], tf.float32),
-                               tf.constant(classes[i:i + size], tf.int32)).numpy()
-                           for i in range(0, len(inputs), size)])
+    return _part_by_part(_grad_cam(network.model), network.model, inputs, classes)
 
 
 @functools.lru_cache(maxsize=4)

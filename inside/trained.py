@@ -163,12 +163,13 @@ def load_network(folder, config, experiment, data_dir, data=""):
     if images.checksum != checksum:
         raise InputError(f"{folder} was trained on other data ({about.get('title')}) than is "
                          f"found now ({images.title}); set --data-dir, or --data")
+    stored = plain.read(folder)
     model = make_model(experiment.build_model, images.train_images.shape[1:], len(images.classes),
                        dataclasses.replace(options, precision="float32"))
     if "network" in config:
         compare(f"{folder} was trained with another build_model: in", config["network"],
                 graph.describe(model), "undo the change, or train again")
-    graph.assign(graph.name_weights(model.weights), plain.load(folder, model), folder)
+    graph.assign(graph.name_weights(model.weights), plain.load(folder, model, stored), folder)
     return Network(folder, options, experiment.build_model, model, images, mean, std)
 
 
@@ -261,15 +262,16 @@ def without_softmax(model):
 
 def read_snapshots(files, model):
     """Give a model the weights of each snapshot in turn, yielding its arrays; at last its own."""
-    own = [v.numpy() for v in model.weights]
+    changed = graph.weights_of_figures(model)
+    own = [v.numpy() for v in changed.values()]
     try:
         for file in files:
             arrays = load_arrays(file)
-            graph.assign(graph.weights_of_figures(model), {
+            graph.assign(changed, {
                 name: x for name, x in arrays.items() if not name.startswith("unused")}, file)
             yield arrays
     finally:
-        for variable, value in zip(model.weights, own):
+        for variable, value in zip(changed.values(), own):
             variable.assign(value)
 
 

@@ -136,27 +136,36 @@ def save(folder, model, mean, std):
         stream.write(pathlib.Path(place, "model.keras").read_bytes())
 
 
-def load(folder, model):
-    """Return the newest weights of a run, {name: array} of graph.name_weights(model.weights): the
-    final ones, or a checkpoint's.
-
-    Raises InputError if there are none, or they are damaged or another network's.
-    """
-    file, own = folder / "model.keras", graph.name_weights(model.weights)
+def read(folder):
+    """Return what a finished run's model.keras holds; None if the weights lie elsewhere. It takes
+    least memory before another network is there. Raises InputError if it is damaged."""
+    file = folder / "model.keras"
     if (folder / "weights.npz").exists() or not file.exists():
-        found = load_weights(folder)
-        if not (folder / "weights.npz").exists():  # a checkpoint holds more
-            found = {name: array for name, array in found.items() if name in own}
-        graph.check(own, found, folder)
-        return found
+        return None
     check_zip(file)
     try:
         with zipfile.ZipFile(file) as archive:
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(damaged)
-        stored = keras.models.load_model(file, compile=False)
+        return keras.models.load_model(file, compile=False)
     except Exception as error:  # Keras has no common type for what may be wrong
         raise InputError(f"{file} is damaged ({first_line(error)})") from error
+
+
+def load(folder, model, stored=None):
+    """Return the newest weights of a run, {name: array} of graph.name_weights(model.weights): the
+    final ones, or a checkpoint's. stored: read(folder), if that was done.
+
+    Raises InputError if there are none, or they are damaged or another network's.
+    """
+    file, own = folder / "model.keras", graph.name_weights(model.weights)
+    stored = read(folder) if stored is None else stored
+    if stored is None:
+        found = load_weights(folder)
+        if not (folder / "weights.npz").exists():  # a checkpoint holds more
+            found = {name: array for name, array in found.items() if name in own}
+        graph.check(own, found, folder)
+        return found
     try:
         network, pairs = plain(model)
     except NotPlain as error:
