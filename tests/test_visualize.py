@@ -1,4 +1,5 @@
 """The command line of figures: which commands there are, what they write, what they refuse."""
+import csv
 import importlib
 import re
 import shutil
@@ -6,6 +7,7 @@ import subprocess
 import sys
 import threading
 import types
+import xml.etree.ElementTree as tree
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib.pyplot as plt
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT, assert_one_line, run, run_script
+from PIL import Image
 
 import inside
 import visualize
@@ -266,6 +269,41 @@ def test_bad_input_is_one_line(tmp_path):
             (("occlusion", "r", "--side", "x"), "a whole number")):
         assert_one_line(run_script("visualize", *words, cwd=tmp_path), said)
     assert not (tmp_path / "figures").exists()
+
+
+def test_formats_and_pixels(tmp_path, monkeypatch):
+    """An SVG is XML, a PDF has its head and end; twice the dpi are twice the pixels. TensorBoard is
+    shown a PNG of the usual size of each."""
+    monkeypatch.setitem(visualize.STYLE, "savefig.bbox", None)  # else as large as what is drawn
+    write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
+    (tmp_path / "r" / "config.json").write_text("{}")
+    for words in (("--format", "svg"), ("--format", "pdf"), ("--dpi", 20), ("--dpi", 40)):
+        status, out, err = run_script("visualize", "curves", "r", "--out", words[1], *words,
+                                      cwd=tmp_path)
+        assert (status, err) == (0, ""), err
+        _, _, (shown,) = read_events(tmp_path / "r")["figures", "figures/curves"]
+        assert [*shown[:2]] == [b"1210", b"440"] and shown[2].startswith(b"\x89PNG")
+    svg = tree.parse(tmp_path / "svg/r/curves.svg").getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg" and len([*svg.iter()]) > 50
+    pdf = (tmp_path / "pdf/r/curves.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF-") and pdf.rstrip().endswith(b"%%EOF")
+    small, large = (Image.open(tmp_path / f"{dpi}/r/curves.png").size for dpi in (20, 40))
+    assert (small, large) == ((220, 80), (440, 160))  # 11 by 4 inches
+    for words in (("--format", "jpg"), ("--dpi", 5), ("--dpi", "x")):
+        assert_one_line(run_script("visualize", "curves", "r", *words, cwd=tmp_path), words[0])
+
+
+def test_the_csv_of_curves_has_the_numbers_of_the_events(tmp_path):
+    write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0, 0.123456789])
+    write_events(tmp_path / "r" / "test", evaluation__accuracy=[0.25])
+    assert run_script("visualize", "curves", "r", "--csv", "--out", "f", cwd=tmp_path)[0] == 0
+    with open(tmp_path / "f/r/curves.csv", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    assert header == ["curve", "step", "mean", "standard deviation"]
+    assert [(name, *(float(np.float32(x)) for x in own)) for name, *own in rows] == [
+        ("r/train/batch/loss", step, float(np.float32(loss)), 0)
+        for step, loss in enumerate((3, 2, 0.123456789))] + [
+            ("r/test/evaluation/accuracy", 0, 0.25, 0)]
 
 
 def test_numbers_lie_beside_each_figure(tmp_path):

@@ -1,10 +1,12 @@
 """Kernels sorted by their Gabor fits."""
 import functools
+import io
 import types
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
 from inside import filters, gabor
 
@@ -45,6 +47,19 @@ def test_moments_by_hand():
     """At most six evaluations, early ones closer together."""
     assert filters.moments(1).tolist() == [0] and filters.moments(3).tolist() == [0, 1, 2]
     assert filters.moments(32).tolist() == [0, 1, 3, 7, 15, 31]
+
+
+def test_a_frame_of_the_gif_is_a_moment():
+    """Half a second each but the last, three; on the scale of the last, best fit first."""
+    kernels = [np.array([[[[a, b]]]]) for a, b in ((0, -1), (1, 0), (-1, 2))]  # two of a pixel
+    gif = Image.open(io.BytesIO(filters.animation(np.arange(3), kernels, [1, 0], zoom=4)))
+    shown = []
+    for i in range(gif.n_frames):
+        gif.seek(i)
+        pixels = np.int32(gif.convert("L"))
+        shown.append((gif.info["duration"], *pixels[2, [2, 10]]))
+        assert pixels.shape == (4, 4 * (8 * 2 - 1))
+    assert shown == [(500, 63, 127), (500, 127, 191), (3000, 255, 63)]
 
 
 def test_kernels_one_run_below_the_other(monkeypatch):

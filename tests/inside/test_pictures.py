@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from inside import pictures
 from inside.pictures import draw_names_as_they_are, show_grid
 
 
@@ -39,6 +40,20 @@ def test_ticks_of_logarithmic_axes_stay_mathematics(figure):
     labels = [label for label in figure.axes[0].get_yticklabels() if label.get_text()]
     assert labels and all("^{" in label.get_text() and label.get_parse_math() for label in labels)
     assert not any(label.get_parse_math() for label in figure.axes[1].get_yticklabels())
+
+
+def test_a_letter_that_no_font_has_is_said_once(figure, monkeypatch, capsys):
+    """Names in Chinese, say: as they are with a font for them, else with "?" for each letter."""
+    monkeypatch.setattr(pictures, "SAID", set())
+    monkeypatch.setattr(pictures, "letters", lambda: {*range(32, 127), ord("猫")})
+    for _ in range(2):
+        figure.axes[1].set(yticks=[0, 1], yticklabels=["猫", "犬 a"])
+        figure.axes[0].set(yscale="linear", title="猫犬")
+        draw_names_as_they_are(figure)
+        assert [x.get_text() for x in figure.axes[1].get_yticklabels()] == ["猫", "? a"]
+        assert figure.axes[0].get_title() == "猫?"
+    said = capsys.readouterr().out
+    assert said.count("no font here has") == 1 and "犬" in said and "猫" not in said
 
 
 def test_a_grid_by_hand():
