@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import lacking, run_script
+from conftest import lacking, run_script, write_images
 from PIL import Image
 from small_networks import L, keras, network_of
 
@@ -118,6 +118,23 @@ def test_the_page_holds_everything_and_names_are_escaped(pages):
         model = json.loads(re.search(r'id="model">(.*?)</script>', text, re.S)[1])
         assert tuple(model["classes"]) == CLASSES and len(model["labels"]) == 8
         assert ("steps" in model) == (script == "mnist_rnn")
+
+
+@pytest.mark.slow
+def test_vgg16_is_drawn_and_its_page_has_some_maps_or_is_refused(tmp_path, bare_figures):
+    """At 32 pixels four maps of each of 13 layers; at 224 one patch of the last is 196x196."""
+    def vgg16(size):
+        base = keras.applications.VGG16(weights=None, include_top=False,
+                                        input_shape=(size, size, 3))
+        return keras.Model(base.input, L.Dense(2)(L.Flatten()(base.output)))
+    small = vgg16(32)
+    assert explore.most_maps(network_of(small, np.zeros((2, 32, 32, 3)), [0, 1])) == 4
+    with pytest.raises(NotDrawn, match="one map of each of this network's 13 layers would make"):
+        explore.most_maps(network_of(vgg16(224), np.zeros((2, 224, 224, 3)), [0, 1]))
+    small.save(tmp_path / "vgg16.keras")
+    status, out, err = run_script("visualize", "activations", tmp_path / "vgg16.keras", "--data",
+                                  write_images(tmp_path / "own"), "--out", tmp_path / "f")
+    assert status == 0 and "activations_all.png" in out, err
 
 
 @pytest.fixture(scope="module")
