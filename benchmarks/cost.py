@@ -4,7 +4,7 @@
 
 LeNet-5 of recipe `original` on random images, one thing changed at a time: training, and what
 visualize.py makes of a run of a few steps, start-up included. Each case is a process of its own.
-Of each series the exponents a of growth, last value ** a, from its last two values.
+The table has of each series the exponent a with which it grows as value ** a, from its last two.
 """
 import argparse
 import json
@@ -112,7 +112,8 @@ def exponent(values, found):
 
 
 def summarize(rounds):
-    """Table of [{"machine": words, "<what>/<what grows>/<value>": measure(...)} of each round]."""
+    """Return the table of [{"machine": words, "<what>/<what grows>/<value>": measure(...)} of each
+    round]."""
     table = [f"{len(rounds)} round{'s' * (len(rounds) > 1)}; {rounds[0]['machine']}\n",
              "| what | grows | values | time, s | exponent | memory, GB | exponent |",
              "|---|---|---|---|---|---|---|"]

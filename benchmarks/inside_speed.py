@@ -25,7 +25,7 @@ SIDE = 8
 
 
 def inputs():
-    """Ten images, 864 images for projections, and weights, the same in every process."""
+    """Return ten images, 864 images for projections, and weights, the same in every process."""
     rng = np.random.default_rng(0)
     def normal(*shape, scale):
         return rng.normal(0, scale, shape).astype(np.float32)
@@ -37,7 +37,7 @@ def inputs():
 
 
 def ours():
-    """{"occlusion": seconds, "deconvolution": seconds} and the results of this project."""
+    """Return {"occlusion": seconds, "deconvolution": seconds} and the results of this project."""
     import cifar_lenet5
     from inside import occlusion as hiding
     from inside.deconvnet import one_unit, project
@@ -127,7 +127,7 @@ def captum():
 
 
 def measure(way, results):
-    """Seconds of the second of two calls of each function; the results go to an .npz file."""
+    """Time the second of two calls of each function (s); the results go to an .npz file."""
     seconds, saved = {}, {}
     for name, function in zip(("occlusion", "deconvolution"), globals()[way]()):
         function()
@@ -141,7 +141,7 @@ def measure(way, results):
 
 
 def same(mine, theirs):
-    """Largest differences of the results, relative to the largest value.
+    """Return the largest differences of the results, relative to the largest value.
 
     captum's Occlusion gives per pixel the loss of probability averaged over the squares that hide
     it; the same is made of our map of probabilities. Its Deconvolution is our projection for a unit
@@ -163,7 +163,7 @@ def same(mine, theirs):
 
 
 def summarize(found):
-    """Table of {"rounds": [{way: measure(way)}], "difference": same(...)}."""
+    """Return the table of {"rounds": [{way: measure(way)}], "difference": same(...)}."""
     table = [f"{len(found['rounds'])} rounds\n", "| what | ours, s | captum, s | captum / ours | "
              "largest relative difference |", "|---|---|---|---|---|"]
     for name, words in (("occlusion", "occlusion maps of 10 images, stride 1"),

@@ -41,8 +41,8 @@ def describe(case):
 
 
 def measure(way, case, seconds):
-    """{"loss" before training, "rate" and "evaluation" in images/s, "memory" in MiB at its peak} of
-    one way, each timed for at least so many seconds."""
+    """Return {"loss" before training, "rate" and "evaluation" in images/s, "memory" in MiB at its
+    peak} of one way, each timed for at least so many seconds."""
     import resource
     if case.network == "lenet5" and way in SLOW:
         case = dataclasses.replace(case, count=512)  # minutes for more; the first batch is the same
@@ -61,8 +61,8 @@ def measure(way, case, seconds):
 
 
 def ceiling():
-    """GFLOP/s of one large product in float32 and in bfloat16, by whichever library does it fastest
-    (NumPy, PyTorch, TensorFlow); and the "machine".
+    """Return the peak GEMM throughput (GFLOP/s) in float32 and in bfloat16, of whichever library is
+    fastest (NumPy, PyTorch, TensorFlow); and the "machine".
     """
     import numpy as np
     import tensorflow as tf
@@ -85,14 +85,14 @@ def ceiling():
 
 
 def spread(values, digits=2):
-    """"1.23 (1.10 .. 1.30)": median, smallest and largest."""
+    """Return "1.23 (1.10 .. 1.30)": median, smallest and largest."""
     return (f"{statistics.median(values):,.{digits}f} "
             f"({min(values):,.{digits}f} .. {max(values):,.{digits}f})")
 
 
 def speeds(case, ways, rounds, key):
-    """["1,234 (56 %)"], a cell for each of ways: the medians of its images/s, `key` "rate" or
-    "evaluation", and of their share of peak GEMM throughput; "" if no round has it."""
+    """Return ["1,234 (56 %)"], a cell for each of ways: the medians of its images/s, `key` "rate"
+    or "evaluation", and of their share of peak GEMM throughput; "" if no round has it."""
     name, flops = describe(case), case.flops(training=key == "rate")
 
     def cell(way):
@@ -107,7 +107,7 @@ def speeds(case, ways, rounds, key):
 
 
 def training(cases, ways, rounds):
-    """Markdown table of the training speeds."""
+    """Return a Markdown table of the training speeds."""
     rows = [f"| training | {' | '.join(ways)} | ours / the fastest other |",
             "|---|" + "---|" * (len(ways) + 1)]
     for case in cases:
@@ -120,7 +120,7 @@ def training(cases, ways, rounds):
 
 
 def evaluation(cases, ways, rounds):
-    """Markdown table of evaluation speeds and peak memory."""
+    """Return a Markdown table of evaluation speeds and peak memory."""
     rows = [f"| evaluation; peak memory | {' | '.join(ways)} |", "|---|" + "---|" * len(ways)]
     for case in cases:
         memory = [[r[describe(case)][way]["memory"] for r in rounds if way in r[describe(case)]]
@@ -132,7 +132,8 @@ def evaluation(cases, ways, rounds):
 
 
 def short(cases, ways, rounds):
-    """Markdown table of the training speeds of the usual cases, beside the fastest other way."""
+    """Return a Markdown table of the training speeds of the usual cases, beside the fastest
+    other way."""
     rows = ["| training | images/s | fastest other | ours / the fastest other |",
             "|---|---|---|---|"]
     for case in cases:
@@ -186,7 +187,7 @@ def at_least_one(text):
 
 
 def above_zero(text):
-    """Seconds, for argparse."""
+    """Read seconds, for argparse."""
     if not 0 < float(text) < float("inf"):
         raise argparse.ArgumentTypeError("must be above 0")
     return float(text)

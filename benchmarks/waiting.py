@@ -37,7 +37,7 @@ BUDGETS = {"cifar_lenet5.py": "--epochs 2.75 --batch-size 96 --warmup 0.2 --drop
 
 
 def run(script, *words):
-    """(seconds, events, seconds since 1970 when it began) of a script run to its end."""
+    """Return (seconds, events, seconds since 1970 when it began) of a script run to its end."""
     with tempfile.TemporaryDirectory() as logs:
         begin, start = time.time(), time.perf_counter()
         where = [] if "--help" in words else ["--logdir", logs]
@@ -54,8 +54,8 @@ def first(events, tag):
 
 
 def reach(events, begin, accuracy):
-    """(seconds since `begin`, steps) when the validation accuracy first was `accuracy`, linear
-    between evaluations; nan if it never was."""
+    """Return (seconds since `begin`, steps) when the validation accuracy first was `accuracy`,
+    linear between evaluations; nan if it never was."""
     steps, times, values = first(events, ("validation", "evaluation/accuracy"))
     reached = np.flatnonzero(np.float64(values) >= accuracy)
     if not len(reached):
@@ -81,7 +81,7 @@ def starter(steps):
 
 
 def summarize(found):
-    """Table of {what: {script: seconds of each round}}."""
+    """Return the table of {what: {script: seconds of each round}}."""
     table = [f"{len(found['--help']['mnist_rnn.py'])} rounds, s\n",
              "| what | " + " | ".join(TARGETS) + " |", "|---|---|---|"]
     table += [f"| {what} | " + " | ".join(

@@ -5,15 +5,15 @@
     pixels = project(model, "relu2", images, seed)           # what in the images it answers to
 
 Layer by layer downwards: max-pooling is undone by putting each value back where the maximum was
-(its switch), a rectifier by rectifying the signal itself, a convolution or dense layer by its
+(its switch), a ReLU by rectifying the signal itself, a convolution or dense layer by its
 transpose without bias, batch norm by the factor gamma / sqrt(variance + epsilon), and a rescaling
-by its own. It is not the gradient, which a rectifier masks by what went forward, and not guided
-backprop, which masks by both. The backward rectifier of a leaky ReLU is ReLU too, the paper's rule.
+by its own. It is not the gradient, which a ReLU masks by what went forward, and not guided
+backprop, which masks by both. Backwards a leaky ReLU is a ReLU too, the paper's rule.
 Nothing rectifies the pixels, so projections have both signs. They grow in proportion to a seed of
-at least 0; of a negative seed nothing passes the rectifier of its own layer.
+at least 0; of a negative seed nothing passes the ReLU of its own layer.
 
 From the layer down to the image there must be a chain of convolution, bias, batch norm, rescaling,
-rectifier, max-pooling, flatten and dense layers, pooling before or after the rectifier, and layers
+ReLU, max-pooling, flatten and dense layers, pooling before or after the ReLU, and layers
 that act in training alone; anything else raises. What lies beside or above the chain does not
 matter.
 """
@@ -25,7 +25,7 @@ from system.command_line import NotDrawn
 from training import graph
 from training.layers import BatchNormalization, Bias
 
-RECTIFIERS = ("relu", "leaky_relu", "leakyrelu")
+RELUS = ("relu", "leaky_relu", "leakyrelu")
 NORMS = keras.layers.BatchNormalization, BatchNormalization
 IDLE = {Bias} | {getattr(keras.layers, name) for name in (  # do nothing to a projection
     "ReLU LeakyReLU Activation Dropout SpatialDropout2D GaussianNoise Identity RandomFlip "
@@ -56,12 +56,12 @@ def _check(node):
     kinds, layer = keras.layers, node.operation
     kind, activation = type(layer), graph.activation_of(layer)
     title = f"layer {layer.name!r} ({kind.__name__})"
-    is_rectifier = not isinstance(layer, kinds.Layer) and activation in RECTIFIERS
-    if not (kind in KNOWN or is_rectifier) or (
+    is_relu = not isinstance(layer, kinds.Layer) and activation in RELUS
+    if not (kind in KNOWN or is_relu) or (
             len(node.input_tensors) != 1 and kind is not BatchNormalization):
         raise NoRule(f"{title} has no deconvnet rule")
-    if activation not in (*RECTIFIERS, "linear"):
-        raise NoRule(f"{title}: activation {activation!r} is no rectifier")
+    if activation not in (*RELUS, "linear"):
+        raise NoRule(f"{title}: activation {activation!r} is no ReLU")
     if kind is kinds.Conv2D and (layer.groups != 1 or layer.dilation_rate != (1, 1)):
         raise NoRule(f"{title}: no deconvnet rule for grouped or dilated kernels")
     if getattr(layer, "data_format", "channels_last") != "channels_last":
@@ -117,7 +117,7 @@ def project(model, name, images, seed):
 def _step_down(layer, signal, below):
     """Return the signal at a layer's input, given that at its output and the layer's input."""
     kinds = keras.layers
-    if graph.activation_of(layer) in RECTIFIERS:
+    if graph.activation_of(layer) in RELUS:
         signal = tf.nn.relu(signal)
     if isinstance(layer, kinds.Conv2D):
         return tf.nn.conv2d_transpose(signal, layer.kernel.value, tf.shape(below), layer.strides,
@@ -135,7 +135,7 @@ def _step_down(layer, signal, below):
         return unpool(layer, signal, below)
     if isinstance(layer, kinds.Flatten):
         return tf.reshape(signal, tf.shape(below))
-    return signal  # a rectifier, dealt with above, or one of IDLE
+    return signal  # a ReLU, dealt with above, or one of IDLE
 
 
 def unpool(layer, signal, below):

@@ -9,18 +9,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from inside.deconvnet import RECTIFIERS
+from inside.deconvnet import RELUS
 from inside.occlusion import probabilities_of_occluded
 from inside.trained import maps_of_model, outputs, two_at_once
 from system.command_line import NotDrawn
 from training import graph
 from training.needs import images_at_a_time
 
-RULES = ("gradient", "guided", "deconvnet")  # what comes back through a rectifier
+RULES = ("gradient", "guided", "deconvnet")  # what comes back through a ReLU
 
 
 def pull_back(model, inputs, classes, rule="gradient"):
-    """Carry a class's logit back to the pixels, through rectifiers by a rule.
+    """Carry a class's logit back to the pixels, through ReLUs by a rule.
 
     "gradient": as calculus has it. "guided": of that the positive part (Springenberg et al., arXiv
     1412.6806). "deconvnet": the positive part of the signal itself, whatever went forward (Zeiler &
@@ -48,18 +48,18 @@ def _pull_back(model, rule):
         if isinstance(operation, keras.Model) and rule != "gradient":
             raise NotDrawn(f"{operation.name} is a network within the network; no rule for it")
         call = functools.partial(graph.call, operation, args, kwargs, training=False)
-        if rule == "gradient" or graph.activation_of(operation) not in RECTIFIERS:
+        if rule == "gradient" or graph.activation_of(operation) not in RELUS:
             return [call()]
-        if getattr(operation, "weights", ()):  # the rectifier is part of a layer
+        if getattr(operation, "weights", ()):  # the ReLU is part of a layer
             if not type(operation).__module__.startswith(("keras.", "training.")):
                 raise NotDrawn(f"{operation.name}: no rule for a layer of one's own that rectifies "
                                "within")
             activation, operation.activation = operation.activation, keras.activations.linear
             try:
-                return [_rectifier(activation, rule)(call())]
+                return [_relu(activation, rule)(call())]
             finally:
                 operation.activation = activation
-        return [_rectifier(lambda x: graph.call(operation, (x,), {}, training=False),
+        return [_relu(lambda x: graph.call(operation, (x,), {}, training=False),
                            rule)(args[0])]
 
     def pull(inputs, classes):
@@ -79,9 +79,9 @@ def _graph_of(function, model):
         tf.TensorSpec((None, *model.input.shape[1:])), tf.TensorSpec((None,), tf.int32))
 
 
-def _rectifier(function, rule):
+def _relu(function, rule):
     @tf.custom_gradient
-    def rectifier(x):
+    def relu(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = function(x)
@@ -89,22 +89,22 @@ def _rectifier(function, rule):
         def backward(signal):
             return tf.nn.relu(signal if rule == "deconvnet" else tape.gradient(y, x, signal))
         return y, backward
-    return rectifier
+    return relu
 
 
 def gradient(network, inputs, classes):
-    """Gradient of the logit (Simonyan et al., arXiv 1312.6034)."""
+    """Return the gradient of the logit (Simonyan et al., arXiv 1312.6034)."""
     return pull_back(network.model, inputs, classes)
 
 
 def gradient_times_input(network, inputs, classes):
-    """Gradient times input (Shrikumar et al., arXiv 1605.01713)."""
+    """Return gradient times input (Shrikumar et al., arXiv 1605.01713)."""
     return inputs * gradient(network, inputs, classes)
 
 
 def smoothgrad(network, inputs, classes, samples=20, noise=0.15, seed=0):
-    """Mean gradient at noisy copies; noise: standard deviation, of an image's range (Smilkov et
-    al., arXiv 1706.03825)."""
+    """Return the mean gradient at noisy copies; noise: standard deviation, of an image's range
+    (Smilkov et al., arXiv 1706.03825)."""
     rng = np.random.default_rng(seed)
     spread = noise * np.ptp(inputs, axis=(1, 2, 3), keepdims=True)
     noisy = (inputs + spread * rng.standard_normal(inputs.shape) for _ in range(samples))
@@ -112,7 +112,7 @@ def smoothgrad(network, inputs, classes, samples=20, noise=0.15, seed=0):
 
 
 def integrated_gradients(network, inputs, classes, steps=20, baseline=None):
-    """Mean gradient on the way from `baseline` (grey) to the image, times the difference
+    """Return the mean gradient on the way from `baseline` (grey) to the image, times the difference
     (Sundararajan et al., arXiv 1703.01365); by the midpoint rule."""
     start = np.full_like(inputs, network.grey if baseline is None else baseline)
     way = (start + (inputs - start) * (k + 0.5) / steps for k in range(steps))
@@ -121,18 +121,18 @@ def integrated_gradients(network, inputs, classes, steps=20, baseline=None):
 
 
 def guided_backprop(network, inputs, classes):
-    """Guided backpropagation (Springenberg et al., arXiv 1412.6806)."""
+    """Compute guided backpropagation (Springenberg et al., arXiv 1412.6806)."""
     return pull_back(network.model, inputs, classes, "guided")
 
 
 def deconvnet(network, inputs, classes):
-    """Deconvnet from the logit down (Zeiler & Fergus, arXiv 1311.2901)."""
+    """Compute the deconvnet from the logit down (Zeiler & Fergus, arXiv 1311.2901)."""
     return pull_back(network.model, inputs, classes, "deconvnet")
 
 
 def grad_cam(network, inputs, classes):
-    """Grad-CAM (Selvaraju et al., arXiv 1610.02391) of the last feature maps, enlarged bilinearly;
-    not negative, one channel."""
+    """Compute Grad-CAM (Selvaraju et al., arXiv 1610.02391) of the last feature maps, enlarged
+    bilinearly; not negative, one channel."""
     return _part_by_part(_grad_cam(network.model), network.model, inputs, classes)
 
 
@@ -152,8 +152,9 @@ def _grad_cam(model):
 
 
 def hide_squares(network, inputs, classes):
-    """How much probability the class loses as a grey square hides each part (Zeiler & Fergus);
-    squares of 2/7 of the shorter side, 1/7 apart, linear between their centres; one channel."""
+    """Measure how much probability the class loses as a grey square hides each part (Zeiler &
+    Fergus); squares of 2/7 of the shorter side, 1/7 apart, linear between their centres; one
+    channel."""
     part = min(inputs.shape[1:3]) / 7
     side = max(1, round(2 * part))
     rows, columns, p = probabilities_of_occluded(network.model, inputs, side,

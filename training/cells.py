@@ -120,7 +120,7 @@ def _gradients(x, W, z, da):
 
 @cell(gates=1, in_keras=lambda units, **options: keras.layers.SimpleRNN(units, **options))
 def rnn(x, W, U, b):
-    """Elman's network: h_t = tanh(x_t W + h_(t-1) U + b).
+    """Compute Elman's network: h_t = tanh(x_t W + h_(t-1) U + b).
 
     W (features, units), U (units, units), b (units,).
     Backward:  dh_t = (from the loss) + da_(t+1) U';  da_t = dh_t * (1 - h_t^2).
@@ -143,7 +143,8 @@ def rnn(x, W, U, b):
 @cell(gates=4, forget_gate=1, gate_values=_lstm_gates,
       in_keras=lambda units, **options: keras.layers.LSTM(units, **options))
 def lstm(x, W, U, b):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997, forget gate of Gers et al. 2000).
+    """Compute a long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of
+    Gers et al. 2000).
 
     [i f g o]_t = [s s tanh s](x_t W + h_(t-1) U + b);
     c_t = f * c_(t-1) + i * g;  h_t = o * tanh(c_t)
@@ -179,7 +180,7 @@ def lstm(x, W, U, b):
 @cell(gates=3, biases=2, gate_values=_gru_gates,
       in_keras=lambda units, **options: keras.layers.GRU(units, **options))
 def gru(x, W, U, b):
-    """Gated recurrent unit, reset gate after the product (Keras's default, cuDNN's form).
+    """Compute a gated recurrent unit, reset gate after the product (Keras's default, cuDNN's form).
 
     [z r]_t = s([xz xr] + [pz pr]);  n_t = tanh(xn + r * pn);  h_t = z * h_(t-1) + (1 - z) * n
     where [xz xr xn] = x_t W + b_0 and [pz pr pn] = h_(t-1) U + b_1.
@@ -226,7 +227,7 @@ def gru(x, W, U, b):
 @cell(gates=3, gate_values=_gru_gates,
       in_keras=lambda units, **options: keras.layers.GRU(units, reset_after=False, **options))
 def gru_reset_before(x, W, U, b):
-    """Gated recurrent unit, reset gate before the product (Cho et al. 2014).
+    """Compute a gated recurrent unit, reset gate before the product (Cho et al. 2014).
 
     [z r]_t = s([xz xr] + h_(t-1) Uzr);  n_t = tanh(xn + (r * h_(t-1)) Un);
     h_t = z * h_(t-1) + (1 - z) * n,  where [xz xr xn] = x_t W + b.

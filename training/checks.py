@@ -60,7 +60,7 @@ def check(model, input_shape, classes):
 
 
 def _gives_probabilities(model, shape):
-    """Whether what a network gives random images is never below 0, and its sum 1."""
+    """Return whether what a network gives random images is never below 0, and its sum 1."""
     images = np.random.default_rng(0).normal(size=(TRIAL, *shape))
     try:
         found = np.float32(model(np.float32(images), training=False))
@@ -105,8 +105,8 @@ def _all_nodes(model):
 
 
 def _is_foreign(node):
-    """Whether a node runs code that is neither ours nor known to depend on its input alone, or
-    makes a mask."""
+    """Return whether a node runs code that is neither ours nor known to depend on its input alone,
+    or makes a mask."""
     layer, kind = type(node.operation), kind_of(node)
     return layer not in OURS and (
         kind in ("joined", "rule") or kind == "images" and "image_by_image" in vars(layer)

@@ -314,20 +314,20 @@ def _is_of_project(kind):
 
 
 def _is_own(kind):
-    """Whether a class is neither Keras's, TensorFlow's nor this project's."""
+    """Return whether a class is neither Keras's, TensorFlow's nor this project's."""
     return kind.__module__.split(".")[0] not in ("builtins", "keras", "tensorflow") and (
         not _is_of_project(kind))
 
 
 def _is_constant(value):
-    """Whether a value is plain throughout."""
+    """Return whether a value is plain throughout."""
     if isinstance(value, (list, tuple, dict)):
         return all(map(_is_constant, value.values() if isinstance(value, dict) else value))
     return value is None or isinstance(value, (bool, int, float, str, np.ndarray, np.generic))
 
 
 def _is_library(function):
-    """Whether a function or module is installed, or Python's own."""
+    """Return whether a function or module is installed, or Python's own."""
     root = str(getattr(function, "__module__", None) or function.__name__).split(".")[0]
     return root in sys.stdlib_module_names or "-packages" in str(
         getattr(sys.modules.get(root), "__file__", ""))

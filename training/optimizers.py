@@ -61,8 +61,8 @@ def rmsprop(w, g, slots, at):
 
 @optimizer("m", "v")
 def adam(w, g, slots, at):
-    """Kingma & Ba with beta1 = 0.9, beta2 = 0.999 in the form of the end of their section 2, as
-    Keras's: w <- w - rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + 1e-8).
+    """Apply Adam (Kingma & Ba) with beta1 = 0.9, beta2 = 0.999 in the form of the end of their
+    section 2, as Keras's: w <- w - rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + 1e-8).
 
     (PyTorch's adds epsilon to sqrt(v / (1 - beta2^t)), up to 32 times less at first.)
     """

@@ -24,7 +24,7 @@ WAYS = "ours", "keras", "keras_tuned", "torch", "torch_compiled", "jax", "starte
 
 
 def build(way, case):
-    """(loss, train, predict) of one of WAYS; imports what it needs."""
+    """Return (loss, train, predict) of one of WAYS; imports what it needs."""
     library, _, how = way.partition("_")
     name = "ours" if way == "ours" else f"with_{library}"
     return importlib.import_module(f"peers.{name}").build(case, **({how: True} if how else {}))
@@ -42,8 +42,8 @@ class Case:
     count: int = 6400  # images
 
     def flops(self, training=True):
-        """Multiplications and additions of one image's convolutions and products: forward and, in
-        training, backward twice that, without the first layer's input gradient."""
+        """Count multiplications and additions of one image's convolutions and products: forward
+        and, in training, backward twice that, without the first layer's input gradient."""
         height, width, channels = self.shape
         if self.network == "lenet5":
             first = height * width * 25 * channels * 32
@@ -56,13 +56,13 @@ class Case:
         return 2 * (2 * first + 3 * rest if training else first + rest)
 
     def images(self):
-        """Random images uint8 (count, height, width, channels) and labels int32 (count,)."""
+        """Return random images uint8 (count, height, width, channels) and labels int32 (count,)."""
         images, labels = np.random.default_rng(0), np.random.default_rng(2)
         return (images.integers(0, 256, (self.count, *self.shape), np.uint8),
                 labels.integers(0, 10, self.count, np.int32))
 
     def weights(self):
-        """Weights in Keras's order and layout."""
+        """Return weights in Keras's order and layout."""
         rng = np.random.default_rng(1)
         height, width, channels = self.shape
 

@@ -82,6 +82,6 @@ def test_a_network_without_a_deconvnet_is_drawn_without_projection(size, square)
     figure, numbers = draw(as_record(network_of(model, images, [0, 1, 0, 1], std=255.0)))
     plt.close(figure)
     titles = [axis.get_title().replace("\n", " ") for axis in figure.axes]
-    assert "is no rectifier" in titles[1] and titles.count("no projection") == 1  # of two rows
+    assert "is no ReLU" in titles[1] and titles.count("no projection") == 1  # of two rows
     assert f"a {square}x{square} grey square" in figure.get_suptitle()
     assert numbers["probability"].shape[1:] == (-(-size // -(-size // 32)) + (size == 40),) * 2
