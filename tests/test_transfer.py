@@ -176,7 +176,7 @@ def test_run_leaves_what_it_promises(finished):
     assert config["data"]["title"].startswith("SYNTHETIC") and "SYNTHETIC" in out
     assert config["source"]["options"]["classes"] == "0-3"
     status, out, err = run_script("visualize.py", "transfer", folder, "--out", logs / "figures")
-    assert status == 0 and err == "" and "| softmax | relu1 |" in out
+    assert status == 0 and err == "" and "| images per class | pixels | relu1 |" in out
     assert (logs / "figures" / "transfer.png").exists()
     assert tags_not_in_readme(events) == []
 
