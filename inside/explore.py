@@ -19,7 +19,7 @@ from inside.deconvnet import receptive_field
 from inside.maximize import maximize
 from inside.mistakes import probabilities
 from inside.occlusion import probabilities_of_occluded
-from inside.pictures import largest
+from inside.pictures import largest, tiles
 from inside.reader import Reader, order_of_onset
 from inside.statistics import summarize
 from inside.strongest import project_strongest
@@ -174,23 +174,13 @@ def describe_kernels(network, layer, maps, room):
     if below[0] is graph.first_convolution(model) and slices in (1, 3):
         said = "kernel"
     else:
-        kernels, said = side_by_side(kernels), "kernel, a slice for each map below"
+        across = min(slices, math.ceil(math.sqrt(2 * slices)))  # about twice as wide as high
+        kernels = tiles(np.moveaxis(kernels, 3, 1)[..., None], across, empty=0, gap=1)
+        said = "kernel, a slice for each map below"
         if kernels.size > room:
             return {"without": f"Without kernels: the layer's take {kernels.size / 1e6:,.1f} MB, "
                     "too much for this page."}, {}
     return dict(kernel=[1, *kernels.shape[1:]], slices=said), {f"{layer}/kernel": kernels}
-
-
-def side_by_side(kernels):
-    """Return kernels (maps, height, width, slices) as pictures (maps, rows, columns, 1) of their
-    slices, about twice as wide as high, 0 between them."""
-    maps, height, width, slices = kernels.shape
-    columns = min(slices, math.ceil(math.sqrt(2 * slices)))
-    rows = -(-slices // columns)
-    canvas = np.zeros((maps, rows * columns, height + 1, width + 1), np.uint8)
-    canvas[:, :slices, :-1, :-1] = np.moveaxis(kernels, 3, 1)
-    canvas = canvas.reshape(maps, rows, columns, height + 1, width + 1).swapaxes(2, 3)
-    return canvas.reshape(maps, rows * (height + 1), columns * (width + 1), 1)[:, :-1, :-1]
 
 
 def hidden(network, images):

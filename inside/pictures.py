@@ -92,6 +92,18 @@ def mosaic(pictures, columns, gap=1, size=None):
     return canvas
 
 
+def tiles(images, columns, empty, gap=0):
+    """Return images (..., n, height, width, channels) laid out in a grid, as bytes (..., rows,
+    columns, channels): `gap` pixels between them, and places without an image, are `empty`."""
+    *outer, n, height, width, channels = images.shape
+    rows, height_, width_ = -(-n // columns), height + gap, width + gap
+    canvas = np.full((*outer, rows * columns, height_, width_, channels), empty, np.uint8)
+    canvas[..., :n, :height, :width, :] = images
+    canvas = canvas.reshape(*outer, rows, columns, height_, width_, channels).swapaxes(-4, -3)
+    canvas = canvas.reshape(*outer, rows * height_, columns * width_, channels)
+    return canvas[..., :rows * height_ - gap, :columns * width_ - gap, :]
+
+
 def largest(pictures):
     """Return the (height, width) that holds every picture."""
     return tuple(np.max([p.shape[:2] for p in pictures], axis=0))

@@ -10,24 +10,13 @@ from PIL import Image
 from tensorboard.plugins import projector
 
 import utils
+from inside.pictures import tiles
 from inside.trained import outputs
 from system.command_line import NotDrawn
 from system.files import atomic_file
 from training import graph
 
 OPTIONS = {"count": "how many test images"}
-
-
-def side_by_side(images):
-    """Return images (n, height, width, channels) as one, row after row in a square, white at last.
-    """
-    n, height, width, channels = images.shape
-    columns = math.ceil(math.sqrt(n))
-    rows = -(-n // columns)
-    sheet = np.full((rows * columns, height, width, channels), 255, np.uint8)
-    sheet[:n] = images
-    return sheet.reshape(rows, columns, height, width, channels).swapaxes(1, 2).reshape(
-        rows * height, columns * width, channels)
 
 
 def draw(record, count=1000):
@@ -49,7 +38,7 @@ def draw(record, count=1000):
     with atomic_file(folder / "labels.tsv") as stream:
         stream.write("".join(f"{' '.join(data.classes[k].split())}\n"
                              for k in data.test_labels[chosen]).encode())
-    sheet = side_by_side(images)
+    sheet = tiles(images, math.ceil(math.sqrt(len(images))), 255)
     with atomic_file(folder / "images.png") as stream:
         Image.fromarray(sheet[..., 0] if images.shape[3] == 1 else sheet).save(stream, "PNG")
     config = projector.ProjectorConfig()

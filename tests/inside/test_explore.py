@@ -10,7 +10,7 @@ from PIL import Image
 from small_networks import L, keras, network_of
 
 from inside import explore
-from inside.explore import choose, describe_kernels, maximize, share, side_by_side, signed
+from inside.explore import choose, describe_kernels, maximize, share, signed
 from system.command_line import NotDrawn
 
 CLASSES = "<script>", "a & b", "猫"
@@ -27,15 +27,6 @@ def test_half_of_the_images_are_mistakes_as_far_as_there_are_any():
     assert choose(right, 6).tolist() == [0, 1, 3, 5, 6, 7]
     assert choose(np.ones(4, bool), 2).tolist() == [0, 3]
     assert choose(np.zeros(4, bool), 2).tolist() == [0]
-
-
-def test_slices_of_kernels_lie_side_by_side():
-    """Of two maps of three slices 1x2, in two rows of three, for two of whose places none is."""
-    slices = np.arange(1, 13, dtype=np.uint8).reshape(2, 3, 2, 1).transpose(0, 3, 2, 1)
-    assert side_by_side(slices)[..., 0].tolist() == [
-        [[1, 2, 0, 3, 4, 0, 5, 6]], [[7, 8, 0, 9, 10, 0, 11, 12]]]
-    four = np.arange(1, 5, dtype=np.uint8).reshape(1, 1, 1, 4)
-    assert side_by_side(four)[0, ..., 0].tolist() == [[1, 0, 2, 0, 3], [0] * 5, [4, 0, 0, 0, 0]]
 
 
 def test_kernels_of_every_layer_as_far_as_there_is_room():

@@ -1,12 +1,13 @@
 """Pictures: names on figures, as they are; many small pictures as one."""
 import io
+import tracemalloc
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from inside import pictures
-from inside.pictures import draw_names_as_they_are, show_grid
+from inside.pictures import draw_names_as_they_are, show_grid, tiles
 
 
 @pytest.fixture
@@ -70,3 +71,22 @@ def test_a_grid_by_hand():
     assert axis.get_yticks().tolist() == [0.5, 6.5]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
     plt.close(figure)
+
+
+def test_tiles_lie_row_after_row_with_gaps():
+    """Of two stacks of three 1x2, in one row of three; four of one pixel, in two rows of three."""
+    stacks = np.arange(1, 13, dtype=np.uint8).reshape(2, 3, 1, 2, 1)
+    assert tiles(stacks, 3, 0, gap=1)[..., 0].tolist() == [
+        [[1, 2, 0, 3, 4, 0, 5, 6]], [[7, 8, 0, 9, 10, 0, 11, 12]]]
+    four = np.arange(1, 5, dtype=np.uint8).reshape(4, 1, 1, 1)
+    assert tiles(four, 3, 9, gap=1)[..., 0].tolist() == [
+        [1, 9, 2, 9, 3], [9] * 5, [4, 9, 9, 9, 9]]
+
+
+def test_tiles_take_little_memory():
+    """The sheet is made at most twice, not in floating point."""
+    many = np.zeros((1000, 32, 32, 3), np.uint8)
+    tracemalloc.start()
+    assert tiles(many, 32, 255).shape == (32 * 32, 32 * 32, 3)
+    assert tracemalloc.get_traced_memory()[1] < 2.5 * many.nbytes
+    tracemalloc.stop()

@@ -1,6 +1,5 @@
 """What TensorBoard's projector is given."""
 import shutil
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,19 +8,6 @@ from PIL import Image
 from inside import projector
 from inside.trained import Record, output
 from system.command_line import import_script
-
-
-def test_thumbnails_lie_row_after_row_and_take_little_memory():
-    """White after the last; the sheet is made at most twice, not in floating point."""
-    images = np.arange(5 * 2 * 3, dtype=np.uint8).reshape(5, 2, 3, 1)
-    sheet = projector.side_by_side(images)[..., 0]
-    assert sheet.shape == (2 * 2, 3 * 3)
-    assert sheet[2:, 3:6].tolist() == images[4, ..., 0].tolist() and (sheet[2:, 6:] == 255).all()
-    many = np.zeros((1000, 32, 32, 3), np.uint8)
-    tracemalloc.start()
-    projector.side_by_side(many)
-    assert tracemalloc.get_traced_memory()[1] < 2.5 * many.nbytes
-    tracemalloc.stop()
 
 
 @pytest.mark.slow
