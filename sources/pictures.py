@@ -12,7 +12,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from system import machine
 from system.command_line import InputError, first_line
-from system.progress import Progress
 
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 BACKGROUNDS = {"white": 255, "black": 0}
@@ -45,6 +44,7 @@ def resize(images, size):
     """Return images, uint8 (n, height, width, channels), fitted to (height, width)."""
     if not len(images):
         return np.zeros((0, *size, images.shape[3]), np.uint8)
+    from system.progress import Progress  # tqdm takes a while, and --help imports this module
     return np.stack([np.asarray(fit(Image.fromarray(image.squeeze(-1) if image.shape[2] == 1
                                                     else image), size)).reshape(*size, -1)
                      for image in Progress(images, "resizing", unit="image")])
@@ -135,6 +135,7 @@ def decode_files(tree, names, how):
     """
     import joblib
 
+    from system.progress import Progress
     position = {name: i for i, name in enumerate(names)}
     ordered = [name for name in tree.files if name in position]  # a tar is read from end to end
     _check_memory(tree, ordered, how)
