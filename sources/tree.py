@@ -90,6 +90,8 @@ class _Folder(Tree):
         super().__init__(path)
         if not os.access(path, os.R_OK | os.X_OK):
             raise InputError(f"{path}: this folder may not be read")
+        if os.path.realpath(path) == "/":
+            raise InputError(f"{path} is every file of this machine; name the images' folder")
         self._walk("", (os.path.realpath(path),))
         self.files.sort()
 

@@ -119,7 +119,7 @@ def check_values(config):
             (value,), type(own.default))
         if type(value) is not type(own.default) or not all(
                 type(one) is kind and (not own.choices or one in own.choices)
-                and (own.low is None or one >= own.low)
+                and not is_huge(one) and (own.low is None or one >= own.low)
                 and (own.high is None or one <= own.high) for one in values):
             raise TypeError(f"{own.name} = {value!r}")
 
@@ -189,6 +189,11 @@ def _with_hyphens(word):
     return (flag.replace("_", "-") if is_flag else flag) + equals + value
 
 
+def is_huge(value):
+    """Return whether a whole number is beyond what TensorFlow computes with."""
+    return isinstance(value, int) and abs(value) >= 1 << 63
+
+
 def converter(default, low=None, high=None):
     """Return a function: text -> value of the type of `default` within the bounds.
 
@@ -205,7 +210,9 @@ def converter(default, low=None, high=None):
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or (low is not None and not value >= low) or (
+        if is_huge(value):
+            allowed += " of at most 18 digits"
+        if value is None or is_huge(value) or (low is not None and not value >= low) or (
                 high is not None and not value <= high):
             raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}")
         return value

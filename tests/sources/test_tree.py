@@ -23,6 +23,12 @@ def test_every_archive_is_read_like_the_folder(tmp_path, ending):
         assert seen(data) == seen(plain) == TWO and data.checksum == plain.checksum
 
 
+@pytest.mark.parametrize("path", ["/", "/tmp/..", "//"])
+def test_a_whole_machine_is_no_folder_of_images(path):
+    with pytest.raises(InputError, match=f"^{path[:1]}.* is every file of this machine; name the"):
+        read(path)
+
+
 def test_a_zip_with_entries_of_folders_and_an_empty_class(tmp_path):
     path = packed(tmp_path / "set.zip", values(**TWO))
     with zipfile.ZipFile(path, "a") as archive:

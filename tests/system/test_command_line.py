@@ -101,6 +101,7 @@ def test_a_run_is_named_after_what_differs(words, name):
 
 @pytest.mark.parametrize("words, said", [
     ("--bogus 1", "--bogus"), ("--steps 0.5", "a whole number"), ("--steps -1", "of at least 0"),
+    (f"--steps {2 ** 63}", "of at most 18 digits"),
     ("--rate fast", "'fast' is not a number"), ("--share nan", "up to 1"),
     ("--share 1.5", "of at least 0 up to 1"), ("--sides 3 x", "'x'"), ("--sides 0", "at least 1"),
     ("--kind odd", "light"), ("--recipe odd", "plain, fast"), ("--recipe 'fast heavy'", "none of"),
@@ -176,7 +177,8 @@ def test_a_signal_during_the_slow_imports_is_one_line_too():
 def test_values_that_no_command_line_takes_are_found():
     check_values(Config())
     for wrong in ({"steps": -1}, {"steps": 0.5}, {"sides": (3, 0)}, {"sides": 3}, {"kind": "odd"},
-                  {"share": 1.5}, {"share": float("nan")}, {"smooth": 1}):
+                  {"steps": 2 ** 63}, {"sides": (3, 10 ** 400)}, {"share": 1.5},
+                  {"share": float("nan")}, {"smooth": 1}):
         with pytest.raises(TypeError, match=next(iter(wrong))):
             check_values(dataclasses.replace(Config(), **wrong))
 
