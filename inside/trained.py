@@ -2,6 +2,7 @@
 import collections
 import dataclasses
 import functools
+import gc
 import os
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
@@ -164,6 +165,7 @@ def load_network(folder, config, experiment, data_dir, data=""):
         raise InputError(f"{folder} was trained on other data ({about.get('title')}) than is "
                          f"found now ({images.title}); set --data-dir, or --data")
     stored = plain.read(folder)
+    gc.collect()  # the network that held it: models refer to themselves
     model = make_model(experiment.build_model, images.train_images.shape[1:], len(images.classes),
                        dataclasses.replace(options, precision="float32"))
     if "network" in config:
@@ -289,19 +291,19 @@ def in_parts(model, tensors, images, inputs=None, most=250):
 
     The parts fit into memory; inputs: function that makes network input of a part of the images.
     """
-    submodel, size = _submodel(model, *tensors), images_at_a_time(model, most, CHUNK_BYTES // 3)
+    submodel, size = _submodel(model, *tensors), images_at_a_time(model, most, CHUNK_BYTES // 2)
 
     def values(first):
         part = images[first:first + size]
         return [np.float32(x) for x in submodel(
             tf.constant(inputs(part) if inputs else part, tf.float32))]
-    yield from two_at_once(values, Progress(range(0, len(images), size), desc="images",
-                                            unit="part"))
+    parts = Progress(range(0, len(images), size), desc="images", unit="part")
+    yield from two_at_once(values, parts) if size == most else map(values, parts)
 
 
 def two_at_once(function, items):
     """Yield function(item) of items, in their order, two computed at a time: of small parts that is
-    faster."""
+    faster, of large ones it takes memory."""
     ahead = collections.deque()
     with ThreadPoolExecutor(2) as pool:
         for item in items:

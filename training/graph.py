@@ -4,6 +4,7 @@ An operation is a layer, or what arithmetic on Keras tensors made (`x + y`, `ker
 node is one use of an operation: a layer that is called twice has two.
 """
 import base64
+import contextlib
 import dis
 import functools
 import hashlib
@@ -15,6 +16,7 @@ import warnings
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 
 from system.command_line import InputError
@@ -23,6 +25,14 @@ ACTIVATIONS = {"Celu", "Elu", "Gelu", "HardShrink", "HardSigmoid", "HardSilu", "
                "LeakyRelu", "LogSigmoid", "ReLU", "Relu", "Relu6", "Selu", "Sigmoid", "Silu",
                "SoftShrink", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Squareplus",
                "Tanh", "TanhShrink", "Threshold"}  # operations of these names
+
+
+@contextlib.contextmanager
+def without_values():
+    """Let networks that are built meanwhile have weights without values, which take no memory."""
+    with keras.StatelessScope():
+        yield
+        global_state.set_global_attribute("uninitialized_variables", [])  # nor given them after
 
 
 def functional(model):

@@ -2,16 +2,14 @@
 import pathlib
 import shutil
 
-import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
 from system import machine
 from system.command_line import InputError
 from training import graph
 
 REMEDY = "a smaller --image-size, or fewer --units or --filters, needs less"
-CHUNK_BYTES = 1 << 28  # of activations that are computed at a time
+CHUNK_BYTES = 1 << 27  # of activations that are computed at a time
 
 
 def bytes_per_image(model):
@@ -54,9 +52,8 @@ def check_weights(build_model, input_shape, classes, config):
     """
     if np.prod(input_shape) < LARGE or config.force:
         return
-    with keras.StatelessScope():
+    with graph.without_values():
         count = build_model(input_shape, classes, config).count_params()
-        global_state.set_global_attribute("uninitialized_variables", [])  # nor given them after
     machine.check_memory(9 * 4 * count, f"training a network of {count:,} weights", REMEDY,
                          config.force)
 

@@ -137,8 +137,9 @@ def save(folder, model, mean, std):
 
 
 def read(folder):
-    """Return what a finished run's model.keras holds; None if the weights lie elsewhere. It takes
-    least memory before another network is there. Raises InputError if it is damaged."""
+    """Return the weights {name: array} in a finished run's model.keras, under the names of its own
+    layers; None if they lie elsewhere. It takes least memory before another network is there.
+    Raises InputError if it is damaged."""
     file = folder / "model.keras"
     if (folder / "weights.npz").exists() or not file.exists():
         return None
@@ -147,9 +148,10 @@ def read(folder):
         with zipfile.ZipFile(file) as archive:
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(damaged)
-        return keras.models.load_model(file, compile=False)
+        network = keras.models.load_model(file, compile=False)
     except Exception as error:  # Keras has no common type for what may be wrong
         raise InputError(f"{file} is damaged ({first_line(error)})") from error
+    return {name: v.numpy() for name, v in graph.name_weights(network.weights).items()}
 
 
 def load(folder, model, stored=None):
@@ -159,19 +161,19 @@ def load(folder, model, stored=None):
     Raises InputError if there are none, or they are damaged or another network's.
     """
     file, own = folder / "model.keras", graph.name_weights(model.weights)
-    stored = read(folder) if stored is None else stored
-    if stored is None:
+    found = read(folder) if stored is None else stored
+    if found is None:
         found = load_weights(folder)
         if not (folder / "weights.npz").exists():  # a checkpoint holds more
             found = {name: array for name, array in found.items() if name in own}
         graph.check(own, found, folder)
         return found
     try:
-        network, pairs = plain(model)
+        with graph.without_values():
+            network, pairs = plain(model)
     except NotPlain as error:
         raise InputError(f"{file} is of another network: {error} here") from error
     names = {id(v): name for name, v in graph.name_weights(network.weights).items()}
-    found = {name: v.numpy() for name, v in graph.name_weights(stored.weights).items()}
     graph.check(graph.name_weights(network.weights), found, file)
     place = {id(one): names[id(other)] for one, other in pairs}
     return {name: found[place[id(v)]] for name, v in own.items()}
