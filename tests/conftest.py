@@ -222,8 +222,8 @@ def recurrent_run(tmp_path_factory):
 @pytest.fixture
 def coarse_figures(monkeypatch):
     """Figures in coarse pixels with their margins, of few shuffled kernels, images and places."""
-    from inside import attribution, correspondence, explore, gabor, pictures
-    maximize = explore.maximize
+    from inside import attribution, correspondence, explore, gabor, pictures, units
+    maximize = units.maximize
     monkeypatch.setitem(pictures.STYLE, "figure.dpi", 30)
     monkeypatch.setitem(pictures.STYLE, "savefig.bbox", None)  # else each is drawn twice
     monkeypatch.setattr(gabor, "structure", functools.partial(gabor.structure, shuffles=2))
@@ -231,7 +231,7 @@ def coarse_figures(monkeypatch):
         correspondence.draw, count=4, trials=2))
     monkeypatch.setattr(attribution, "draw", functools.partial(attribution.draw, images=5))
     monkeypatch.setattr(explore, "draw", functools.partial(explore.draw, count=6))
-    monkeypatch.setattr(explore, "maximize", lambda *what, steps: maximize(*what, steps=5))
+    monkeypatch.setattr(units, "maximize", lambda *what, steps: maximize(*what, steps=5))
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ from conftest import lacking, run_script, write_images
 from PIL import Image
 from small_networks import L, keras, network_of
 
-from inside import explore
-from inside.explore import choose, describe_kernels, maximize, share, signed
+from inside import explore, units
+from inside.ascent import maximize
+from inside.explore import choose
+from inside.units import describe_kernels, share, signed
 from system.command_line import NotDrawn
 
 CLASSES = "<script>", "a & b", "猫"
@@ -61,15 +63,15 @@ def test_a_page_has_as_many_maps_as_there_is_room_for(monkeypatch):
                          [0, 1])
     for room, most in ((3 * 315 + 6 * 539, 6), (3 * 315 + 6 * 539 - 1, 5), (3 * 315 + 4 * 539, 4),
                        (2 * 315 + 2 * 539, 2), (315 + 539, 1)):
-        monkeypatch.setattr(explore, "PICTURES", room)
-        assert explore.most_maps(network) == most
+        monkeypatch.setattr(units, "PICTURES", room)
+        assert units.most_maps(network) == most
     facts, arrays = explore.describe(network, 2)
     assert [layer["maps"] for layer in facts["layers"]] == [[0], [0]]
     assert [layer["count"] for layer in facts["layers"]] == [3, 6]
     assert arrays["b"].shape == (2, 1, 4, 4) and arrays["b/kernel"].shape == (1, 3, 11, 1)
-    monkeypatch.setattr(explore, "PICTURES", 315 + 538)
+    monkeypatch.setattr(units, "PICTURES", 315 + 538)
     with pytest.raises(NotDrawn, match="page larger than 6 MB"):
-        explore.most_maps(network)
+        units.most_maps(network)
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +121,9 @@ def test_vgg16_is_drawn_and_its_page_has_some_maps_or_is_refused(tmp_path, bare_
                                         input_shape=(size, size, 3))
         return keras.Model(base.input, L.Dense(2)(L.Flatten()(base.output)))
     small = vgg16(32)
-    assert explore.most_maps(network_of(small, np.zeros((2, 32, 32, 3)), [0, 1])) == 4
+    assert units.most_maps(network_of(small, np.zeros((2, 32, 32, 3)), [0, 1])) == 4
     with pytest.raises(NotDrawn, match="one map of each of this network's 13 layers would make"):
-        explore.most_maps(network_of(vgg16(224), np.zeros((2, 224, 224, 3)), [0, 1]))
+        units.most_maps(network_of(vgg16(224), np.zeros((2, 224, 224, 3)), [0, 1]))
     small.save(tmp_path / "vgg16.keras")
     status, out, err = run_script("visualize", "activations", tmp_path / "vgg16.keras", "--data",
                                   write_images(tmp_path / "own"), "--out", tmp_path / "f")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from small_networks import L, as_record, keras, network_of
 
-from inside import maximize
-from inside.maximize import correlation, excitation
+from inside import ascent, maximize
+from inside.ascent import correlation, excitation
 from inside.trained import Record
 from system.command_line import import_script
 
@@ -26,7 +26,7 @@ def network():
 def test_made_images_excite_more_than_noise(network):
     """More than the strongest of 144 places of black and white noise does, though stripes as fine
     as these suffer most from jitter and blur; and each map has its own stripes."""
-    made = maximize.maximize(network, "conv", [0, 1])
+    made = ascent.maximize(network, "conv", [0, 1])
     assert made.shape == (2, 12, 12, 1)
     reached = excitation(network, "conv", made, [0, 1])
     noise = network.inputs(np.random.default_rng(1).choice(np.uint8([0, 255]), (200, 12, 12, 1)))
@@ -39,27 +39,27 @@ def test_made_images_excite_more_than_noise(network):
 
 def test_they_stay_within_black_and_white(network):
     black, white = network.inputs(np.uint8([0, 255]).reshape(1, 2, 1, 1)).ravel()
-    made = maximize.maximize(network, "conv", [0, 1])
+    made = ascent.maximize(network, "conv", [0, 1])
     assert black - 1e-6 <= made.min() < made.max() <= white + 1e-6
     assert np.ptp(made) > 0.8 * (white - black)  # and use what is between
 
 
 def test_classes_are_raised_against_noise(network):
-    made = maximize.maximize(network, "logits", [0, 1], steps=40)
+    made = ascent.maximize(network, "logits", [0, 1], steps=40)
     logits = network.model(made).numpy()
     noise = network.model(network.inputs(network.data.test_images)).numpy()
     assert (logits.argmax(1) == [0, 1]).all() and (logits.max(1) > noise.max(0)).all()
 
 
 def test_the_same_seed_makes_the_same_image(network):
-    one, again, other = (maximize.maximize(network, "conv", [0], steps=5, seed=seed)
+    one, again, other = (ascent.maximize(network, "conv", [0], steps=5, seed=seed)
                          for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - other).max() > 0.1
 
 
 def test_without_steps_it_is_noise_about_grey(network):
-    made = maximize.maximize(network, "conv", [0] * 50, steps=0)
+    made = ascent.maximize(network, "conv", [0] * 50, steps=0)
     low, high = (float(x) for x in network.inputs(np.uint8([0, 255]).reshape(1, 2, 1, 1)).ravel())
     assert made.mean() == pytest.approx(network.grey, abs=0.02)
     assert made.std() == pytest.approx(0.1 * (high - low), rel=0.05)

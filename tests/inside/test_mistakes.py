@@ -11,7 +11,8 @@ from scipy import optimize
 from small_networks import as_record, network_of, one_hot
 
 from inside import mistakes
-from inside.mistakes import confusion, draw, draw_together, measure, reliability, wilson
+from inside.mistakes import draw, draw_together
+from inside.scores import confusion, measure, reliability, wilson
 from sources.images import Images
 from system.command_line import InputError
 from system.files import load_arrays, read_json
@@ -32,6 +33,10 @@ FIVE = [(0, (9, 0, 0)), (0, (0, 3, 0)), (1, (0, 5, 0)), (2, (7, 0, 0)), (2, (0, 
 def test_wilson_by_known_values(right, count, low, high):
     """The last is the example of Newcombe (1998)."""
     assert wilson(right, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_interval_of_none_right_begins_at_nought():
+    assert all(str(float(wilson(0, count)[0])) == "0.0" for count in range(1, 100))
 
 
 @pytest.mark.parametrize("right, count", [(3, 7), (50, 51), (999, 1000)])
