@@ -471,7 +471,7 @@ class Training:
         if dense:
             values = tf.nest.flatten(keras.Model(self.model.input, list(dense.values()))(
                 self.sample, training=False))  # of a list of one Keras makes no list
-            arrays |= {f"unused_units/{name}": np.sum(np.max(x, 0) <= 0)
+            arrays |= {f"unused_units/{name}": np.sum(~np.any(np.greater(x, 0), 0))
                        for name, x in zip(dense, values, strict=True)}
         return arrays
 

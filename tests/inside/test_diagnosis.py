@@ -53,5 +53,7 @@ def test_all_images_are_counted_of_a_network_with_one_dense_activation(small_run
     before = [v.numpy() for v in hidden.weights]
     hidden.set_weights([kernel, bias][:len(before)])
     counted = Training.snapshot(training)["unused_units/relu_hidden"]
+    hidden.set_weights([np.full_like(kernel, np.nan), bias][:len(before)])
+    diverged = Training.snapshot(training)["unused_units/relu_hidden"]  # without a warning
     hidden.set_weights(before)
-    assert counted == 3
+    assert counted == 3 and diverged == 16
