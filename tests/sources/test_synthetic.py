@@ -1,12 +1,13 @@
-"""The drawn stand-ins."""
+"""What needs no files: the drawn stand-ins, and the digits that scikit-learn brings."""
 import inspect
 
 import numpy as np
+from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from sources import synthetic
 from sources.images import DATA_SETS
-from utils import load_images
+from utils import load_images, may_be_mirrored
 
 
 def test_patterns_are_deterministic_and_what_they_say():
@@ -48,3 +49,17 @@ def test_each_data_set_has_its_stand_in():
     assert data.title == ("SYNTHETIC stand-in, drawn patterns (28x28 grey, 10,000 train, "
                           "1,000 test)")
     assert data.checksum == synthetic.patterns().checksum and data.name == "synthetic"
+
+
+def test_digits_are_real_and_those_of_the_test_are_of_other_writers():
+    """17 grey levels, 0 .. 16, become 0 .. 255: 8 becomes 127.5, rounded to even."""
+    data, theirs = load_images("digits"), load_digits()
+    assert data.title == ("scikit-learn's handwritten digits (8x8 grey, 1,437 train, 360 test)")
+    every = np.concatenate([data.train_images, data.test_images])[..., 0]
+    assert len(every) == 1797 and np.unique(every).tolist() == [
+        0, 16, 32, 48, 64, 80, 96, 112, 128, 143, 159, 175, 191, 207, 223, 239, 255]
+    np.testing.assert_array_equal(np.rint(every / 255 * 16), theirs.images)
+    labels = np.concatenate([data.train_labels, data.test_labels])
+    np.testing.assert_array_equal(labels, theirs.target)
+    assert data.classes == tuple("0123456789") and np.bincount(data.test_labels).min() > 30
+    assert not data.mirrors and not may_be_mirrored("digits", "elec677")
