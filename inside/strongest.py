@@ -12,7 +12,7 @@ from inside.pictures import as_grey, as_signed, largest, meaning_of_colours, mos
 from inside.trained import in_parts, maps_of, read_pictures, tensor_of
 from system.command_line import NotDrawn
 from system.progress import Progress
-from training.needs import images_at_a_time
+from training.needs import CHUNK_BYTES, images_at_a_time
 
 
 def peaks(activations):
@@ -51,7 +51,8 @@ def project_strongest(model, name, images, count=9, inputs=None, maps=slice(None
     image, row, column = (x[maps] for x in found[:3])
     chosen = image.ravel()
     unit = row.ravel(), column.ravel(), np.repeat(np.arange(len(found[0]))[maps], image.shape[1])
-    patches, projections, size = [], [], images_at_a_time(model, 256)
+    patches, projections = [], []
+    size = images_at_a_time(model, 256, CHUNK_BYTES // 2)
     for i in Progress(range(0, len(chosen), size), desc=f"{name}, projections", unit="part"):
         part = slice(i, i + size)
         own = images[chosen[part]] if inputs is None else inputs(images[chosen[part]])
