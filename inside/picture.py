@@ -29,7 +29,7 @@ def draw(record, pictures=()):
             figure, numbers = draw_maps(network, file, one, p)
         else:
             best = network.data.classes[p.argmax()]
-            figure, numbers = draw_reading(network, one, [f"{best} {p.max():.2f}"])
+            figure, numbers = draw_reading(network, one, [f"{file.name}: {best}, {p.max():.2f}"])
         name = f"picture_{file.stem}"
         while name in [other for other, *_ in drawn]:
             name += "_"

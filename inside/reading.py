@@ -34,7 +34,7 @@ def draw_reading(network, images, titles, of=""):
     columns += [(f"{name} gate", x, 0) for name, x in gates.items()]
     figure, axes = plt.subplots(len(images), 2 + len(columns), layout="constrained", squeeze=False,
                                 figsize=(3.4 + 2.6 * (1 + len(columns)), 1.7 * len(images) + 1.2),
-                                width_ratios=[1.4, 1.2, *[2] * len(columns)])
+                                width_ratios=[0.9, 1.2, *[2] * len(columns)])
     what = reader.what
     for i, row in enumerate(axes):
         picture = images[i].swapaxes(0, 1) if what == "column" else images[i]

@@ -69,7 +69,8 @@ def describe_layer(network, layer, images, maps):
     facts |= dict(limit=limit, said=[
         f"active at {100 * whole['active'][m]:.0f} % of positions, mean {whole['mean'][m]:.2f}, at "
         f"most {whole['max'][m]:.1f}, on all test images" for m in maps])
-    arrays = {layer: share(np.moveaxis(values[..., maps], 3, 1) / limit)}
+    arrays = {layer: np.stack([share(np.moveaxis(x[..., maps], 2, 0) / limit) for x in values])}
+    del values  # of large images they are many
     try:
         _, patches, projections = project_strongest(
             network.model, layer, network.data.test_images, 9, network.inputs, maps)
