@@ -67,7 +67,8 @@ def run_all(attempt, jobs, options, out, failed):
                         if status == 0 and job.finished:
                             del failed[name]
                             bar.update()
-                        bar.set_postfix(failed=len(failed))
+                        diverged = [*failed.values()].count(3)  # their exit status
+                        bar.set_postfix(diverged=diverged, failed=len(failed) - diverged)
             except (Interrupted, KeyboardInterrupt):
                 stop.touch()  # runs on other machines see it and save
                 raise

@@ -16,7 +16,7 @@ from conftest import assert_one_line, attempt_here, run, start
 
 import sweep
 from comparisons import stored
-from system import machine
+from system import machine, progress
 from system.command_line import InputError
 from system.files import read_json, write_json
 from system.jobs import command
@@ -119,13 +119,15 @@ def test_combinations():
 
 
 @pytest.mark.slow
-def test_grid_list_and_failures(here, capsys):
+def test_grid_list_and_failures(here, capsys, monkeypatch):
     """Two good configurations and one that diverges; then everything that worked is skipped."""
+    monkeypatch.setattr(progress, "EVERY", 0)
     (here / "list").write_text("--rate 0.25  # the good ones\n\n--rate 99 --filters 3\n")
     words = ("tiny.py", "--list", "list", "--seeds", 0, 1, "--name", "x", "--jobs", 2, "--", "s")
     assert make(*words) == 1
     out, err = capsys.readouterr()
     assert err.count("exit status 3") == 2 and "4 runs, 0 of them finished" in out
+    assert "diverged=2, failed=0]" in err, err
     assert "2 of 4 runs finished" in out
     rows = results("x")
     assert [(row["run"], row["seed"], row["rate"], row["filters"], row["status"], row.get(
