@@ -186,7 +186,7 @@ def load_keras(file, data, data_dir, pixels, test_split=0.0):
         raise InputError(f"{file}: say by --data what images it is to see")
     check_zip(file)
     try:
-        model = keras.models.load_model(file, compile=False)
+        model = plain.load_model(file)
         fits = graph.functional(model) is not None and len(model.inputs) == 1 and (
             len(model.inputs[0].shape), len(model.outputs[0].shape)) == (4, 2)
         if fits:  # a sequential one as a functional one

@@ -136,6 +136,14 @@ def save(folder, model, mean, std):
         stream.write(pathlib.Path(place, "model.keras").read_bytes())
 
 
+def load_model(file):
+    """Return the model of a .keras file; what Keras warns of, weights that stay random, is an
+    error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", module=r"keras\.src\.saving")
+        return keras.models.load_model(file, compile=False)
+
+
 def read(folder):
     """Return the weights {name: array} in a finished run's model.keras, under the names of its own
     layers; None if they lie elsewhere. It takes least memory before another network is there.
@@ -148,7 +156,7 @@ def read(folder):
         with zipfile.ZipFile(file) as archive:
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(damaged)
-        network = keras.models.load_model(file, compile=False)
+        network = load_model(file)
     except Exception as error:  # Keras has no common type for what may be wrong
         raise InputError(f"{file} is damaged ({first_line(error)})") from error
     return {name: v.numpy() for name, v in graph.name_weights(network.weights).items()}

@@ -4,6 +4,8 @@ import pathlib
 import shutil
 import sys
 import types
+import warnings
+import zipfile
 
 import keras
 import numpy as np
@@ -291,6 +293,22 @@ def test_a_softmax_before_the_last_layer_is_refused():
         images))
     with pytest.raises(InputError, match="no numbers"):
         without_softmax(lost)
+
+
+def test_weights_that_keras_does_not_find_are_an_error(tmp_path):
+    """It warns of them, and leaves them as random as they were."""
+    images = keras.Input((8, 8, 1))
+    x = L.Flatten()(L.Conv2D(2, 3, use_bias=False)(images))
+    keras.Model(images, L.Dense(10)(x)).save(tmp_path / "whole.keras")
+    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(
+            tmp_path / "a.keras", "w") as other:
+        for name in whole.namelist():
+            other.writestr(name, whole.read(name).replace(b'"use_bias": false', b'"use_bias": true'))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(InputError, match="a.keras: no Keras model that can be loaded"):
+            load_keras(tmp_path / "a.keras", "digits", "data", 255)
+    assert not said
 
 
 @pytest.fixture(scope="module")
