@@ -303,7 +303,8 @@ def test_weights_that_keras_does_not_find_are_an_error(tmp_path):
     with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(
             tmp_path / "a.keras", "w") as other:
         for name in whole.namelist():
-            other.writestr(name, whole.read(name).replace(b'"use_bias": false', b'"use_bias": true'))
+            content = whole.read(name).replace(b'"use_bias": false', b'"use_bias": true')
+            other.writestr(name, content)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         with pytest.raises(InputError, match="a.keras: no Keras model that can be loaded"):
