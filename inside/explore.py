@@ -1,6 +1,7 @@
 """Write one HTML page to explore a network with: images, maps, patches, a grey square, rows read.
 
-The page needs no server and no network: all it shows is in it, as base64 of bytes.
+What each unit shows is as in the toolbox of Yosinski et al. (arXiv 1506.06579). The page needs no
+server and no network: all it shows is in it, as base64 of bytes.
 """
 import base64
 import html

@@ -1,6 +1,7 @@
 """Make images that excite each feature map and each class most, beside real ones that do.
 
-They are made by gradient ascent, as inside/ascent.py says.
+By gradient ascent with jitter, blur and decay of the norm, in inside/ascent.py (Yosinski et al.,
+arXiv 1506.06579).
 """
 import itertools
 

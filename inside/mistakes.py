@@ -1,6 +1,6 @@
 """Show which classes are taken for which, the most confident mistakes, and calibration.
 
-Intervals and calibration as in inside/scores.py.
+Intervals of Wilson (1927), calibration as in Guo et al. (arXiv 1706.04599): inside/scores.py.
 """
 import matplotlib.pyplot as plt
 import numpy as np

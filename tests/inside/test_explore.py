@@ -94,7 +94,7 @@ def pages(tmp_path_factory):
                                     "a", *options, cwd=folder)
         assert status == 0, err
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(explore, "maximize", lambda *what, steps: maximize(*what, steps=5))
+            patch.setattr(units, "maximize", lambda *what, steps: maximize(*what, steps=5))
             status, out, err = run_script("visualize", "explore", f"logs/{script}/a-seed0",
                                           "--count", 8, "--out", script, cwd=folder)
         assert status == 0 and "explore.html" in out, err
