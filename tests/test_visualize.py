@@ -271,6 +271,7 @@ def test_bad_input_is_one_line(tmp_path):
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.slow
 def test_formats_and_pixels(tmp_path, monkeypatch):
     """An SVG is XML, a PDF has its head and end; twice the dpi are twice the pixels. TensorBoard is
     shown a PNG of the usual size of each."""

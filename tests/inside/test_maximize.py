@@ -112,6 +112,7 @@ def test_a_run_is_drawn(small_run, quick_figures):
     assert "2 random beginnings, 2 of 4 classes\n" in drawn["maximize_classes"][0].get_suptitle()
 
 
+@pytest.mark.slow
 def test_the_middle_units_field_need_not_be_the_largest():
     """Nor the logits the first use of the layer that gives them."""
     images = keras.Input((28, 28, 1))

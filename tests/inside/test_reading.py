@@ -193,6 +193,7 @@ def test_hiding_what_the_network_ignores_costs_nothing(order):
 SIZE = (6, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers, what, steps, reads", [
     ((L.Reshape((6, 4)),), "row", 6, lambda t, i, j: i == t),
     ((L.Reshape((6, 4)), L.Permute((2, 1))), "column", 4, lambda t, i, j: j == t),
@@ -283,6 +284,7 @@ def test_a_run_is_drawn(recurrent_run, quick_figures):
     assert rows[1][-1] == f"{100 * curves['accuracy'][6]:.1f}"
 
 
+@pytest.mark.slow
 def test_the_title_says_that_classes_are_left_out():
     """Also where gates are those of Keras's layers."""
     network = made_by(L.Reshape((6, 4)), L.LSTM(3))

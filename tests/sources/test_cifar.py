@@ -130,6 +130,7 @@ def test_damaged_official_data_is_named(tmp_path, monkeypatch, damage):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_download_into_a_read_only_data_folder_is_one_line(tmp_path):
     (tmp_path / "data").mkdir()
     with read_only(tmp_path / "data"):

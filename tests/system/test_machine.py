@@ -174,6 +174,7 @@ def test_scripts_without_proc_fork_affinity_and_fcntl(script, words, small_run, 
     assert (done.returncode, done.stderr) == (0, "") and [*tmp_path.rglob("result.json")]
 
 
+@pytest.mark.slow
 def test_text_is_utf_8_whatever_the_locale_says():
     """A document is read, and what an ASCII terminal cannot print is written out."""
     for file in SOURCES:
