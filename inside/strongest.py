@@ -52,7 +52,7 @@ def project_strongest(model, name, images, count=9, inputs=None, maps=slice(None
     chosen = image.ravel()
     unit = row.ravel(), column.ravel(), np.repeat(np.arange(len(found[0]))[maps], image.shape[1])
     patches, projections = [], []
-    size = images_at_a_time(model, 256, CHUNK_BYTES // 2)
+    size = images_at_a_time(model, 256, CHUNK_BYTES // 4)
     for i in Progress(range(0, len(chosen), size), desc=f"{name}, projections", unit="part"):
         part = slice(i, i + size)
         own = images[chosen[part]] if inputs is None else inputs(images[chosen[part]])

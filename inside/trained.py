@@ -291,19 +291,18 @@ def in_parts(model, tensors, images, inputs=None, most=250):
 
     The parts fit into memory; inputs: function that makes network input of a part of the images.
     """
-    submodel, size = _submodel(model, *tensors), images_at_a_time(model, most, CHUNK_BYTES // 2)
+    submodel, size = _submodel(model, *tensors), images_at_a_time(model, most, CHUNK_BYTES // 4)
 
     def values(first):
         part = images[first:first + size]
         return [np.float32(x) for x in submodel(
             tf.constant(inputs(part) if inputs else part, tf.float32))]
-    parts = Progress(range(0, len(images), size), desc="images", unit="part")
-    yield from two_at_once(values, parts) if size == most else map(values, parts)
+    yield from two_at_once(values, Progress(range(0, len(images), size), desc="images",
+                                            unit="part"))
 
 
 def two_at_once(function, items):
-    """Yield function(item) of items, in their order, two computed at a time: of small parts that is
-    faster, of large ones it takes memory."""
+    """Yield function(item) of items, in their order, two computed at a time: that is faster."""
     ahead = collections.deque()
     with ThreadPoolExecutor(2) as pool:
         for item in items:

@@ -328,7 +328,7 @@ class Training:
                                             data.labels)
         self.predict = make_predict(model, data.mean, data.std, config.parts)
         images, labels = data.observed["train"]
-        few = images_at_a_time(model, 1000, 8 * CHUNK_BYTES)
+        few = images_at_a_time(model, 1000, 4 * CHUNK_BYTES)
         spaced = utils.evenly(len(images), few)
         self.sample = prepare(images[spaced], data.mean, data.std)
         self.measure = make_measure(model, self.sample)

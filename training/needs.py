@@ -9,7 +9,7 @@ from system.command_line import InputError
 from training import graph
 
 REMEDY = "a smaller --image-size, or fewer --units or --filters, needs less"
-CHUNK_BYTES = 1 << 27  # of activations that are computed at a time
+CHUNK_BYTES = 1 << 28  # of activations that are computed at a time
 
 
 def bytes_per_image(model):

@@ -23,7 +23,7 @@ import tensorflow as tf
 from training import graph
 from training.augmentation import prepare
 from training.layers import BatchNormalization, Bias, batch_norm
-from training.needs import CHUNK_BYTES, images_at_a_time
+from training.needs import images_at_a_time
 from training.recurrent import Recurrent, Sweeps
 
 LARGE = 2 ** 20  # weights of a dense kernel from which on the cores share it out
@@ -391,7 +391,7 @@ def make_predict(model, mean, std, threads):
     It evaluates `threads` chunks of at most 500 images at a time, one core each; fewer where they
     are large. In bfloat16 each chunk casts the weights anew.
     """
-    fits = images_at_a_time(model, 500, 2 * CHUNK_BYTES)
+    fits = images_at_a_time(model, 500)
 
     @tf.function(autograph=False)
     def predict(images):

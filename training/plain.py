@@ -137,8 +137,8 @@ def save(folder, model, mean, std):
 
 
 def load_model(file):
-    """Return the model of a .keras file; what Keras warns of, weights that stay random, is an
-    error."""
+    """Return the model of a .keras file. Raises what Keras only warns of: weights that it does not
+    find, and leaves random."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", module=r"keras\.src\.saving")
         return keras.models.load_model(file, compile=False)
