@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from inside.pictures import as_grey, show, show_grid
-from inside.scores import measure, wilson
+from inside.scores import measure, probabilities, wilson
 from inside.trained import require_same_images
 from system.command_line import InputError
 
@@ -40,7 +40,8 @@ def draw(record):
 
 
 def draw_together(records):
-    """Draw the mean confusion matrix and the classes' accuracies of several networks."""
+    """Draw the mean confusion matrix and the classes' accuracies of several networks, and say how
+    many images the mean of their probabilities recognises."""
     every = [measure(record.network) for record in records]
     classes = every[0]["classes"]
     for record, own in zip(records, every):
@@ -58,10 +59,16 @@ def draw_together(records):
                    xerr=100 * shares.std(0, ddof=1)[order], fmt="o", capsize=2)
     right.set(yticks=range(len(order)), yticklabels=classes[there][order],
               xlabel="accuracy (%), mean and standard deviation", title="accuracy of each class")
-    errors = [own["calibration_error"] for own in every]
+    errors, data = [own["calibration_error"] for own in every], records[0].network.data
+    p = np.mean([probabilities(record.network) for record in records], axis=0)
+    together = np.mean(p.argmax(1) == data.test_labels)
+    alone = np.mean([np.trace(own) / own.sum() for own in counts])
     figure.suptitle(f"{len(records)} networks, mean of their confusion matrices; expected "
-                    f"calibration error {np.mean(errors):.3f}\n{records[0].network.data.title}")
-    return figure, dict(classes=classes, confusion=counts, calibration_error=np.array(errors))
+                    f"calibration error {np.mean(errors):.3f}\naccuracy {100 * alone:.2f} % on "
+                    f"average, {100 * together:.2f} % by the mean of their probabilities\n"
+                    f"{data.title}")
+    return figure, dict(classes=classes, confusion=counts, calibration_error=np.array(errors),
+                        ensemble_accuracy=together)
 
 
 def draw_confusion(axis, counts, classes):
