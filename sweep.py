@@ -206,7 +206,8 @@ def plan_study(study, logdir, chosen, replaced=()):
     """Return the jobs of a study's runs {(configuration, seed): threads, or None for any}; those
     `replaced` {name of the folder: version} are to be made anew."""
     jobs = []
-    for one, seed in [(own, k) for own in study.own for k in own.seeds if (own.name, k) in chosen]:
+    for one, seed in [(own, k) for own in study.made_here for k in own.seeds
+                      if (own.name, k) in chosen]:
         words = ["--group", study.name, "--name", one.slug, "--seed", str(seed), "--logdir", logdir,
                  *one.words(seed)]
         threads = chosen[one.name, seed]
@@ -289,7 +290,9 @@ def log_hparams(folder, values, metrics):
 def verify(study, options):
     """Train some of a study's runs again, in a folder of their own; exit status 1 if one differs.
     """
-    rows = {(row["configuration"], row["seed"]): row for row in stored.rows(study, own=True)}
+    here = {one.name for one in study.made_here}
+    rows = {(row["configuration"], row["seed"]): row for row in stored.rows(study, own=True)
+            if row["configuration"] in here}
     chosen = random.sample(sorted(rows), min(options.verify, len(rows)))
     if not chosen:
         raise InputError(f"{study.file('.csv')} has no runs to verify")
@@ -340,7 +343,7 @@ def run_jobs(jobs, options, out, collect=lambda failed: None):
 def sweep_study(study, options):
     """Make a study's runs and write them into its CSV and NPZ; exit status 1 if some failed."""
     there = {(row["configuration"], row["seed"]) for row in stored.rows(study, own=True)}
-    wanted = {(one.name, seed): None for one in study.own for seed in one.seeds
+    wanted = {(one.name, seed): None for one in study.made_here for seed in one.seeds
               if options.again or (one.name, seed) not in there}
     wrong = [] if options.again else [*stored.contradictions(study)]
     if wrong:
@@ -349,7 +352,7 @@ def sweep_study(study, options):
     again, replaced = out / "again", {}
     if options.again:  # the file, of what is to be replaced, lies there until all is made anew
         out.mkdir(parents=True, exist_ok=True)
-        names = [one.runs()[seed] for one in study.own for seed in one.seeds]
+        names = [one.runs()[seed] for one in study.made_here for seed in one.seeds]
         replaced = {name: version_of(out.parents[1] / study.name / name) for name in names}
         if again.exists():
             print(f"goes on with the --again that was stopped; without {again} it begins anew")
@@ -357,6 +360,9 @@ def sweep_study(study, options):
         write_json(again, replaced)
     jobs = plan_study(study, options.logdir, wanted, replaced)
     print(f"{study.question}\n{len(there)} runs stand in {study.file('.csv')}")
+    for one in study.own:
+        if one.commit and (lost := sum((one.name, seed) not in there for seed in one.seeds)):
+            print(f"note     {lost} of {one.name} need the code of commit {one.commit}")
 
     def write(failed):
         collect(study, {job.row: job.folder for job in jobs if job.finished},

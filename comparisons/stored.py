@@ -3,7 +3,8 @@
 A study is a question that some runs answer. Its TOML names the `script`, the `seeds`, options that
 are `fixed` and, for each of the `configurations`, a name and its own options; a `grid` {option:
 values} multiplies them. A configuration with `from` takes another study's rows instead of runs of
-its own. `columns` are those of the table, `figures` the pictures.
+its own. One with `commit` needs options that only that commit's code has: its rows are kept, and
+made there. `columns` are those of the table, `figures` the pictures.
 """
 import contextlib
 import csv
@@ -44,6 +45,7 @@ class Configuration:
     options: dict
     published: str = ""
     source: tuple = ()  # (study, configuration) that has the rows, if not this one
+    commit: str = ""    # whose code can make the rows, if today's cannot
 
     @property
     def slug(self):
@@ -81,6 +83,11 @@ class Study:
     def own(self):
         """Return the configurations that have runs of their own."""
         return [one for one in self.configurations if not one.source]
+
+    @property
+    def made_here(self):
+        """Return those of them that today's code can make."""
+        return [one for one in self.own if not one.commit]
 
     @property
     def given(self):
@@ -152,7 +159,7 @@ def _study(name, question, script="", seeds=(0,), fixed=None, configurations=({}
     if not all("kind" in one for one in figures):
         raise ValueError("a figure needs a kind")
     for one in configurations:
-        _check(one, name=str, script=str, seeds=[int], published=str, configuration=str,
+        _check(one, name=str, script=str, seeds=[int], published=str, configuration=str, commit=str,
                **{"from": str})
         one = dict(one)
         words = [one.pop("name", "")]
@@ -165,7 +172,7 @@ def _study(name, question, script="", seeds=(0,), fixed=None, configurations=({}
                                  f"{', '.join(one)}")
             continue
         how = dict(script=one.pop("script", script), seeds=tuple(one.pop("seeds", seeds)),
-                   published=one.pop("published", ""))
+                   published=one.pop("published", ""), commit=one.pop("commit", ""))
         for values in itertools.product(*(grid or {}).values()):
             point = dict(zip(grid or {}, values))
             text = [*filter(None, words), *(f"{n}={as_text(v)}" for n, v in point.items())]

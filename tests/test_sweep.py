@@ -248,6 +248,23 @@ def test_rows_of_runs_elsewhere_stay(study, capsys):
     assert (study / "logs/s/half-plain-seed2/begun").read_text() == "xx"
 
 
+@pytest.mark.slow
+def test_rows_of_code_that_is_gone_stay_and_are_not_made(study, capsys):
+    """Options that today's code does not know stop neither the study nor its check."""
+    (study / "studies/s.toml").write_text(
+        STUDY + '[[configurations]]\nname = "gone"\nmixup = 0.2\ncommit = "abc"\n')
+    assert make("s", "--cores", 1) == 0
+    out = capsys.readouterr().out
+    assert "4 runs, 0 of them" in out and "2 of gone need the code of commit abc" in out
+    rows = stored.read_csv("studies/s.csv")
+    rows += [rows[0] | {"configuration": "gone", "mixup": "0.2", "seed": k} for k in (0, 1)]
+    stored.write_csv(study / "studies/s.csv", rows)
+    assert make("s", "--again", "--cores", 1) == 0 and make("s", "--verify", 9) == 0
+    assert "gone" not in capsys.readouterr().out
+    assert [row["mixup"] for row in stored.read_csv("studies/s.csv") if "mixup" in row] == [
+        "0.2", "0.2"]
+
+
 def test_again_replaces_runs_that_are_there_and_goes_on_after_a_stop(study, monkeypatch, capsys):
     """Whatever the clock says: here it jumps back by an hour before each run."""
     clock = iter(range(10**18, 0, -3600 * 10**9))
