@@ -77,6 +77,8 @@ def make(groups, by="step", tags=None):
             chosen |= own
         for key, (panel, unit, kind) in chosen.items():
             panels.setdefault((panel, unit), []).append((group, runs, key, kind))
+    if not panels:
+        raise NotDrawn("there are no curves to draw of these runs")
     order = {"loss": 0, "accuracy": 1}
     panels = dict(sorted(panels.items(), key=lambda item: (
         item[0][0] not in order, item[0][1] != "step" if item[0][0] in order else 0,
@@ -216,7 +218,10 @@ def of_rows(rows, by="step"):
         series = series_of(row)
         if not series:  # of a run that diverged elsewhere
             continue
-        if by == "time" and "train_seconds" in row:  # at the run's mean speed of steps
+        if by == "time" and "folder" not in row:  # at the run's mean speed of steps
+            if "train_seconds" not in row:
+                print(f"note     {row['run']} is left out: it diverged, and when is not known")
+                continue
             taken = max(1, row.get("steps_taken", row["steps"]))
             series = {key: (steps, steps / taken * row["train_seconds"], values)
                       for key, (steps, _, values) in series.items()}

@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from comparisons.measures import rows_of
+from comparisons.table import COLUMNS
 from system.command_line import InputError
 from system.markdown import mean_and_deviation
 
@@ -30,12 +31,13 @@ def as_ticks(values):
     return values
 
 
-def text_of(finished, lost, runs):
-    """Return what a cell says: mean ± deviation, each seed, how many did not end."""
+def text_of(finished, lost, runs, digits=1):
+    """Return what a cell says: mean ± deviation, each seed, how many did not end; with so many
+    digits after the point, of single seeds one fewer."""
     lines = []
     if finished:
-        each = " ".join(f"{value:.0f}" for value in sorted(finished))
-        lines = [mean_and_deviation(finished, 1), *[each] * (len(finished) > 1)]
+        each = " ".join(f"{value:,.{max(0, digits - 1)}f}" for value in sorted(finished))
+        lines = [mean_and_deviation(finished, digits), *[each] * (len(finished) > 1)]
     return "\n".join(lines + [f"{lost} of {runs}\nnot finite"] * bool(lost))
 
 
@@ -59,9 +61,10 @@ def make(table, rows=("optimizer",), columns="learning_rate", metric="validation
     def up_of(row):  # without what does not vary beside the first option
         more = [f"{name.replace('_', ' ')} {row[name]}" for i, name in enumerate(rows[1:], 1)
                 if len({own[i] for own in first if own[0] == row[rows[0]]}) > 1]
-        return ", ".join([row[rows[0]], *more])
+        return ", ".join([str(row[rows[0]]), *more])
     ups, lefts = in_order({up_of(row) for row in table}), in_order({row[columns] for row in table})
-    scale, down = 100 if "accuracy" in metric else 1, ", ".join(rows)
+    _, scale, digits = COLUMNS.get(metric, (metric, 100 if "accuracy" in metric else 1, 3))
+    digits, down = 1 if "accuracy" in metric else digits, ", ".join(rows)
     means, lost = np.full((len(ups), len(lefts)), np.nan), np.zeros((len(ups), len(lefts)), int)
     figure, axis = plt.subplots(figsize=(2.5 + 1.2 * len(lefts), 1.6 + 0.6 * len(ups)),
                                 layout="constrained")
@@ -75,7 +78,7 @@ def make(table, rows=("optimizer",), columns="learning_rate", metric="validation
                         if row["status"] == "finished" and metric in row]
             lost[i, j] = sum(row["status"] == "diverged" for row in cell)
             means[i, j] = np.mean(finished) if finished else np.nan
-            text = text_of(finished, lost[i, j], len(cell))
+            text = text_of(finished, lost[i, j], len(cell), digits)
             if text:
                 axis.text(j, i, text, ha="center", va="center", fontsize=8,
                           bbox=dict(boxstyle="round,pad=0.15", color="white", alpha=0.7))

@@ -87,7 +87,7 @@ def without_shared(names, of=""):
     """Return names without the parts, those with `of` in them, that all have; and these parts. The
     first part of each stays."""
     parts = [name.split(", ") for name in names]
-    shared = [part for part in parts[0][1:] if of in part and len(names) > 1
+    shared = [part for part in (parts or [[]])[0][1:] if of in part and len(names) > 1
               and all(part in own[1:] for own in parts)]
     return [", ".join([own[0], *(part for part in own[1:] if part not in shared)])
             for own in parts], shared

@@ -63,8 +63,8 @@ def measure(network, count):
     values = {name: ranking(name, METHODS[name](network, inputs, classes)) for name in Progress(
         METHODS, "methods")}
     values["random order"] = np.random.default_rng(0).random(inputs.shape[:3])
-    orders = [np.argsort(-value.reshape(len(value), -1), axis=1, kind="stable")
-              for value in values.values()]
+    ties = -values["random order"].reshape(len(inputs), -1)  # equal pixels come in random order
+    orders = [np.lexsort((ties, -value.reshape(len(value), -1))) for value in values.values()]
     for name, both in zip(values, curves(network, inputs, classes, orders)):
         numbers[f"{name}/deletion"], numbers[f"{name}/insertion"] = both
     return numbers

@@ -54,7 +54,7 @@ def draw(record, count=20, trials=5):
     """
     network = record.network
     height, width = network.data.test_images.shape[1:3]
-    h, w = height // 2, width // 2
+    h, w = max(1, height // 2), max(1, width // 2)
     fixed = {"top left": (0, 0), "top right": (0, width - w), "bottom left": (height - h, 0),
              "bottom right": (height - h, width - w), "centre": (h // 2, w // 2)}
     stages = require(network.stages, "the network has no activations")

@@ -74,6 +74,6 @@ def describe(network, count):
 def choose(right, count):
     """Return indices of `count` images, half of them wrong as far as there are so many."""
     wrong, right = np.flatnonzero(~right), np.flatnonzero(right)
-    few = min(len(wrong), count // 2)
+    few = min(len(wrong), max(count // 2, count - len(right)))
     return np.sort(np.r_[wrong[utils.evenly(len(wrong), few)] if few else wrong[:0],
                          right[utils.evenly(len(right), count - few)] if len(right) else right])

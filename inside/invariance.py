@@ -37,7 +37,7 @@ def transform(images, kind, amount):
 def invariance(model, tensors, images, labels, kind, amounts):
     """Measure how features follow a transformation of the image.
 
-    tensors: of two layers. Returns (distances, probabilities): Euclidean distance of the feature
+    tensors: of layers. Returns (distances, probabilities): Euclidean distance of the feature
     vectors of original and transformed image, (layers, amounts, images), and probability of the
     true class, (amounts, images).
     """
@@ -61,7 +61,7 @@ def draw(record):
     chosen = recognised_of_each_class(network, 5)
     images, labels = network.inputs(data.test_images[chosen]), data.test_labels[chosen]
     stages = require(network.stages, "the network has no activations")
-    names = [list(stages)[0], list(stages)[-1]]
+    names = [*dict.fromkeys((list(stages)[0], list(stages)[-1]))]  # of one activation that alone
     tensors = [stages[name] for name in names]
     others = network.inputs(data.test_images[first_of_each_class(data.test_labels, 10)[1].ravel()])
     usual = [pdist(y.reshape(len(y), -1)).mean()
@@ -76,24 +76,26 @@ def draw(record):
                                           labels, colours):
         show(axis, as_grey(image), classes[label])
         axis.title.set(color=colour, weight="bold")
-    axes, numbers = body.subplots(3, 3), {f"{names[k]}/usual": usual[k] for k in range(2)}
+    axes = body.subplots(3, 1 + len(names))
+    numbers = {f"{name}/usual": own for name, own in zip(names, usual)}
     for row, (kind, label, amounts) in zip(axes, Progress(changes, "transformations")):
         distances, probability = invariance(network.model, tensors, images, labels, kind, amounts)
         numbers |= {f"{kind}/amounts": amounts, f"{kind}/distances": distances,
                     f"{kind}/probability": probability}
         for axis, values, reference in zip(row, (*distances, probability), (*usual, None)):
             axis.plot(amounts, values)
-            top = 1.05 * max(values.max(), reference) if reference else 1.02
+            is_distance = reference is not None
+            top = 1.05 * max(values.max(), reference, 1e-9) if is_distance else 1.02
             axis.set(xlabel=label, ylim=(0, top),
-                     ylabel="Euclidean distance" if reference else "probability")
-            if reference:
+                     ylabel="Euclidean distance" if is_distance else "probability")
+            if is_distance:
                 axis.axhline(reference, color="black", ls="--", lw=1)
         if kind == "scale":
             for axis in row:
                 axis.set_xscale("log", base=2)
-    for axis, title in zip(axes[0], (f"features of the first layer ({names[0]})",
-                                     f"features of the last hidden layer ({names[1]})",
-                                     "the true class")):
+    of = ["first layer", "last hidden layer"] if len(names) == 2 else ["hidden layer"]
+    for axis, title in zip(axes[0], (*(f"features of the {layer} ({name})" for layer, name in zip(
+            of, names)), "the true class")):
         axis.set_title(title)
     figure.suptitle(f"{network.name}: features of {len(images)} test images, transformed, "
                     "against those of the images as they are\n(dashed: of two test images, on "
@@ -104,7 +106,7 @@ def draw(record):
 def table(numbers):
     """Yield distances of features, in units of that of two images; mean over images and directions.
 
-    "kind/amounts" (amounts,), "kind/distances" (2 layers, amounts, images), "kind/probability"
+    "kind/amounts" (amounts,), "kind/distances" (layers, amounts, images), "kind/probability"
     (amounts, images), "layer/usual".
     """
     names = layers_of(numbers, "usual")

@@ -74,7 +74,8 @@ def draw_maps(network, layer, chosen, made):
     whole = [[x for x in nine if x.shape[:2] == (height, width)] for nine in patches]  # no border
     reach = min(2, max(1, min(height, width) // 8), (min(height, width) - 1) // 2)
     tiles, real, own, alike = [], [], [], []
-    for m, images, nine, same, others in zip(chosen, made, patches, whole, whole[1:] + whole[:1]):
+    others_of = whole[1:] + whole[:1] if len(whole) > 1 else [[]]  # another map's
+    for m, images, nine, same, others in zip(chosen, made, patches, whole, others_of):
         cut = [as_grey(x[field[0]:field[1], field[2]:field[3]]) for x in images]
         large = [np.kron(x, np.ones((3, 3, 1))) for x in cut]  # as large as the nine patches
         tiles.append(mosaic([*large, mosaic(nine, 3, size=size)], 1 + len(cut), gap=2))

@@ -184,7 +184,8 @@ def _true(reader, images, labels):
 def measure(network, most=2000):
     """Return the numbers of the curves: accuracy after each step on all test images, loss of
     probability as what a step reads is hidden on 500 (fewer if there are more than 28 steps),
-    memory on `most` images, trained and before training; and "what" a step reads."""
+    memory on `most` images, trained and, of a run that began anew, before training; and "what" a
+    step reads."""
     reader, data = Reader(network), network.data
     right, size = [], max(1, 28_000 // len(reader.pixels))
     for i in range(0, len(data.test_labels), size):
@@ -196,8 +197,9 @@ def measure(network, most=2000):
     numbers = {"accuracy": np.concatenate(right).mean(0), "what": reader.what,
                "hidden": hide_steps(reader, data.test_images[few], data.test_labels[few]),
                "hidden_images": len(few)}
-    untrained = Reader(network, keras.models.clone_model(network.model))  # its weights are new
-    rows = reader.rows(some), reader.rows(there)
-    for name, own in (("memory", reader), ("memory_untrained", untrained)):
+    rows, readers = (reader.rows(some), reader.rows(there)), {"memory": reader}
+    if network.build_model and not network.config.initial_weights:
+        readers["memory_untrained"] = Reader(network, network.made_anew())
+    for name, own in readers.items():
         numbers[name] = memory(own.states(some)[0], rows[0], own.states(there)[0], rows[1])
     return numbers

@@ -77,8 +77,9 @@ def draw_curves(named, data):
         axes[0].plot(steps, 100 * own["accuracy"], label=name)
         axes[1].plot(steps, own["hidden"])
         axes[2].plot(steps - 1, own["memory"], color=f"C{i}")
-        axes[2].plot(steps - 1, own["memory_untrained"], color=f"C{i}", ls=":",
-                     label="before training" if i == 0 else None)
+        if "memory_untrained" in own:
+            axes[2].plot(steps - 1, own["memory_untrained"], color=f"C{i}", ls=":",
+                         label="" if axes[2].get_legend_handles_labels()[0] else "before training")
     count = len(data.test_labels)
     few = max(own["hidden_images"] for own in named.values())
     axes[0].set(xlabel=f"{what}s read", ylabel="accuracy (%)", ylim=(0, 101),
@@ -89,26 +90,32 @@ def draw_curves(named, data):
                 title=f"how well the state gives back\nwhat a {what} before read" if what == "step"
                 else f"how well the state gives back\na {what} read before")
     axes[0].legend()
-    axes[2].legend()
+    if axes[2].get_legend_handles_labels()[0]:
+        axes[2].legend()
     figure.suptitle(data.title, fontsize=10)
     return figure
 
 
 def table(numbers):
-    """Yield accuracy and memory after some steps: "accuracy", "memory" and "memory_untrained"
-    (steps,) of one network, or "<name>/accuracy" ... of several; of single images nothing."""
+    """Yield accuracy and memory after some steps: "accuracy", "memory" and, if it is known,
+    "memory_untrained" (steps,) of one network, or "<name>/accuracy" ... of several; of single
+    images nothing."""
     names = [key.removesuffix("accuracy") for key in numbers if key.endswith("accuracy")]
     if not names:
         return
-    steps = len(numbers[f"{names[0]}accuracy"])
+    steps = max(len(numbers[f"{name}accuracy"]) for name in names)
     chosen = [k for k in (1, 4, 7, 10, 14, 18, 21, 24, 28) if k <= steps]
-    what = str(numbers.get(f"{names[0]}what", "row"))
+    every = {str(numbers.get(f"{name}what", "row")) for name in names}
+    what = every.pop() if len(every) == 1 else "step"
     yield f"{what}s", *chosen
     for name in names:
         of = name.rstrip("/") + ": " * bool(name)
         accuracy = numbers[f"{name}accuracy"]
-        yield f"{of}accuracy after so many (%)", *(f"{100 * accuracy[k - 1]:.1f}" for k in chosen)
+        yield f"{of}accuracy after so many (%)", *(
+            f"{100 * accuracy[k - 1]:.1f}" if k <= len(accuracy) else "" for k in chosen)
         for key, title in (("memory", f"R2 of a {what} read so many before"),
                            ("memory_untrained", "the same before training")):
-            yield of + title, *(f"{numbers[name + key][k]:.2f}" if k < steps and np.isfinite(
-                numbers[name + key][k]) else "" for k in chosen)
+            if name + key in numbers:
+                values = numbers[name + key]
+                yield of + title, *(f"{values[k]:.2f}" if k < len(values) and np.isfinite(
+                    values[k]) else "" for k in chosen)

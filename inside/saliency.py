@@ -60,7 +60,7 @@ def _pull_back(model, rule):
             finally:
                 operation.activation = activation
         return [_relu(lambda x: graph.call(operation, (x,), {}, training=False),
-                           rule)(args[0])]
+                           rule)((*args, *kwargs.values())[0])]
 
     def pull(inputs, classes):
         with tf.GradientTape() as tape:

@@ -5,7 +5,6 @@ The cascading randomization test of Adebayo et al., Sanity checks for saliency m
 """
 import dataclasses
 
-import keras
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import rankdata
@@ -17,7 +16,6 @@ from inside.trained import maps_of, outputs
 from system.command_line import InputError, NotDrawn
 from system.progress import Progress
 from training import graph
-from training.loop import make_model
 from training.parallel import measure_statistics
 
 SLOW = True  # left out of `all`
@@ -43,17 +41,14 @@ def forgetting(network):
     """Yield (name, Network): as it is, then with the weights of layer after layer new, from the
     logits down; batch norm measures its moments anew."""
     data = network.data
-    fresh = make_model(network.build_model, data.train_images.shape[1:], len(data.classes),
-                       dataclasses.replace(network.config, precision="float32",
-                                           seed=network.config.seed + 1000))
-    model = keras.models.clone_model(network.model)
+    fresh, model = network.made_anew(seed=network.config.seed + 1000), network.made_anew()
     model.set_weights(network.model.get_weights())
     sample = network.inputs(data.train_images[::max(1, len(data.train_images) // 500)])
     yield "trained", network
     for layer, new in zip(weighted_layers(model), weighted_layers(fresh), strict=True):
         layer.set_weights(new.get_weights())
         measure_statistics(model, sample)
-        copy = keras.models.clone_model(model)  # traced functions are kept for each model
+        copy = network.made_anew()  # traced functions are kept for each model
         copy.set_weights(model.get_weights())
         yield layer.name, dataclasses.replace(network, model=copy)
 

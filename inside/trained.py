@@ -61,8 +61,18 @@ class Network:
 
     @functools.cached_property
     def test_logits(self):
-        """The logits of all test images: (images, classes)."""
-        return outputs(self.model, [self.model.output], self.data.test_images, self.inputs)[0]
+        """The logits of all test images: (images, classes). Raises InputError if one is no number.
+        """
+        logits, = outputs(self.model, [self.model.output], self.data.test_images, self.inputs)
+        if not np.isfinite(logits).all():
+            raise InputError(f"{self.folder} gives values that are no numbers, of test images")
+        return logits
+
+    def made_anew(self, **changes):
+        """Return the model of a run as it was before training, with some options changed."""
+        data = self.data
+        return make_model(self.build_model, data.train_images.shape[1:], len(data.classes),
+                          dataclasses.replace(self.config, precision="float32", **changes))
 
     @property
     def stages(self):
@@ -187,7 +197,7 @@ def load_keras(file, data, data_dir, pixels, test_split=0.0):
     check_zip(file)
     try:
         model = plain.load_model(file)
-        fits = graph.functional(model) is not None and len(model.inputs) == 1 and (
+        fits = graph.functional(model) is not None and len(model.inputs + model.outputs) == 2 and (
             len(model.inputs[0].shape), len(model.outputs[0].shape)) == (4, 2)
         if fits:  # a sequential one as a functional one
             model = without_softmax(flat(model))
@@ -196,9 +206,9 @@ def load_keras(file, data, data_dir, pixels, test_split=0.0):
     except Exception as error:  # Keras has no common type for what may be wrong
         raise InputError(f"{file}: no Keras model that can be loaded ({first_line(error)})"
                          ) from error
-    if not fits or None in model.input.shape[1:]:
+    if not fits or None in model.input.shape[1:] or model.input.shape[3] not in (1, 3):
         raise InputError(f"{file}: wanted is a functional or sequential model, images of one size "
-                         "in, a value for each class out")
+                         "in (height, width, 1 or 3 channels), a value for each class out")
     height, width, channels = model.input.shape[1:]
     how = Reading(image_size=f"{height}x{width}", grey=channels == 1, test_split=test_split)
     images = utils.load_images(data, data_dir, how=how)
@@ -235,8 +245,12 @@ def flat(model):
 
 
 def without_softmax(model):
-    """Return a model whose output is what its last softmax is of; InputError if that is a sigmoid.
-    """
+    """Return a model whose output is what its last softmax is of; InputError if that is a sigmoid,
+    or no number for random images."""
+    values = model(np.random.default_rng(0).random((8, *model.input.shape[1:])),
+                   training=False).numpy()
+    if not np.isfinite(values).all():
+        raise InputError("it gives values that are no numbers, of random images")
     node = graph.node_of(model, graph.functional(model).outputs[0])
     layer = node.operation
     kind = graph.squashing(layer)
@@ -244,10 +258,6 @@ def without_softmax(model):
         raise InputError("its output is a sigmoid for each class by itself; the figures need "
                          "logits, or a softmax over the classes")
     if not kind:
-        shape = 8, *model.input.shape[1:]
-        values = model(np.random.default_rng(0).random(shape), training=False).numpy()
-        if not np.isfinite(values).all():
-            raise InputError("it gives values that are no numbers, of random images")
         if values.min() >= 0 and np.allclose(values.sum(1), 1, atol=1e-3):
             raise InputError("its output is a softmax, but not of its last layer; let it end there")
         return model

@@ -69,11 +69,12 @@ def elec677(data_dir, how):
             given = read_class_folders(tree, how)
             shape = given.train_images.shape[1:]
             if given.classes not in (tuple("0123456789"), CLASSES) or shape != (
-                    *(how.size or (28, 28)), 1):
+                    *(how.size_of_files or (28, 28)), 1):
                 return given.noting(f"{data_dir / name} is not the course's subset of CIFAR-10, "
                                     "which is 28x28 grey, of classes 0 to 9")
             return Images.titled("elec677", "CIFAR-10, ELEC 677 subset", CLASSES, given.arrays,
-                                 notes=given.notes)
+                                 notes=given.notes, lossy=given.lossy,
+                                 validation=given.validation)
     parts, _ = official(data_dir, "cifar-10", "batches-")
     key = hashlib.sha256(np.ascontiguousarray(parts["train"][0])).hexdigest()
     arrays = cached("elec677", key, lambda: rebuild_subset(*parts["train"], *parts["test"]))

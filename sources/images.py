@@ -115,6 +115,11 @@ class Reading:
                              "32 or 32x48")
         return size
 
+    @property
+    def size_of_files(self):
+        """(height, width) to which pictures are fitted as they lie in files, or None."""
+        return self.size and (self.size[::-1] if self.transpose else self.size)
+
 
 @dataclasses.dataclass(frozen=True)
 class Images:
@@ -249,12 +254,15 @@ def _checked(path, role, images, labels):
 # ------------------------------------------------------------------- what options make of images
 
 def restrict(data, how):
-    """Return Images as a Reading asks: fitted, transposed, some classes only, grey; the title says
+    """Return Images as a Reading asks: transposed, fitted, some classes only, grey; the title says
     so.
 
     Classes are numbers, "0-4" or "0,2,7", or all, and numbered anew. Raises InputError if the data
     set has no such class or fewer than two are named.
     """
+    if how.transpose:
+        data = data.changed(lambda pixels, labels: (pixels.swapaxes(1, 2), labels),
+                            f"{data.description}, transposed")
     if how.size and data.train_images.shape[1:3] != how.size:
         count = sum(map(len, (data.train_labels, data.test_labels, *(data.validation or ())[1:])))
         machine.check_memory(2 * count * math.prod(how.size) * data.train_images.shape[3],
@@ -262,9 +270,6 @@ def restrict(data, how):
                              "--image-size needs less", how.force)
         data = data.changed(lambda pixels, labels: (resize(pixels, how.size), labels),
                             f"{data.description}, resized")
-    if how.transpose:
-        data = data.changed(lambda pixels, labels: (pixels.swapaxes(1, 2), labels),
-                            f"{data.description}, transposed")
     if how.classes:
         data = _some_classes(data, how.classes)
     if how.grey and data.train_images.shape[-1] == 3:
@@ -291,10 +296,11 @@ def _some_classes(data, text):
 
 def _class_numbers(text, count):
     """Return the ascending class numbers that "0-4" or "0,2,7" names, of `count` classes."""
-    ranges = [re.fullmatch(r"(\d{1,9})(-\d{1,9})?", part) for part in text.split(",")]
-    numbers = {c for r in ranges if r
-               for c in range(int(r[1]), 1 + min(count, int((r[2] or r[1]).lstrip("-"))))}
-    if None in ranges or len(numbers) < 2 or max(numbers) >= count:
+    found = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part) for part in text.split(",")]
+    ranges = [(int(part[1]), int(part[2] or part[1])) for part in found if part]
+    right = None not in found and all(first <= last < count for first, last in ranges)
+    numbers = {c for first, last in ranges for c in range(first, last + 1)} if right else set()
+    if len(numbers) < 2:
         raise InputError(f"--classes {text}: give at least two numbers from 0 to {count - 1}, "
                          "like 0-4 or 0,2,7")
     return sorted(numbers)

@@ -224,7 +224,8 @@ def _tables(tree):
             if len(words) > 4 and (words[0].lower() == "label"
                                    or all(w.isdecimal() for w in words)):
                 numbered = words == [str(i) for i in range(len(words))]  # pandas's own heading
-                found[name] = numbered or not words[-1].isdecimal()
+                found[name] = (numbered or words[0].lower() == "label"
+                               or not words[-1].isdecimal())
     return found
 
 

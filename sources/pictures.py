@@ -143,7 +143,8 @@ def decode_files(tree, names, how):
         ordered[i:i + CHUNK] for i in range(0, len(ordered), CHUNK)]
     cores = machine.cores() if len(chunks) > 4 else 1
     results = joblib.Parallel(cores, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)(
-        joblib.delayed(decode_all)([_read(tree, name) for name in chunk], how.size, how.background)
+        joblib.delayed(decode_all)([_read(tree, name) for name in chunk], how.size_of_files,
+                                    how.background)
         for chunk in chunks)
     pixels, bad, sizes, deep = None, {}, collections.defaultdict(list), 0
     with Progress(desc=f"decoding {tree.path.name}", total=len(ordered)) as bar:
@@ -204,6 +205,6 @@ def _check_memory(tree, names, how):
     if how.size:
         check(*how.size, 1)  # one of them alone may be too large
     for name in names[:20]:
-        (pixels, _), = decode_all([_read(tree, name)], how.size, how.background)
+        (pixels, _), = decode_all([_read(tree, name)], how.size_of_files, how.background)
         if pixels is not None:
             return check(*pixels.shape)

@@ -184,6 +184,25 @@ def test_of_rows_by_epoch_and_time(monkeypatch):
         assert numbers["a/train/batch/loss"][:, 0].tolist() == x and len(numbers) == 1
 
 
+def test_what_diverged_elsewhere_has_no_time(monkeypatch, capsys):
+    """Its curve is left out by a line, not drawn by steps; without any curve there is no figure."""
+    rows = [{"configuration": "a", "seed": 0, "run": "a-seed0", "steps": 20,
+             "own": series([5.0, np.nan])}]
+    monkeypatch.setattr(curves, "series_of", lambda row: row["own"])
+    assert len(make(curves.of_rows(rows), "step")[1]) == 1
+    with pytest.raises(NotDrawn, match="no curves"):
+        make(curves.of_rows(rows, "time"), "time")
+    assert "a-seed0 is left out: it diverged" in capsys.readouterr().out
+
+
+def test_studies_alone_are_drawn():
+    """As of runs; of one whose runs kept no curves a line says so."""
+    _, numbers = curves.draw(["recipes"])
+    assert any(name.startswith("original-bn/") for name in numbers)
+    with pytest.raises(NotDrawn, match="no curves"):
+        curves.draw(["transfer"])
+
+
 @pytest.mark.slow
 def test_the_originals_own_logs(real_data, tmp_path):
     """TensorFlow 0.11 of 2016: every scalar is drawn, and nothing written where they lie."""

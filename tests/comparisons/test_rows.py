@@ -246,6 +246,10 @@ def test_heat_by_hand(tmp_path):
         "and each of them\nD"
     assert sorted(texts) == ["2 of 2\nnot finite", "40.0\n1 of 2\nnot finite",
                              "60.0 ± 14.1\n50 70"]
+    losses = [row | {"validation_loss": 0.3 + 0.04 * i, "steps": 9} for i, row in enumerate(rows)]
+    stored.write_csv(tmp_path / "results.csv", losses, names[:3])
+    (_, figure, numbers), = heat.draw([tmp_path], ["steps", "optimizer"], "rate", "validation_loss")
+    assert "0.320 ± 0.028\n0.30 0.34" in [text.get_text() for text in figure.axes[0].texts]
     stored.write_csv(tmp_path / "results.csv", rows + rows[:1], names[:3])
     with pytest.raises(InputError, match="more than optimizer and rate"):
         heat.draw([tmp_path], ["optimizer"], "rate", "test_accuracy")

@@ -115,3 +115,16 @@ def test_own_pictures_are_drawn(small_run, tmp_path, coarse_figures):
                                atol=1e-4 * np.abs(expected).max())
     assert_one_line(run_script("visualize", "attribution", small_run, "--pictures", "b.png",
                                cwd=tmp_path), "b.png")
+
+
+def test_pixels_of_one_value_are_hidden_in_random_order(monkeypatch):
+    """A map that is the same everywhere is a random order, not one from the top down."""
+    network = one_pixel(3, 4)
+    network = network_of(network.model, np.random.default_rng(0).integers(0, 256, (6, 4, 6, 1)),
+                         [0] * 6)
+    monkeypatch.setattr(attribution, "METHODS", {
+        "flat": lambda network, inputs, classes: np.zeros(inputs.shape, np.float32)})
+    numbers = attribution.measure(network, 6)
+    for kind in ("deletion", "insertion"):
+        np.testing.assert_array_equal(
+            *(numbers[f"{name}/{kind}"] for name in ("flat", "random order")))

@@ -29,7 +29,9 @@ def test_half_of_the_images_are_mistakes_as_far_as_there_are_any():
     assert choose(right, 4).tolist() == [0, 5, 6, 7]
     assert choose(right, 6).tolist() == [0, 1, 3, 5, 6, 7]
     assert choose(np.ones(4, bool), 2).tolist() == [0, 3]
-    assert choose(np.zeros(4, bool), 2).tolist() == [0]
+    assert choose(np.zeros(4, bool), 2).tolist() == [0, 3]
+    assert choose(np.zeros(4, bool), 1).tolist() == [0]
+    assert len(choose(np.arange(9) == 4, 6)) == 6  # few are right
 
 
 def test_kernels_of_every_layer_as_far_as_there_is_room():

@@ -1,9 +1,10 @@
 """Shifted, scaled and rotated images, by hand."""
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from small_networks import linear
+from small_networks import L, as_record, keras, linear, network_of
 
-from inside.invariance import invariance, transform
+from inside.invariance import draw, invariance, table, transform
 
 
 def test_transform_by_hand():
@@ -30,3 +31,22 @@ def test_invariance_by_hand():
     moved = transform(images, "shift", 2)
     np.testing.assert_allclose(distances[0, 1],
                                np.linalg.norm((images - moved).reshape(3, -1), axis=1), rtol=1e-5)
+
+
+def test_a_network_with_one_activation(quick_figures):
+    """Keras's first tutorial has one hidden layer: it is drawn once, also where it is dead."""
+    images = keras.Input((6, 6, 1))
+    hidden = L.Dense(4, activation="relu", name="hidden")(L.Flatten()(images))
+    model = keras.Model(images, L.Dense(2, name="logits")(hidden))
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 6, 6, 1))
+    for dead in (False, True):
+        if dead:
+            model.get_layer("hidden").set_weights([np.zeros((36, 4)), -np.ones(4)])
+            model.get_layer("logits").set_weights([np.zeros((4, 2)), np.float32([1, 0])])
+        figure, numbers = draw(as_record(network_of(model, pixels, np.arange(12) % 2)))
+        assert numbers["shift/distances"].shape[0] == 1 and len({*numbers}) == 10
+        labels = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
+        assert labels == ["Euclidean distance", "probability"] * 3
+        if not dead:
+            assert len([*table(numbers)][0]) == 3
+        plt.close(figure)

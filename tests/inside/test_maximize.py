@@ -86,6 +86,13 @@ def test_correlations_by_hand():
     assert np.isnan(correlation([]))
 
 
+def test_one_map_has_no_other_to_be_compared_with(network, quick_figures):
+    figure, numbers = maximize.draw_maps(network, "conv", [1], ascent.maximize(
+        network, "conv", [1], steps=2)[None])
+    plt.close(figure)
+    assert np.isnan(numbers["alike"][0, 2]) and np.isfinite(numbers["alike"][0, 1])
+
+
 @pytest.mark.slow
 def test_a_run_is_drawn(small_run, quick_figures):
     """Each layer and the classes once; real excitations are those of the test images."""

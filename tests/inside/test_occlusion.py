@@ -6,6 +6,7 @@ import pytest
 from small_networks import L, as_record, linear, network_of
 
 from inside.correspondence import correspondence, sign_distance
+from inside.correspondence import draw as draw_correspondence
 from inside.occlusion import draw, occlude, occlusion
 
 
@@ -85,3 +86,14 @@ def test_a_network_without_a_deconvnet_is_drawn_without_projection(size, square)
     assert "is no ReLU" in titles[1] and titles.count("no projection") == 1  # of two rows
     assert f"a {square}x{square} grey square" in figure.get_suptitle()
     assert numbers["probability"].shape[1:] == (-(-size // -(-size // 32)) + (size == 40),) * 2
+
+
+def test_images_one_pixel_high_lose_a_part(quick_figures):
+    """Half of their width, not nothing: then all images would seem alike."""
+    images = keras.Input((1, 8, 1))
+    maps = L.Conv2D(2, (1, 3), padding="same", activation="relu", name="conv")(images)
+    model = keras.Model(images, L.Dense(2, name="logits")(L.Flatten()(maps)))
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 1, 8, 1))
+    _, numbers = draw_correspondence(as_record(network_of(model, pixels, np.arange(8) % 2)))
+    plt.close("all")
+    assert max(np.max(x) for name, x in numbers.items() if name != "layers") > 0

@@ -17,6 +17,7 @@ from inside.reader import Reader, hide_steps, measure, memory, order_of_onset
 from inside.trained import Record
 from system.command_line import NotDrawn, import_script
 from system.files import load_arrays
+from training.loop import make_model
 from training.plain import plain
 from training.recurrent import Recurrent
 
@@ -282,6 +283,38 @@ def test_a_run_is_drawn(recurrent_run, quick_figures):
     rows = [*reading.table(curves)]
     assert rows[0] == ("columns", 1, 4, 7) and len({len(row) for row in rows}) == 1
     assert rows[1][-1] == f"{100 * curves['accuracy'][6]:.1f}"
+
+
+def test_memory_before_training_is_that_of_the_run():
+    """Of a model that Keras saved, or a run that began with other weights, it is not known."""
+    config = mnist_rnn.Config(units=3, seed=7)
+    model = make_model(mnist_rnn.build_model, (4, 4, 1), 2, config)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 1))
+    network = dataclasses.replace(network_of(model, pixels, np.arange(60) % 2, config=config),
+                                  build_model=mnist_rnn.build_model)
+    found = measure(network)  # not yet trained
+    np.testing.assert_allclose(found["memory_untrained"], found["memory"], atol=1e-6)
+    for own in (dataclasses.replace(network, build_model=None), dataclasses.replace(
+            network, config=dataclasses.replace(config, initial_weights="runs/a"))):
+        numbers = measure(own)
+        assert "memory_untrained" not in numbers
+        figure = reading.draw_curves({"a": numbers}, network.data)
+        assert len(figure.axes[2].lines) == 1 and figure.axes[2].get_legend() is None
+        assert len([*reading.table(numbers)]) == 3
+        plt.close(figure)
+
+
+def test_table_of_networks_that_read_otherwise():
+    """Rows of one, columns of the other, not as many: steps, each as far as it goes."""
+    numbers = {}
+    for name, what, steps in (("a", "row", 7), ("b", "column", 4)):
+        numbers |= {f"{name}/what": np.array(what), f"{name}/accuracy": np.linspace(0, 1, steps),
+                    f"{name}/memory": np.linspace(1, 0, steps)}
+    assert [*reading.table(numbers)] == [
+        ("steps", 1, 4, 7), ("a: accuracy after so many (%)", "0.0", "50.0", "100.0"),
+        ("a: R2 of a step read so many before", "0.83", "0.33", ""),
+        ("b: accuracy after so many (%)", "0.0", "100.0", ""),
+        ("b: R2 of a step read so many before", "0.67", "", "")]
 
 
 @pytest.mark.slow

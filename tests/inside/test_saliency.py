@@ -175,6 +175,14 @@ def test_rules_by_hand(slope, rule, expected):
     np.testing.assert_allclose(found.reshape(2, 2), expected, atol=1e-6)
 
 
+def test_a_rectifier_may_be_called_by_keyword():
+    images = keras.Input((1, 2, 1))
+    model = keras.Model(images, L.Flatten()(L.ReLU()(inputs=images)))
+    ones = np.float32([3, -1]).reshape(1, 1, 2, 1)
+    for rule in saliency.RULES:
+        assert pull_back(model, ones, np.array([0]), rule).ravel().tolist() == [1, 0]
+
+
 def test_integrated_gradients_by_hand():
     """From 0 to (3, 1) the first unit is on: (3, -1), the logit. From 1 / 2: (2.5, -0.5)."""
     image, own = np.float32([3, 1]).reshape(1, 1, 2, 1), network_of(two_units(), np.full(

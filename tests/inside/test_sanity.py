@@ -3,6 +3,7 @@ import dataclasses
 import inspect
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from conftest import assert_one_line, change_weights, run_script
@@ -50,6 +51,20 @@ def lenet5(batch_norm):
         variable.assign(variable + np.abs(rng.normal(0, 0.3, variable.shape)))
     return network_of(model, rng.integers(0, 256, (30, 8, 8, 1)), np.arange(30) % 3,
                       config=config)
+
+
+def test_a_network_that_keras_cannot_copy_is_forgotten_too():
+    """What may be trained may be looked at: copies are built as the network was."""
+    def build_model(shape, classes, config):
+        images = keras.Input(shape)
+        x = keras.layers.Flatten()(keras.layers.Lambda(lambda x: 2 * x)(images))
+        return keras.Model(images, keras.layers.Dense(classes, name="logits")(x))
+    config = cifar_lenet5.Config()
+    network = network_of(build_model((4, 4, 1), 2, config), np.zeros((6, 4, 4, 1)),
+                         [0, 1] * 3, config=config)
+    (_, own), (name, new) = forgetting(dataclasses.replace(network, build_model=build_model))
+    assert own.model is network.model and name == "logits"
+    assert np.abs(new.model.get_weights()[0] - own.model.get_weights()[0]).max() > 0.1
 
 
 @pytest.mark.parametrize("batch_norm", ["none", pytest.param("after", marks=pytest.mark.slow)])

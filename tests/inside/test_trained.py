@@ -1,5 +1,6 @@
 """Runs read back: their network from model.keras, their snapshots, the images that figures show;
 and models that Keras saved, whoever trained them."""
+import dataclasses
 import pathlib
 import shutil
 import sys
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import assert_one_line, change_weights, run_script, write_images
+from small_networks import as_record, network_of, one_hot
 from written import packed
 
+from inside import mistakes
 from inside.trained import (
     Network,
     Record,
@@ -291,8 +294,20 @@ def test_a_softmax_before_the_last_layer_is_refused():
         without_softmax(keras.Model(images, x))
     lost = keras.Model(images, L.Dense(3, bias_initializer=keras.initializers.Constant(np.nan))(
         images))
-    with pytest.raises(InputError, match="no numbers"):
-        without_softmax(lost)
+    for model in (lost, keras.Model(images, L.Softmax()(lost(images)))):
+        with pytest.raises(InputError, match="no numbers"):
+            without_softmax(model)
+
+
+def test_logits_that_are_no_numbers_are_no_class():
+    """The largest of NaN would be the first class."""
+    network = network_of(one_hot(3), np.array([0, 9, 0] * 2).reshape(2, 1, 3, 1), [0, 1],
+                         std=1 / 255)
+    np.testing.assert_array_equal(network.test_logits, [[0, 9, 0]] * 2)
+    lost = dataclasses.replace(network, model=keras.Model(
+        network.model.input, keras.ops.log(-network.model.output)))
+    with pytest.raises(InputError, match="made gives values that are no numbers"):
+        mistakes.draw(as_record(lost))
 
 
 def test_weights_that_keras_does_not_find_are_an_error(tmp_path):
@@ -377,14 +392,19 @@ def test_a_runs_model_is_drawn_as_the_run_is(small_run, tmp_path):
 @pytest.mark.parametrize("words, said", [
     ((), "say by --data what images"), (("--data", "nowhere"), "nowhere"),
     (("--data", "digits"), "tells 3 classes apart"), (("--data", "damaged"), "can be loaded"),
-    (("--data", "two inputs"), "wanted is a functional or sequential model")])
+    (("--data", "two inputs"), "wanted is a functional or sequential model"),
+    (("--data", "two outputs"), "wanted is a functional or sequential model"),
+    (("--data", "channels first"), "wanted is a functional or sequential model")])
 def test_what_a_keras_file_cannot_be_drawn_with(tutorial, tmp_path, words, said):
     file = tmp_path / "m.keras"
     file.write_bytes((tutorial / "model.keras").read_bytes()[:-40 if said == "can be loaded" else
                                                              None])
+    x, y, first = keras.Input((8, 8, 1)), keras.Input((8, 8, 1)), keras.Input((1, 8, 8))
+    odd = {"two inputs": lambda: keras.Model([x, y], L.Dense(3)(L.Flatten()(x + y))),
+           "two outputs": lambda: keras.Model(x, [L.Dense(3)(L.Flatten()(x)) for _ in range(2)]),
+           "channels first": lambda: keras.Model(first, L.Dense(3)(L.Flatten()(first)))}
     if said.startswith("wanted"):
-        x, y = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
-        keras.Model([x, y], L.Dense(3)(L.Flatten()(x + y))).save(file)
+        odd[words[1]]().save(file)
     assert_one_line(run_script("visualize", "mistakes", file, *words, cwd=tutorial), said)
 
 

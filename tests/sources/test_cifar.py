@@ -65,6 +65,17 @@ def test_only_the_course_subset_is_called_so(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_course_subset_of_ones_own_keeps_its_validation_set_and_says_lossy(tmp_path):
+    files = {f"{part}/{c}/0.jpg": written.encoded(
+        Image.fromarray(np.full((28, 28), 20 * c + i, np.uint8)), "jpeg")
+             for i, part in enumerate(("train", "valid", "test")) for c in range(10)}
+    written.folder(tmp_path / "CIFAR10", files)
+    data = load_images("elec677", tmp_path)
+    assert data.title == ("CIFAR-10, ELEC 677 subset (lossy JPEG, 28x28 grey, 10 train, 10 test, "
+                          "10 validation)")
+    assert data.validation[0][3, 0, 0, 0] == pytest.approx(61, abs=1)
+
+
 def test_subset_is_rebuilt_from_official_records(real_data):
     """Every one of the 4,000 lossless records stands in CIFAR10.zip, off by at most 1 grey level.
     """

@@ -130,6 +130,13 @@ def test_restrict_to_classes():
     assert restrict(data, Reading()).checksum == data.checksum != part.checksum
 
 
+@pytest.mark.parametrize("text", ["0-3", "0,5", "0-1,4-5", "0,1,2-1", "1", "0,", "a", "0-1-2"])
+def test_classes_that_are_not_there_are_refused(text):
+    """Of three classes; none of them is quietly left out."""
+    with pytest.raises(InputError, match=f"--classes {text}: give at least two .* from 0 to 2"):
+        restrict(small_colour(), Reading(classes=text))
+
+
 def test_restrict_says_which_classes_are_kept(tmp_path):
     """Of labels 1 to 6 numbers 1 to 3 are the labels 2, 3, 4; of 0, 1 and 2 their own names. What
     is said of test images is said of the classes that are kept."""

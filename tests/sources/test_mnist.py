@@ -168,6 +168,8 @@ def test_transpose(tmp_path):
     data = read(idx_folder(tmp_path / "set"), transpose=True)
     assert data.train_images.shape == (3, 5, 4, 1) and "transposed (5x4 grey" in data.title
     assert data.train_images[0, 1, :, 0].tolist() == [1, 6, 11, 16]
+    fitted = read(tmp_path / "set", transpose=True, image_size="5x2")  # of what is seen
+    assert fitted.train_images[0, ..., 0].tolist() == [[5, 10], [6, 11], [7, 12], [8, 13], [9, 14]]
 
 
 def test_letters_are_numbered_from_1(tmp_path):
@@ -335,6 +337,9 @@ def test_tables_of_kaggle_and_emnist(tmp_path):
     numbered = folder(tmp_path / "pandas", {f"{part}.csv": ("0,1,2,3,4\n" + ROWS).encode()
                                             for part in ("train", "test")})
     assert read(numbered).train_labels.tolist() == [1, 0] and len(read(numbered).test_labels) == 2
+    unnamed = folder(tmp_path / "unnamed", {f"{part}.csv": ("label,0,1,2,3\n" + ROWS).encode()
+                                            for part in ("train", "test")})
+    assert read(unnamed).train_images[0, ..., 0].tolist() == [[0, 10], [20, 255]]
 
 
 @pytest.mark.parametrize("text, words", [
