@@ -27,6 +27,18 @@ def test_a_run_says_which_class_has_no_validation_image(tmp_path, capsys):
     assert "note     no validation image of lone" in capsys.readouterr().out
 
 
+def test_a_run_says_which_class_has_fewer_images_than_asked_for(tmp_path, capsys):
+    """Of the four and the one image there are two and one to train on."""
+    folder = class_folders(tmp_path / "mine")
+    for asked, counts, said in ((1, [1, 1], ""), (2, [1, 2], "all that there are, of lone\n")):
+        config = cifar_lenet5.Config(data=str(folder), validation_split=0.5, per_class=asked)
+        data = load_training_data(config)
+        data.describe()
+        assert data.counts.tolist() == counts
+        out = capsys.readouterr().out
+        assert said in out and ("fewer than" in out) == bool(said)
+
+
 def class_folders(folder):
     for part in ("train", "test"):
         for name, count in (("many", 4), ("lone", 1)):

@@ -119,6 +119,10 @@ def load_training_data(config):
     share = 0 if data.validation else config.validation_split
     chosen, held_out = utils.split_validation(data.train_labels, share)
     if config.per_class:
+        counts = np.bincount(data.train_labels[chosen], minlength=len(data.classes))
+        if few := [name for name, n in zip(data.classes, counts) if n < config.per_class]:
+            data = data.noting(f"fewer than {config.per_class:,} training images, so all that "
+                               f"there are, of {', '.join(few[:9])}{' ...' * (len(few) > 9)}")
         chosen = chosen[utils.some_of_each_class(data.train_labels[chosen], config.per_class,
                                                  stream_seed(config.seed, "subset"))]
     images, labels = data.train_images[chosen], data.train_labels[chosen]
