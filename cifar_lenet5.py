@@ -35,7 +35,8 @@ class Config(Experiment):
     units: int = option(1024, "units of the hidden dense layer; 0: no such layer", low=0)
     dropout: float = option(0.5, "share of hidden units dropped in training", low=0, high=0.95)
     activation: str = option("relu", "activation", ("relu", "leaky_relu"))
-    negative_slope: float = option(0.1, "leaky_relu: slope below zero", low=0, high=1)
+    negative_slope: float = option(0.1, "leaky_relu: slope below zero", low=0, high=1,
+                                   needs=("activation", ("leaky_relu",)))
     batch_norm: str = option("none", "normalise each convolutional layer's output over the batch, "
                              "before or after pooling it", ("none", "before", "after"))
     learning_rate: float = 1e-4  # other defaults than the other experiments': the original's

@@ -73,18 +73,13 @@ def command_line(words):
                         "divided by --jobs)")
     parser.add_argument("--retries", type=int, default=0, help="how often a run that failed or was "
                         "killed is tried again (default: 0)")
-    parser.add_argument("--backend", choices=("loky", "dask"), default="loky",
-                        help="loky: this machine; dask: a running cluster whose machines share "
-                        "this folder (default: loky)")
+    parser.add_argument("--backend", choices=("local", "dask"), default="local",
+                        help="local: this machine; dask: a running cluster whose machines share "
+                        "this folder (default: local)")
     parser.add_argument("--address", help="of dask's scheduler")
     cut = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:cut])
     options.common = words[cut + 1:]
-    for flag, instead in (("--seed", "say --seeds before it"), ("--logdir", "say it before --"),
-                          ("--resume", "interrupted runs are, leave it out"),
-                          ("--overwrite", "move away the folders of runs to be made anew")):
-        if any(word.partition("=")[0] == flag for word in options.common):
-            parser.error(f"{flag} after --: {instead}")
     if options.cores is None:
         options.cores = max(1, machine.cores() // max(1, options.jobs))
     for name, low in (("jobs", 1), ("retries", 0), ("cores", 1), ("verify", 0)):
@@ -107,6 +102,13 @@ def command_line(words):
                          if options.list else [])
     except (OSError, ValueError) as error:
         parser.error(f"--list {options.list}: {first_line(error)}")
+    given = [*options.common, *(f"--{axis}" for axis in options.grid),
+             *(word for line in options.lines for word in line.partition("#")[0].split())]
+    for flag, instead in (("--seed", "say --seeds"), ("--logdir", "say it before --"),
+                          ("--resume", "interrupted runs are, leave it out"),
+                          ("--overwrite", "move away the folders of runs to be made anew")):
+        if any(word.partition("=")[0] == flag for word in given):
+            parser.error(f"{flag} is not for single runs of a sweep: {instead}")
     return options
 
 

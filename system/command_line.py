@@ -125,17 +125,18 @@ def check_values(config):
 
 
 def option(default, help, choices=None, low=None, high=None, names_run=True, clears=None,
-           positional=False, off=None):
+           positional=False, off=None, needs=None):
     """Declare a field of a Config: its default, meaning and allowed values (bounds inclusive).
 
     `names_run` is False where the option says where or how to work, not what is computed; `clears`
     names one that becomes 0 when this is given, so that both cannot be; `positional` ones have no
-    flag; `off` is the flag of False in place of --no-name. A class derived from a Config gives an
-    option another default by `name: type = default`.
+    flag; `off` is the flag of False in place of --no-name; `needs`: (another option, its values
+    with which this one counts), else it is refused. A class derived from a Config gives an option
+    another default by `name: type = default`.
     """
     return dataclasses.field(default=default, metadata=dict(
         help=help, choices=choices, low=low, high=high, names_run=names_run, clears=clears,
-        positional=positional, off=off))
+        positional=positional, off=off, needs=needs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +153,7 @@ class Option:
     clears: str
     positional: bool
     off: str
+    needs: tuple
 
     @property
     def flag(self):
@@ -277,6 +279,11 @@ def parse(config_class, recipes, argv=None):
     cleared = {own.clears for own in options if own.name in given and own.clears}
     zeros = {own.name: type(own.default)(0) for own in options if own.name in cleared}
     config = dataclasses.replace(base, **{**zeros, **given})
+    for own in [own for own in options if own.needs and own.name in given]:
+        (other, counts), usual = own.needs, getattr(base, own.name)
+        if getattr(config, other) not in counts and given[own.name] != usual:
+            parser.error(f"{own.flag} changes nothing with {other.replace('_', '-')} "
+                         f"{getattr(config, other)}, only with {' or '.join(counts)}")
     if not config.name:
         config = dataclasses.replace(config, name=_run_name(base, config, given))
     if not is_plain(config.name):

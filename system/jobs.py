@@ -1,6 +1,8 @@
 """Run scripts as processes of their own, several at a time, on this machine or a cluster."""
 import collections
+import contextlib
 import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import joblib
 
@@ -34,6 +36,26 @@ def connect(options):
                              ) from error
 
 
+def _results(attempt, calls, options, stop):
+    """Yield what attempt(*call) returns, of each call as it ends; at most options.jobs are under
+    way. Left before its end, it tells those to stop, by the file `stop`, and waits for them."""
+    if options.backend == "dask":
+        with joblib.parallel_config("dask", n_jobs=options.jobs):
+            yield from joblib.Parallel(return_as="generator_unordered", batch_size=1,
+                                       pre_dispatch=options.jobs)(
+                joblib.delayed(attempt)(*call) for call in calls)
+        return
+    pool = ThreadPoolExecutor(options.jobs)  # a thread waits for each process
+    try:
+        yield from (future.result() for future in as_completed(
+            [pool.submit(attempt, *call) for call in calls]))
+    except (Interrupted, KeyboardInterrupt, GeneratorExit):
+        stop.touch()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def run_all(attempt, jobs, options, out, failed):
     """Run the jobs, again those that fail, as often as asked; fill failed {run: exit status or what
     went wrong}.
@@ -51,14 +73,12 @@ def run_all(attempt, jobs, options, out, failed):
         while pending := {job.folder.name: job for job in jobs if not job.finished
                           and tries[job.folder.name] <= options.retries}:
             bar.update(len(jobs) - sum(not job.finished for job in jobs) - bar.n)
-            tasks = [joblib.delayed(attempt)(
-                name, command(job, options.cores), str((out / f"{name}.txt").resolve()),
-                os.getcwd(), environment, str(stop.resolve())) for name, job in pending.items()]
+            calls = [(name, command(job, options.cores), str((out / f"{name}.txt").resolve()),
+                      os.getcwd(), environment, str(stop.resolve()))
+                     for name, job in pending.items()]
             try:
-                with joblib.parallel_config(options.backend, n_jobs=options.jobs):
-                    for name, status in joblib.Parallel(
-                            return_as="generator_unordered", batch_size=1,
-                            pre_dispatch=options.jobs)(tasks):
+                with contextlib.closing(_results(attempt, calls, options, stop)) as results:
+                    for name, status in results:
                         job = pending.pop(name)
                         tries[name] += 1
                         failed[name] = status or (

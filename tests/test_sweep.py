@@ -73,6 +73,7 @@ def train(config):
         while time.time() < end and not asked:
             time.sleep(0.02)
     if asked:
+        (folder / "saved").touch()
         raise Interrupted("saved", asked[0])
     if config.rate > 9:
         raise Diverged("not finite")
@@ -156,7 +157,7 @@ def test_runs_of_a_file_that_changed_are_not_collected(here, monkeypatch):
         write_json(job.folder / "config.json", {
             "options": {"name": "a", "data": "x.npz"},
             "data": {"title": "x.npz", "checksum": job.folder.name}})
-    options = SimpleNamespace(backend="loky", jobs=1, cores=1, retries=0)
+    options = SimpleNamespace(backend="local", jobs=1, cores=1, retries=0)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(InputError, match="did not get the same images"):
         sweep.run_jobs(jobs, options, pathlib.Path("out"), lambda failed: pytest.fail("collected"))
@@ -327,10 +328,15 @@ def test_verify(study, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("words", ["--seed 5", "--seed=5", "--logdir x", "--resume", "--overwrite"])
-def test_what_a_sweep_gives_its_runs_is_not_given_after_it(words, capsys):
-    with pytest.raises(SystemExit) as exit:
-        sweep.command_line(["tiny.py", "--", "--rate", "1", *words.split()])
-    assert exit.value.code == 2 and words[:6] in capsys.readouterr().err
+def test_what_a_sweep_gives_its_runs_is_not_given_after_it(words, tmp_path, capsys):
+    """Nor in a list or a grid."""
+    (tmp_path / "list").write_text(f"--rate 1 {words} # --rate 2\n")
+    flag = words.replace("=", " ").split()[0]
+    for given in (["--", "--rate", "1", *words.split()], ["--list", str(tmp_path / "list")],
+                  ["--grid", f"{flag[2:]}=1,2"]):
+        with pytest.raises(SystemExit) as exit:
+            sweep.command_line(["tiny.py", *given])
+        assert exit.value.code == 2 and f"{flag} is not for single" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line(study, poison):
@@ -367,8 +373,8 @@ def runs_below(folder):
     return found
 
 
-def wait_for_run(folder):
-    while not list(folder.glob("logs/*/*/begun")):
+def wait_for_run(folder, count=1):
+    while len(list(folder.glob("logs/*/*/begun"))) < count:
         time.sleep(0.02)
 
 
@@ -383,17 +389,20 @@ def test_killed_runs_are_tried_again(here, capsys):
 
 
 @pytest.mark.slow
-def test_stopping_a_sweep_stops_its_runs(here):
-    """Meanwhile no other process can make the same."""
-    words = ("sweep.py", "tiny.py", "--name", "s", "--", "s", "--seconds", 60)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_stopping_a_sweep_stops_its_runs(here, jobs):
+    """They are asked to save, not killed. Meanwhile no other process can make the same."""
+    words = ("sweep.py", "tiny.py", "--name", "s", "--jobs", jobs, "--cores", 1, "--seeds",
+             *range(jobs), "--", "s", "--seconds", 60)
     process = start(*words, cwd=here)
-    wait_for_run(here)
+    wait_for_run(here, jobs)
     with pytest.raises(InputError, match="logs/sweeps/s is being filled by another process"):
         make(*words[1:])
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and err.count("\n") == 1 and "same command" in err, err
     assert runs_below(here) == [] and results("s")[0]["status"] == "unfinished"
+    assert len(list(here.glob("logs/tiny/*/saved"))) == jobs
     assert make(*words[1:]) == 0 and results("s")[0]["status"] == "finished"
 
 

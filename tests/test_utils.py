@@ -27,6 +27,14 @@ def test_a_run_says_which_class_has_no_validation_image(tmp_path, capsys):
     assert "note     no validation image of lone" in capsys.readouterr().out
 
 
+def test_a_class_that_is_held_out_whole_is_refused(tmp_path):
+    images, labels = np.arange(40, dtype=np.uint8).reshape(10, 2, 2), np.array([0] * 8 + [1] * 2)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    config = cifar_lenet5.Config(data=str(tmp_path / "a.npz"), validation_split=0.8)
+    with pytest.raises(InputError, match="--validation-split 0.8: class '1' would have no image"):
+        load_training_data(config)
+
+
 def test_a_run_says_which_class_has_fewer_images_than_asked_for(tmp_path, capsys):
     """Of the four and the one image there are two and one to train on."""
     folder = class_folders(tmp_path / "mine")

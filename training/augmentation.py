@@ -33,7 +33,7 @@ def random_transforms(seed, batch, height, width, config):
     draw = tf.random.stateless_uniform((5, batch), seed, -1.0, 1.0)
     angle = draw[0] * math.radians(config.rotation)
     scale = tf.exp(draw[1] * math.log1p(config.zoom))
-    mirror = tf.sign(draw[2]) if config.horizontal_flip else tf.ones(batch)
+    mirror = tf.where(draw[2] < 0, -1.0, 1.0) if config.horizontal_flip else tf.ones(batch)
     shift = draw[3:] * config.shift if config.rotation or config.zoom else tf.round(
         draw[3:] * (config.shift + 0.499))
     cos, sin = scale * tf.cos(angle), scale * tf.sin(angle)

@@ -24,8 +24,8 @@ class Best:
         """Compare an evaluation with the best; weights: {name: variable}, copied if it is better.
         """
         if self.is_wanted and accuracy > self.accuracy:
-            self.step, self.accuracy = step, accuracy
-            self.weights = {name: variable.numpy() for name, variable in weights.items()}
+            copied = {name: variable.numpy() for name, variable in weights.items()}
+            self.step, self.accuracy, self.weights = step, accuracy, copied  # a signal may come
 
     def is_over(self, step, evaluations):
         """Return whether the last --early-stopping of `evaluations` (steps), up to `step`, brought

@@ -66,24 +66,28 @@ class Data:
 @dataclasses.dataclass(frozen=True)
 class Optimization:
     """Training."""
-    epochs: float = option(0.0, "passes over the training images", low=0, clears="steps")
+    epochs: float = option(0.0, "passes over the training images", low=0, high=1e9, clears="steps")
     steps: int = option(0, "parameter updates", low=0, clears="epochs")
     batch_size: int = option(64, "images per step", low=1)
     optimizer: str = option("adam", "optimizer", tuple(OPTIMIZERS))
     learning_rate: float = option(1e-3, "learning rate, before decay", low=0)
     schedule: str = option("constant", "decay of the learning rate", tuple(SCHEDULES))
-    decay_rate: float = option(0.97, "exponential, inverse-time: factor of the decay", low=0)
-    decay_steps: int = option(250, "exponential, inverse-time: steps per factor", low=1)
-    staircase: bool = option(True, "exponential: decay in steps, not continuously")
+    decay_rate: float = option(0.97, "exponential, inverse-time: factor of the decay", low=0,
+                               needs=("schedule", ("exponential", "inverse-time")))
+    decay_steps: int = option(250, "exponential, inverse-time: steps per factor", low=1,
+                              needs=("schedule", ("exponential", "inverse-time")))
+    staircase: bool = option(True, "exponential: decay in steps, not continuously",
+                             needs=("schedule", ("exponential",)))
     warmup: float = option(0.0, "share of steps with a rising learning rate", low=0, high=1)
-    momentum: float = option(0.9, "sgd, rmsprop: momentum", low=0, high=1)
-    nesterov: bool = option(True, "sgd: Nesterov's momentum")
+    momentum: float = option(0.9, "sgd, rmsprop: momentum", low=0, high=1,
+                             needs=("optimizer", ("sgd", "rmsprop")))
+    nesterov: bool = option(True, "sgd: Nesterov's momentum", needs=("optimizer", ("sgd",)))
     weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else L2", low=0)
     clipnorm: float = option(0.0, "clip the gradient's global norm to this; 0: off", low=0)
     loss: str = option("logits", "cross-entropy; unclamped: the original's, may be NaN", LOSSES)
     class_weight: str = option("none", "weight of each class in the loss; balanced: the rarer, the "
                                "more", CLASS_WEIGHTS)
-    label_smoothing: float = option(0.0, "share of targets spread over classes", low=0, high=1)
+    label_smoothing: float = option(0.0, "share of targets spread over classes", low=0, high=0.95)
     initial_weights: str = option("", "folder of a finished run whose weights to begin with; its "
                                   "network must be the same")
     early_stopping: int = option(0, "end after so many evaluations in a row without a better "

@@ -126,6 +126,10 @@ def load_training_data(config):
         chosen = chosen[utils.some_of_each_class(data.train_labels[chosen], config.per_class,
                                                  stream_seed(config.seed, "subset"))]
     images, labels = data.train_images[chosen], data.train_labels[chosen]
+    without = np.setdiff1d(data.train_labels, labels)
+    if len(without):
+        raise InputError(f"--validation-split {share:g}: class {data.classes[without[0]]!r} would "
+                         "have no image left to train on; hold out less, or leave it out")
     if config.permute_labels:
         labels = np.random.default_rng(stream_seed(config.seed, "labels")).permutation(labels)
         data = data.noting("training labels are permuted: there is nothing to learn but them")
@@ -233,7 +237,7 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
 
 def make_train_steps(model, slots, config, mean, std, images, labels):
     """Return train_step as one graph of many steps: (indices (steps, batch), rates (steps,), first
-    step) -> losses (steps,)."""
+    step) -> losses (steps,); its wait() returns once the graph is prepared."""
     data = mean, std, tf.constant(images), tf.constant(labels)
     fill = (moments(images)[0] - mean) / std if config.cutout else 0.0
     counts = np.bincount(labels, minlength=model.output.shape[1])
@@ -259,8 +263,9 @@ def make_train_steps(model, slots, config, mean, std, images, labels):
         train_block, tf.zeros((0, config.batch_size), tf.int32), tf.zeros(0), tf.constant(0))
 
     def train_steps(indices, rates, first):
-        first_call.result()
+        train_steps.wait()
         return train_block(indices, rates, first)
+    train_steps.wait = first_call.result
     return train_steps
 
 
@@ -288,14 +293,18 @@ def batch_noise(logits, labels, size, batches=1000):
 
 # -------------------------------------------------------------------------------------- a run
 
-def load_initial_weights(folder, model):
+def load_initial_weights(folder, model, config):
     """Return the weights {name: array} of a finished run for a model; InputError if it was of a
-    network that differs in more than dropout."""
+    network that differs in more than dropout, or read its images otherwise."""
     def without_dropout(network):
         return {name: node for name, node in network.items() if node.get("kind") != "Dropout"}
     if not (pathlib.Path(folder) / "result.json").exists():
         raise InputError(f"--initial-weights {folder}: no folder of a finished run")
-    trained = read_json(pathlib.Path(folder) / "config.json").get("network")
+    described = read_json(pathlib.Path(folder) / "config.json")
+    trained, options = described.get("network"), described.get("options", {})
+    if options.get("standardize", config.standardize) != config.standardize:
+        raise InputError(f"--initial-weights {folder} was trained with{'out' * config.standardize} "
+                         f"--standardize; give --{'no-' * config.standardize}standardize")
     if trained:
         compare(f"--initial-weights {folder} is of another network: its", without_dropout(trained),
                 without_dropout(graph.describe(model)), "train the same network, or begin anew")
@@ -336,8 +345,9 @@ class Training:
         spaced = utils.evenly(len(images), few)
         self.sample = prepare(images[spaced], data.mean, data.std)
         self.measure = make_measure(model, self.sample)
-        self.probe = self.sample[:100], labels[spaced[:100]]
-        spaced = np.linspace(0, self.total, config.evaluations + 1)
+        probe = utils.evenly(len(spaced), 100)  # of all classes, also if they lie one by one
+        self.probe = tf.gather(self.sample, probe), labels[spaced[probe]]
+        spaced = np.linspace(0, self.total, min(config.evaluations, self.total) + 1)
         self.evaluations = set(spaced.round().astype(int).tolist())
         spaced = np.geomspace(1, self.total, config.snapshots)
         self.snapshots = {0, *spaced.round().astype(int).tolist()} if config.snapshots else set()
@@ -347,7 +357,7 @@ class Training:
         data, config, count = self.data, self.config, self.model.count_params()
         initial, facts = {}, data.facts()
         if config.initial_weights:
-            initial = load_initial_weights(config.initial_weights, self.model)
+            initial = load_initial_weights(config.initial_weights, self.model, config)
             facts["initial_weights"] = hashlib.sha256(
                 b"".join(array.tobytes() for array in initial.values())).hexdigest()
         run.describe(total_steps=self.total, parameters=count, data=facts,
@@ -390,7 +400,7 @@ class Training:
                 if self.best.is_over(step, self.evaluations):
                     print(f"note     {self.config.early_stopping:,} evaluations brought no better "
                           f"accuracy on validation images: training ends at step {step:,}")
-                    return
+                    break
                 yield step, stop
                 bar.update(stop - step)
                 step = stop
@@ -415,6 +425,7 @@ class Training:
         size = self.config.batch_size
         indices = utils.batch_indices(stream_seed(self.config.seed, "order"), step, stop, size,
                                       len(self.data.images))
+        self.train_steps.wait()  # which is no time of training
         start = time.perf_counter()
         losses = self.train_steps(indices, rates, step).numpy()
         elapsed = time.perf_counter() - start

@@ -80,6 +80,10 @@ class Run:
         if self.config.resume and self.config.overwrite:
             raise InputError(f"--resume would go on with {self.path}, --overwrite replace it; "
                              "leave one of them out")
+        source = getattr(self.config, "initial_weights", "")
+        if source and pathlib.Path(source).resolve() == self.path.resolve():
+            raise InputError(f"--initial-weights {source} is this run's own folder; give it "
+                             "another --name")
         finished = (self.path / "result.json").exists()
         self.finished = finished and not self.config.overwrite
         if self._files and not (self.path / "config.json").exists():
@@ -141,7 +145,7 @@ class Run:
         Only here, when everything the run needs has been found, --overwrite removes the old run.
         """
         if self.config.overwrite:
-            for file in self._files:
+            for file in sorted(self._files, key=_removed):
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
         described = json.loads(json.dumps(dict(
             script=self.script, options=self._options(), given=sys.argv[1:], **facts,
@@ -215,6 +219,14 @@ class Run:
         write_json(self.path / "result.json", result)
         checkpoints.forget(self.path)
         self.finished = True
+
+
+def _removed(file):
+    """Return a key by which files of a run are removed: what says that it is finished first, what
+    says that it is a run last."""
+    first = "result.json", "model.keras", "weights.npz"
+    return (first.index(file.name) if file.name in first else len(first),
+            file.name == "config.json")
 
 
 def _commit():

@@ -114,6 +114,29 @@ def test_bad_options_are_one_line_and_status_2(words, said, capsys):
     assert left.value.code == 2 and out == "" and err.count("\n") == 1 and said in err, err
 
 
+@pytest.mark.parametrize("words, said", [
+    ("--optimizer adam --momentum 0.5", "--momentum changes nothing with optimizer adam, only with "
+     "sgd or rmsprop"),
+    ("--no-nesterov", "--nesterov changes nothing with optimizer adamw, only with sgd"),
+    ("--decay-rate 0.5", "--decay-rate changes nothing with schedule cosine"),
+    ("--schedule inverse-time --no-staircase", "--staircase changes nothing with schedule"),
+    ("--activation relu --negative-slope 0.2", "--negative-slope changes nothing with activation"),
+    ("--momentum 0.9", ""), ("--optimizer sgd --momentum 0.5 --no-nesterov", ""),
+    ("--recipe original --decay-steps 9 --no-staircase", "")])
+def test_options_that_would_change_nothing_are_refused(words, said, capsys):
+    """A sweep over them would show that they do not matter; their usual value does no harm."""
+    def read():
+        script = import_script("cifar_lenet5")
+        return parse(script.Config, script.RECIPES, words.split())
+    if not said:
+        assert read()
+        return
+    with pytest.raises(SystemExit) as exit:
+        read()
+    err = capsys.readouterr().err
+    assert exit.value.code == 2 and said in err and err.count("\n") == 1
+
+
 def test_help_says_meanings_choices_and_defaults_in_groups(capsys):
     with pytest.raises(SystemExit) as left:
         parsed("--help")

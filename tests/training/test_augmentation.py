@@ -41,6 +41,13 @@ def test_flip_and_shift_are_exact():
     assert set(seen) == set(windows) and min(map(seen.count, windows)) > 20
 
 
+def test_an_image_is_mirrored_or_not_whatever_is_drawn(monkeypatch):
+    """Also for a draw of exactly 0, one in eight millions: never its middle column throughout."""
+    monkeypatch.setattr(tf.random, "stateless_uniform", lambda shape, *_: tf.zeros(shape))
+    transforms = random_transforms([0, 0], 2, 5, 5, Experiment(horizontal_flip=True))
+    np.testing.assert_allclose(transforms, [[1, 0, 0, 0, 1, 0, 0, 0]] * 2, atol=1e-6)
+
+
 def test_rotation_and_zoom_keep_the_centre_and_their_bounds():
     config = dataclasses.replace(CONFIG, rotation=30.0, zoom=0.2)
     t = random_transforms((0, 0), 1000, 9, 9, config).numpy()

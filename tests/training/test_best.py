@@ -13,6 +13,7 @@ from system.command_line import InputError
 from system.files import load_arrays, read_json
 from training.best import Best
 from training.events import read_events
+from training.loop import Training
 
 SMALL = ("cifar_lenet5", "--data", "digits", "--filters", 2, 3, "--units", 8, "--batch-size", 16,
          "--snapshots", 0, "--threads", 1, "--precision", "float32")
@@ -54,6 +55,29 @@ def test_its_state_is_all_there_is():
     other.restore(state)
     assert (other.step, other.accuracy) == (10, 0.3) and other.weights["w"].tolist() == [10]
     assert state == {"v": 1}
+
+
+def test_a_signal_while_weights_are_copied_leaves_the_best_as_it_was():
+    """Else weights of one step would be tested under the name of another."""
+    class Interrupts:
+        def numpy(self):
+            raise KeyboardInterrupt
+    best, _ = best_of([0.1])
+    with pytest.raises(KeyboardInterrupt):
+        best.observe(10, 0.9, {"w": Interrupts()})
+    assert (best.step, best.accuracy, best.weights["w"].tolist()) == (0, 0.1, [0])
+
+
+def test_a_run_that_ends_early_meets_signals_as_any_other():
+    """Once it is over they end it at once; there is nothing more to save."""
+    run = types.SimpleNamespace(signal=None, saves_on_signals=False)
+    training = types.SimpleNamespace(
+        begin=lambda run: 20, evaluations={0, 10, 20, 30}, snapshots=set(), total=30,
+        end_of_block=lambda step: step + 1,
+        config=types.SimpleNamespace(early_stopping=2),
+        best=types.SimpleNamespace(is_over=lambda step, evaluations: step == 20))
+    assert [*Training.blocks(training, run)] == [] and training.step == 20
+    assert not run.saves_on_signals
 
 
 def test_it_needs_validation_images():
@@ -138,6 +162,7 @@ def test_training_goes_on_from_a_runs_weights(best_run, tmp_path):
     assert read_json(same / "result.json")["test_accuracy"] == pytest.approx(accuracy, abs=0.01)
     for words, said in ((("--units", 9), "is of another network"),
                         (("--activation", "relu"), "is of another network"),  # of equal weights
+                        (("--no-standardize",), "with --standardize; give --standardize"),
                         (("--initial-weights", tmp_path), "no folder of a finished run")):
         status, _, err = run_script(*SMALL, *options, *words, "--name", "x", cwd=tmp_path)
         assert status == 2 and said in err and err.count("\n") == 1

@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import re
 import resource
 import signal
@@ -19,7 +20,7 @@ from system.files import ROOT, load_arrays, read_json
 from training import checkpoints
 from training.checkpoints import load_weights, snapshots
 from training.events import read_events
-from training.run import Run, folder_of, stream_seed
+from training.run import Run, _removed, folder_of, stream_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Config:
     logdir: str = option("logs", "folder", names_run=False)
     seed: int = option(0, "seed", names_run=False)
     learning_rate: float = option(0.5, "learning rate", low=0)
+    initial_weights: str = option("", "initial weights")
     resume: bool = option(False, "resume", names_run=False)
     overwrite: bool = option(False, "overwrite", names_run=False)
 
@@ -213,6 +215,20 @@ def test_a_run_that_never_began_leaves_nothing(config, tmp_path):
 
 
 @pytest.mark.slow
+def test_what_overwrite_removes_first_says_that_a_run_is_finished():
+    """Killed in between, it leaves no run that seems finished, and no files that seem no run."""
+    names = ["config.json", "train", "weights.npz", "result.json", "model.keras", "losses.csv"]
+    files = sorted(map(pathlib.Path, names), key=_removed)
+    assert [file.name for file in files] == ["result.json", "model.keras", "weights.npz", "train",
+                                             "losses.csv", "config.json"]
+
+
+def test_a_run_cannot_begin_with_the_weights_it_replaces(config):
+    here = folder_of("s", config)
+    with pytest.raises(InputError, match="this run's own folder; give it another --name"):
+        Run("s", dataclasses.replace(config, initial_weights=f"{here}/../{here.name}"))
+
+
 def test_two_processes_cannot_write_one_run(config):
     code = ("import json, sys, types\n"
             "from training.run import InputError, Run\n"
