@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from comparisons import names, stored
-from comparisons.measures import series_of, smooth
+from comparisons.measures import row_of, series_of, smooth
 from system.command_line import InputError, NotDrawn
 from system.files import read_json
 from training.events import read_events
@@ -63,8 +63,9 @@ def make(groups, by="step", tags=None):
     """Return (figure, {curve: (points, 3)}): x, mean and deviation of each.
 
     groups: {configuration: [(series, steps an epoch or None), ...]}, one for each seed. by: "step",
-    "epoch", or "time" since the first event, in minutes. With `tags` losses are shown as they are
-    and not as running means. Raises NotDrawn, naming it, if a configuration has nothing to draw.
+    "epoch", or "time" of training in minutes (of other runs since the first event). With `tags`
+    losses are shown as they are and not as running means. Raises NotDrawn, naming it, if a
+    configuration has nothing to draw.
     """
     panels = {}  # {(panel, unit): [(group, runs, key, kind)]}
     for group, runs in groups.items():
@@ -222,11 +223,16 @@ def of_rows(rows, by="step"):
             if "train_seconds" not in row:
                 print(f"note     {row['run']} is left out: it diverged, and when is not known")
                 continue
-            taken = max(1, row.get("steps_taken", row["steps"]))
-            series = {key: (steps, steps / taken * row["train_seconds"], values)
-                      for key, (steps, _, values) in series.items()}
+            series = _timed(series, row)
         groups.setdefault(row["configuration"], []).append((series, row.get("steps_per_epoch")))
     return groups
+
+
+def _timed(series, row):
+    """Return a run's series at the seconds of training that its steps took, at its mean speed."""
+    taken = max(1, row.get("steps_taken", row["steps"]))
+    return {key: (steps, np.asarray(steps) / taken * row["train_seconds"], values)
+            for key, (steps, _, values) in series.items()}
 
 
 def of_folder(folder, by):
@@ -234,6 +240,9 @@ def of_folder(folder, by):
     series = read_events(folder)
     if not series:
         raise InputError(f"{folder} holds no TensorBoard events; name the folder of a run")
+    if by == "time" and (folder / "result.json").exists() and "train_seconds" in (
+            row := row_of(folder)):  # without evaluations, and pauses before --resume
+        return _timed(series, row), None
     if by != "epoch":
         return series, None
     try:

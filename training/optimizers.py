@@ -2,7 +2,8 @@
 
 The state of an optimizer is plain variables ("slots"), so a checkpoint holds it; nothing here
 counts steps, the caller passes the step in. Equations as in the kernels' documentation and, for
-AdamW, Loshchilov & Hutter (arXiv 1711.05101); checked against keras.optimizers in the tests.
+AdamW, Loshchilov & Hutter (arXiv 1711.05101); checked against keras.optimizers in the tests. (Where
+the learning rate changes, Keras's SGD with momentum differs: there the rate is within momentum.)
 """
 import dataclasses
 from collections.abc import Callable

@@ -184,6 +184,17 @@ def test_of_rows_by_epoch_and_time(monkeypatch):
         assert numbers["a/train/batch/loss"][:, 0].tolist() == x and len(numbers) == 1
 
 
+def test_the_time_of_a_finished_run_has_no_pauses(tmp_path, monkeypatch):
+    """20 steps in 120 s of training, though an hour lies between two events; else as it was."""
+    events = series([5.0, 4.0, 3.0], times=[0, 10, 3610])
+    monkeypatch.setattr(curves, "read_events", lambda folder: events)
+    monkeypatch.setattr(curves, "row_of", lambda folder: {"steps": 20, "train_seconds": 120.0})
+    for minutes in ([0, 1 / 6, 3610 / 60], [0, 1, 2]):
+        _, numbers = make({"a": [curves.of_folder(tmp_path, "time")]}, "time")
+        np.testing.assert_allclose(numbers["a/train/batch/loss"][:, 0], minutes)
+        (tmp_path / "result.json").touch()
+
+
 def test_what_diverged_elsewhere_has_no_time(monkeypatch, capsys):
     """Its curve is left out by a line, not drawn by steps; without any curve there is no figure."""
     rows = [{"configuration": "a", "seed": 0, "run": "a-seed0", "steps": 20,
