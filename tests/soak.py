@@ -38,10 +38,12 @@ GRU = ["mnist_rnn.py", *NET, "--units", "6"]
 CASES = {
     "LeNet-5, 1 part": [*LENET5, "--threads", "1"],
     "LeNet-5, 2 parts": [*LENET5, "--threads", "2"],
+    "LeNet-5, best weights": [*LENET5, *"--threads 1 --weights best --early-stopping 9".split()],
     "GRU, 1 part": [*GRU, "--threads", "1"], "GRU, 2 parts": [*GRU, "--threads", "2"],
     "transfer": ["transfer.py", "source/cifar_lenet5/source-seed0", "--data", "digits",
                  *"--per-class 1 2 5 --scratch-steps 20 --strengths 1".split()],
-    "sweep": ["sweep.py", "cifar_lenet5.py", "--grid", "dropout=0.2,0.4", "--", *LENET5[1:]]}
+    "sweep": ["sweep.py", "cifar_lenet5.py", "--grid", "dropout=0.2,0.4", "--jobs", "2", "--cores",
+              "1", "--", *LENET5[1:]]}
 FAULTS = "kill", "kill", "stop", "small files", "full disk", "cut checkpoint", "flipped bit"
 TIMED = "second", "hparams"  # tags of what depends on the clock
 LONGEST = 3600  # seconds that no run takes, even on a machine that is paused or crowded
