@@ -34,6 +34,7 @@ class Config(Experiment):
     filters: tuple = option((32, 64), "feature maps of each convolutional layer", low=1)
     units: int = option(1024, "units of the hidden dense layer; 0: no such layer", low=0)
     dropout: float = option(0.5, "share of hidden units dropped in training", low=0, high=0.95)
+    flatten_dropout: float = option(0.0, "share of the last maps' values dropped", low=0)
     activation: str = option("relu", "activation", ("relu", "leaky_relu"))
     negative_slope: float = option(0.1, "leaky_relu: slope below zero", low=0, high=1)
     batch_norm: str = option("none", "normalise each convolutional layer's output over the batch, "
@@ -89,6 +90,8 @@ def build_model(input_shape, classes, config):
         pooled = kinds.MaxPooling2D(2, padding="same", dtype=policy, name=f"pool{i}")(maps)
         x = relu(f"relu{i}")(shift(maps, pooled, i))
     x = kinds.Flatten(dtype=policy, name="flatten")(x)
+    if config.flatten_dropout:
+        x = kinds.Dropout(config.flatten_dropout, dtype=policy, name="flatten_dropout")(x)
     if config.units:
         x = kinds.Dense(config.units, kernel_initializer=kernel(), bias_initializer=bias,
                         dtype=policy, name="hidden")(x)

@@ -83,6 +83,12 @@ class Optimization:
     loss: str = option("logits", "cross-entropy; unclamped: the original's, may be NaN", LOSSES)
     class_weight: str = option("none", "weight of each class in the loss; balanced: the rarer, the "
                                "more", CLASS_WEIGHTS)
+    ema: float = option(0.0, "test the moving average of the weights, of this decay", low=0)
+    sam: float = option(0.0, "sharpness-aware steps: radius", low=0)
+    teacher: str = option("", "folder of a finished run whose answers are learnt too; ema: the "
+                          "moving average of the network itself")
+    temperature: float = option(3.0, "of the teacher's answers", low=0)
+    soft: float = option(0.9, "share of the teacher in the loss", low=0)
     label_smoothing: float = option(0.0, "share of targets spread over classes", low=0, high=1)
     initial_weights: str = option("", "folder of a finished run whose weights to begin with; its "
                                   "network must be the same")
@@ -101,6 +107,8 @@ class Augmentation:
     rotation: float = option(0.0, "rotate at random by up to this many degrees", low=0, high=180)
     zoom: float = option(0.0, "scale at random by up to this share", low=0, high=0.9)
     elastic: float = option(0.0, "smooth random distortion: standard deviation, pixels", low=0)
+    mixup: float = option(0.0, "mix each image with another: alpha of Beta(alpha, alpha)", low=0)
+    cutmix: float = option(0.0, "share of images of which a square shows another image", low=0)
     cutout: int = option(0, "side of a random square that is hidden, pixels", low=0)
 
 

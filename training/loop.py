@@ -30,7 +30,7 @@ from sources.images import Images, Reading, is_path
 from system.command_line import InputError, Interrupted, in_one_line
 from system.files import compare, read_json
 from system.progress import Progress
-from training import graph, plain
+from training import graph, plain, trial
 from training.augmentation import augment, moments, prepare
 from training.best import Best
 from training.checkpoints import save_best
@@ -194,7 +194,7 @@ def balanced(counts):
 
 
 def train_step(model, slots, config, mean, std, images, labels, indices, rate, step, fill=0.0,
-               class_weights=None):
+               class_weights=None, average=None, teacher=None):
     """Update the network once on images[indices] and return the mean loss.
 
     Everything random is drawn from `step`. fill: what is seen in the holes of --cutout, as network
@@ -207,12 +207,19 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
     targets = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
     parts = tf.split(tf.cast(tf.gather(images, indices), tf.float32), sizes)
     parts = augment(parts, seeds, config, mean, std, fill)
-    variables = [v.value for v in model.trainable_variables]
-    loss, gradients = loss_and_gradients(model, variables, parts, tf.split(targets, sizes),
-                                         seeds["dropout"],
-                                         functools.partial(cross_entropy, kind=config.loss,
-                                                           class_weights=class_weights),
-                                         config.device == "cpu")
+    variables, targets = [v.value for v in model.trainable_variables], tf.split(targets, sizes)
+    loss_of = functools.partial(cross_entropy, kind=config.loss, class_weights=class_weights)
+    if config.mixup or config.cutmix:
+        parts, targets = trial.mix(parts, targets, seeds["holes"], config)
+    if config.teacher:
+        logits = trial.answers(teacher, average, parts, seeds["dropout"])
+        targets, loss_of = trial.distilled(loss_of, config, logits, targets, step)
+
+    def compute():
+        return loss_and_gradients(model, variables, parts, targets, seeds["dropout"], loss_of,
+                                  config.device == "cpu")
+    loss, gradients = (trial.sharpness_aware(compute, variables, config.sam) if config.sam
+                       else compute())
     idle = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
     if idle:
         print(f"note     the loss does not depend on {', '.join(idle)}: these stay as they are")
@@ -221,13 +228,15 @@ def train_step(model, slots, config, mean, std, images, labels, indices, rate, s
     apply_gradients(config.optimizer, variables, slots, gradients, step, rate,
                     config.momentum, config.nesterov, config.weight_decay,
                     list(map(is_decayed, model.trainable_variables)))
+    if average:
+        average.update(variables, step)
     for variable in model.trainable_variables:
         if variable.constraint is not None:
             variable.value.assign(variable.constraint(variable.value))
     return loss
 
 
-def make_train_steps(model, slots, config, mean, std, images, labels):
+def make_train_steps(model, slots, config, mean, std, images, labels, average=None, teacher=None):
     """Return train_step as one graph of many steps: (indices (steps, batch), rates (steps,), first
     step) -> losses (steps,)."""
     data = mean, std, tf.constant(images), tf.constant(labels)
@@ -241,7 +250,7 @@ def make_train_steps(model, slots, config, mean, std, images, labels):
     def train_block(indices, rates, first):
         def one(i, losses):
             loss = train_step(model, slots, config, *data, indices[i], rates[i], first + i, fill,
-                              class_weights)
+                              class_weights, average, teacher)
             return i + 1, losses.write(i, loss)
         steps = tf.shape(rates)[0]
         _, losses = tf.while_loop(lambda i, _: i < steps, one,
@@ -317,6 +326,14 @@ class Training:
         self.total = total_steps(config, len(data.images))
         check_weights(build_model, data.shape, len(data.classes), config)
         self.model = model = make_model(build_model, data.shape, len(data.classes), config)
+        def again(own):
+            return make_model(build_model, data.shape, len(data.classes), own)
+        self.average = trial.Average(again, model, config) if config.ema else None
+        self.teacher = None
+        if config.teacher not in ("", "ema"):
+            self.teacher = again(config)
+            graph.assign(graph.name_weights(self.teacher.weights),
+                         load_initial_weights(config.teacher, self.teacher), config.teacher)
         slots = create_slots(config.optimizer, [v.value for v in model.trainable_variables])
         self.needs = needs(model, slots, data.images, config)
         check_needs(*self.needs, config.logdir, config.force)
@@ -325,7 +342,7 @@ class Training:
                            for path, variable in zip(
                                graph.name_weights(model.trainable_variables), values)}
         self.train_steps = make_train_steps(model, slots, config, data.mean, data.std, data.images,
-                                            data.labels)
+                                            data.labels, self.average, self.teacher)
         self.predict = make_predict(model, data.mean, data.std, config.parts)
         images, labels = data.observed["train"]
         few = images_at_a_time(model, 1000, 4 * CHUNK_BYTES)
@@ -480,6 +497,10 @@ class Training:
         and once (with `flip` also averaged with their horizontal flips)."""
         if self.config.weights == "best":
             graph.assign(self.weights(), self.best.weights, "the best evaluation")
+        if self.average and not self.config.teacher:
+            for variable, mean in zip(self.model.trainable_variables, self.average.weights):
+                variable.assign(mean)
+            self.measure()
         images, labels = self.data.source.test_images, self.data.source.test_labels
         logits = np.float32(self.predict(images))
         right = recognised(logits, labels)
