@@ -114,8 +114,15 @@ def captum():
 
     def deconvolution():
         x = torch.tensor(many).permute(0, 3, 1, 2).requires_grad_()
-        units = [(i % 64, 3, 3) for i in range(len(many))]
-        return Deconvolution(Unit()).attribute(x, target=units).detach().numpy()[:, 0]
+        pixels = []
+        method = Deconvolution(Unit())
+        for k in range(64):  # one call for all units is three times as slow
+            chosen = x[k::64]
+            pixels.append(method.attribute(chosen, target=(k, 3, 3)).detach().numpy())
+        result = np.empty((len(many), 28, 28), np.float32)
+        for k in range(64):
+            result[k::64] = pixels[k][:, 0]
+        return result
     return occlusion, deconvolution
 
 
