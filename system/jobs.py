@@ -45,6 +45,9 @@ def _results(attempt, calls, options, stop):
                                        pre_dispatch=options.jobs)(
                 joblib.delayed(attempt)(*call) for call in calls)
         return
+    if options.jobs == 1:
+        yield from (attempt(*call) for call in calls)
+        return
     pool = ThreadPoolExecutor(options.jobs)  # a thread waits for each process
     try:
         yield from (future.result() for future in as_completed(

@@ -177,9 +177,9 @@ def test_recipes_and_overrides():
     assert (config.batch_norm, config.activation) == ("before", "leaky_relu")
     assert (config.dropout, config.name) == (0.5, "original-bn")
     config = parse(Config, RECIPES, ["--recipe", "original", "--epochs", "2", "--kernel_size", "7",
-                                     "--no-nesterov", "--filters", "8", "16", "32"])
+                                     "--no-staircase", "--filters", "8", "16", "32"])
     assert (config.steps, config.epochs, config.filters) == (0, 2.0, (8, 16, 32))
-    assert config.name == "original-epochs=2.0-no-nesterov-kernel-size=7-filters=8,16,32"
+    assert config.name == "original-epochs=2.0-no-staircase-kernel-size=7-filters=8,16,32"
     assert parse(Config, RECIPES, ["--steps", "7"]).epochs == 0
     assert parse(Config, RECIPES, []).name == "best"
     config = parse(Config, RECIPES, ["--data", "mnist", "--recipe", "mnist"])
