@@ -136,6 +136,8 @@ def add_option(parser, parameter, help):
 if __name__ == "__main__":  # --help answers before the slow imports below
     exit_on_signals()
     arguments = parse()
+    # large arrays go back to the system, not into a pool that never shrinks
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 import matplotlib.pyplot as plt
 import numpy as np
