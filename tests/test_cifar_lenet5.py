@@ -181,6 +181,8 @@ def test_recipes_and_overrides():
     assert (config.steps, config.epochs, config.filters) == (0, 2.0, (8, 16, 32))
     assert config.name == "original-epochs=2.0-no-staircase-kernel-size=7-filters=8,16,32"
     assert parse(Config, RECIPES, ["--steps", "7"]).epochs == 0
+    with pytest.raises(SystemExit):
+        parse(Config, RECIPES, ["--epochs", "inf"])
     assert parse(Config, RECIPES, []).name == "best"
     config = parse(Config, RECIPES, ["--data", "mnist", "--recipe", "mnist"])
     assert config.name == "mnist-data=mnist" and not config.horizontal_flip

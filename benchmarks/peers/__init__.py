@@ -5,7 +5,8 @@ build(case) that returns (loss, train, predict): loss() is the training loss of 
 batch with its given weights and no dropout, before any update; train(steps) updates; predict()
 computes the logits of all the case's images, CHUNK at a time. A process imports one of them: `ours`
 sets TensorFlow's threads. What differs between the ways is only who computes it: network, weights,
-images, batch, precision and optimizer (Adam, 1e-4) are the same.
+images, batch, precision and optimizer (Adam, 1e-4) are the same. (Of batch norm, Keras and PyTorch
+keep moving averages in training, JAX and the starter code evaluate with the moments of each chunk.)
 """
 import dataclasses
 import importlib

@@ -108,6 +108,12 @@ def test_training_ends_when_nothing_gets_better(tmp_path):
     assert [np.float32(row["loss"]) for row in rows] == losses
 
 
+@pytest.mark.slow
+def test_more_evaluations_than_steps_are_one_each(tmp_path):
+    run, _ = train(tmp_path, "--steps", 2, "--evaluations", 10 ** 12, "--name", "often")
+    assert read_events(run)["validation", "evaluation/accuracy"][0].tolist() == [0, 1, 2]
+
+
 @pytest.fixture(scope="module")
 def best_run(tmp_path_factory):
     """The folder of a run with --weights best, whose last weights are worse and which was stopped
