@@ -38,7 +38,12 @@ def load_images(data="auto", data_dir="data", auto="elec677", how=None):
     InputError, in one line, for anything missing, damaged or malformed.
     """
     how = how or Reading()
+    if not data:
+        raise InputError(f"--data is empty; give a path or a name ({data_set_names()})")
     found = _find_images(data, pathlib.Path(data_dir), auto, how)
+    if not isinstance(found, Images) or found.train_images.shape[3] not in (1, 3):
+        raise InputError(f"data set {data}: its function must return Images of 1 or 3 channels, "
+                         f"not {getattr(found, 'title', type(found).__name__)}")
     found = restrict(_with_test_set(found, data, how), how)
     here = os.path.abspath(data)
     if not is_path(data) and os.path.exists(here) and os.path.dirname(here) != os.path.abspath(
@@ -62,9 +67,11 @@ def load_images(data="auto", data_dir="data", auto="elec677", how=None):
 
 def _find_images(data, data_dir, auto, how):
     """Return the Images of a name or path."""
-    own = DATA_SETS[auto]
+    own = DATA_SETS.get(data, DATA_SETS[auto])
+    if not is_path(data):
+        _check_coarse(data, own.coarse and data != "synthetic", how)
     if data in DATA_SETS:
-        return DATA_SETS[data].load(data_dir, how)
+        return own.load(data_dir, how)
     if data == "auto":
         try:
             return own.load(data_dir, how)
@@ -82,7 +89,14 @@ def _find_images(data, data_dir, auto, how):
     if not os.path.exists(path):
         raise InputError(f"--data {data}: no such file or folder (names: {data_set_names()})")
     tree, own = _find_form(path)
+    _check_coarse(data, own.coarse, how)
     return own.read(tree, how)
+
+
+def _check_coarse(data, has_coarse, how):
+    """Refuse --coarse for images that have no coarse labels."""
+    if how.coarse and not has_coarse:
+        raise InputError(f"--coarse: {data} has no coarse labels, as CIFAR-100 has; leave it out")
 
 
 def _find_form(path):
@@ -107,7 +121,8 @@ def may_be_mirrored(data, auto):
     if data in DATA_SETS or data in ("auto", "synthetic"):
         return DATA_SETS[auto if data in ("auto", "synthetic") else data].mirrors
     path = pathlib.Path(os.path.abspath(os.path.expanduser(data)))
-    return _form_mirrors(path, path.stat().st_mtime_ns) if os.path.exists(path) else True
+    there = data and os.path.exists(path)
+    return _form_mirrors(path, path.stat().st_mtime_ns) if there else True
 
 
 @functools.lru_cache

@@ -10,7 +10,7 @@ import numpy as np
 from system.files import ROOT, atomic_file
 
 CACHE = ROOT / "data" / "cache"  # not in --data-dir, which may be shared or read-only
-CACHE_VERSION = 2  # raise it whenever the arrays that a reader makes of the same files change
+CACHE_VERSION = 3  # raise it whenever the arrays that a reader makes of the same files change
 
 
 def cached(name, key, decode):

@@ -1,6 +1,7 @@
 """Read CIFAR-10 and CIFAR-100, binary or Python version, and the course's subset of CIFAR-10."""
 import functools
 import hashlib
+import operator
 import re
 
 import numpy as np
@@ -45,7 +46,7 @@ def cifar10(data_dir, how):
     return from_arrays(data_dir, parts, CLASSES, True, "cifar10", "CIFAR-10")
 
 
-@data_set("cifar100", stand_in=synthetic.patterns)
+@data_set("cifar100", stand_in=synthetic.patterns, coarse=True)
 def cifar100(data_dir, how):
     """Read all of CIFAR-100, 32x32 colour, 50,000 + 10,000 images of 100 classes or, --coarse, 20.
     """
@@ -97,7 +98,7 @@ def official(data_dir, name, batches, coarse=False):
 
     def read():
         tree = open_tree(source)
-        found = _files(tree)
+        found = next(iter(_sets(tree)), None)
         if found is None or len(found[0]) != (5 if name == "cifar-10" else 1):
             raise InputError(f"{source}: not all of the official files; delete it and run again to "
                              "download them")
@@ -122,28 +123,37 @@ def _check_published(source, file, content):
 
 # ------------------------------------------------------------------------------------ the files
 
-def _files(tree):
-    """Return (training files, test file) of the topmost CIFAR in a Tree, or None."""
-    names = set(tree.files)
+def _sets(tree):
+    """Return [(training files, test file)] of the topmost CIFARs in a Tree."""
+    names, found = set(tree.files), []
     for file in sorted(names, key=lambda name: (name.count("/"), name)):
         folder, slash, base = file.rpartition("/")
+        if found and file.count("/") > found[0][1].count("/"):
+            break
         end = ".bin" if base.endswith(".bin") else ""
         own = f"{folder}{slash}"
         if base == f"test_batch{end}":
-            train = sorted(n for n in names if re.fullmatch(
-                re.escape(own) + r"data_batch_\d" + re.escape(end), n))
+            train = sorted((n for n in names if re.fullmatch(
+                re.escape(own) + r"data_batch_\d+" + re.escape(end), n)),
+                key=lambda n: (len(n), n))  # 2 before 10
             if train:
-                return train, file
+                found.append((train, file))
         if base == f"test{end}" and f"{own}train{end}" in names and (
                 end or f"{own}meta" in names):
-            return [f"{own}train{end}"], file
-    return None
+            found.append(([f"{own}train{end}"], file))
+    return found
 
 
-@form("CIFAR batches", _files)
+@form("CIFAR batches", _sets, coarse=True)
 def read_cifar(tree, how):
     """Return Images of the files of CIFAR-10 or CIFAR-100, whatever images are in them."""
-    parts, names = _read(tree, *_files(tree), how.coarse)
+    sets = _sets(tree)
+    if len(sets) > 1:
+        raise InputError(f"{tree.path}: several data sets, of {sets[0][1]} and {sets[1][1]}; give "
+                         "one, in a folder of its own, as --data")
+    if how.coarse and "_batch" in sets[0][1]:
+        raise InputError(f"--coarse: {tree.path} is like CIFAR-10, without coarse labels")
+    parts, names = _read(tree, *sets[0], how.coarse)
     return from_arrays(tree.path, parts, names, True)
 
 
@@ -182,7 +192,7 @@ def _pickled(content, one_of_ten, coarse):
     pixels = batch["data"]
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         raise ValueError(f"pixels are {getattr(pixels, 'dtype', 'no array')}")
-    return _planes(pixels), np.array([int(label) for label in labels], np.int32)
+    return _planes(pixels), np.array([*map(operator.index, labels)], np.int32)
 
 
 def _planes(pixels):
@@ -201,7 +211,7 @@ def _names(tree, test, coarse):
     content = tree.read(folder + slash + file)
     try:
         if base.endswith(".bin"):
-            return content.decode().split()
+            return list(filter(None, map(str.strip, content.decode("utf-8-sig").splitlines())))
         names = pickles.loads(content)["label_names" if base == "test_batch"
                                        else f"{kind}_label_names"]
         return [name.decode() if isinstance(name, bytes) else name.strip() for name in names]

@@ -9,7 +9,9 @@ from sources.pictures import JPEG, decode_files, is_picture
 from system.command_line import InputError
 
 ROLES = {"train": "train", "training": "train", "test": "test", "testing": "test",
-         "val": "validation", "valid": "validation", "validation": "validation"}
+         "val": "validation", "valid": "validation", "validation": "validation",
+         "dev": "validation"}
+BEGINNING = re.compile("|".join(sorted(ROLES, key=len, reverse=True)), re.I)
 
 
 def role_of(name):
@@ -39,7 +41,7 @@ def read_class_folders(tree, how):
     def decode():
         pixels, kept, notes = decode_files(tree, names, how)
         return pixels, kept, np.array(notes, str)
-    key = f"{tree.key(names)} {how.image_size} {how.background} {how.skip_unreadable} {names}"
+    key = f"{tree.key(names)} {how.size_of_files} {how.background} {how.skip_unreadable} {names}"
     pixels, kept, said = cached(tree.path.stem, key, decode)
     listing = [row for row, there in zip(listing, kept) if there]
     roles = np.array([role for role, _, _ in listing])
@@ -78,8 +80,7 @@ def list_pictures(tree):
                 break
         else:
             others.append(name)
-    if len(splits) > 1:
-        _refuse_empty(tree, splits, rows)
+    _refuse_empty(tree, splits, rows)
     names = _match_case(tree, rows)
     rows = [(role, names[role, label], name) for role, label, name in rows]
     classes = sorted({label for _, label, _ in rows}, key=_natural)
@@ -100,13 +101,15 @@ def list_pictures(tree):
 
 
 def _refuse_empty(tree, splits, rows):
-    """Refuse a class's folder without a picture, for training or the test."""
+    """Refuse a class's folder without a picture, for training or the test; where there is no split,
+    so that other folders may lie beside those of classes, one without any file."""
     filled = {(role, label) for role, label, _ in rows}
     for folder in sorted(tree.folders):
         parent, _, label = folder.rpartition("/")
         for role in ("train", "test"):
-            if splits.get(role) == parent and (role, label) not in filled:
-                raise InputError(f"{tree.path}: class {label!r} has no picture in {parent}/")
+            if splits.get(role) == parent and (role, label) not in filled and (
+                    len(splits) > 1 or not any(n.startswith(f"{folder}/") for n in tree.files)):
+                raise InputError(f"{tree.path}: class {label!r} has no picture in {folder}/")
 
 
 def _splits(tree, pictures):
@@ -168,8 +171,11 @@ def _named_alike(tree, pictures, base):
     if "train" in said.values() and len({*said.values()}) > 1 and None not in said.values():
         raise InputError(f"{tree.path}: {' and '.join(f'{prefix}{n}/' for n in sorted(said)[:4])} "
                          f"look like a split; {wanted}")
+    if pair := _paired({name: own for name, own in inside.items() if name}):
+        raise InputError(f"{tree.path}: {' and '.join(f'{prefix}{n}/' for n in pair)} look like a "
+                         f"split; rename them {' and '.join(f'{r}/' for r in pair.values())}")
     for name, folders in inside.items():
-        if _alike(folders):
+        if _alike(folders) or _paired(dict.fromkeys(folders, set())):
             raise InputError(f"{tree.path}: {prefix}{name}/ holds a split of its own; {wanted}")
     return {}
 
@@ -183,6 +189,20 @@ def _alike(names):
         if role:
             found.setdefault(rest, {}).setdefault(role, []).append(name)
     return [roles for roles in found.values() if "train" in roles and len(roles) > 1]
+
+
+def _paired(inside):
+    """Return {name: role} of names that differ only in how they begin, trainA and testA, if all do,
+    or if these hold two folders of the same names; else {}."""
+    found = {}
+    for name in sorted(inside):
+        if begins := BEGINNING.match(name):
+            rest = name[begins.end():].lower()
+            found.setdefault(rest, {})[name] = ROLES[begins[0].lower()]
+    pairs = [own for own in found.values() if len(own) > 1]
+    every = sum(map(len, pairs)) == len(inside)
+    return next((own for own in pairs if every or len(
+        set.intersection(*(inside[name] for name in own))) > 1), {})
 
 
 def _inside(folder, pictures):

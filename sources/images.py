@@ -34,44 +34,48 @@ FORMS = {}  # {what it is: Form}
 class DataSet(typing.NamedTuple):
     """Two functions: load(data_dir, how) returns Images, and so does stand_in(), or it is None.
 
-    mirrors: whether its images may be mirrored.
+    mirrors: whether its images may be mirrored; coarse: whether it has coarse labels too.
     """
     load: typing.Callable
     stand_in: typing.Callable
     mirrors: bool
+    coarse: bool
 
 
 class Form(typing.NamedTuple):
     """Two functions: read(tree, how) returns Images of a Tree if matches(tree).
 
-    mirrors: whether its images may be mirrored.
+    mirrors: whether its images may be mirrored; coarse: whether they may have coarse labels too, so
+    that read() is to heed or refuse how.coarse.
     """
     matches: typing.Callable
     read: typing.Callable
     mirrors: bool
+    coarse: bool
 
 
-def data_set(name, stand_in=None, mirrors=True):
+def data_set(name, stand_in=None, mirrors=True, coarse=False):
     """Register the decorated function, (data_dir, how) -> Images, as the data set `name`.
 
     The function raises Unavailable if the data set is not there and cannot be downloaded, another
     InputError if it is damaged. stand_in: a function without arguments that draws Images to use
     in place of an unavailable data set. mirrors: False for digits, letters, whatever is another
-    thing in a mirror.
+    thing in a mirror. coarse: whether it heeds how.coarse, which else is refused.
     """
     def register(load):
-        DATA_SETS[name] = DataSet(load, stand_in, mirrors)
+        DATA_SETS[name] = DataSet(load, stand_in, mirrors, coarse)
         return load
     return register
 
 
-def form(name, matches, mirrors=True):
+def form(name, matches, mirrors=True, coarse=False):
     """Register the decorated function, (Tree, Reading) -> Images, for Trees that matches(Tree).
 
-    mirrors: False for the forms in which digits and letters come.
+    mirrors: False for the forms in which digits and letters come. coarse: whether it heeds
+    how.coarse, which else is refused.
     """
     def register(read):
-        FORMS[name] = Form(matches, read, mirrors)
+        FORMS[name] = Form(matches, read, mirrors, coarse)
         return read
     return register
 
@@ -144,6 +148,17 @@ class Images:
     mirrors: bool = True
     notes: tuple = ()
 
+    def __post_init__(self):
+        """Refuse other arrays than those described above."""
+        parts = {"train": self.arrays[:2], "test": self.arrays[2:], "validation": self.validation}
+        for role, part in parts.items():
+            if part and not _are_as_described(*part, np.shape(self.train_images)[1:], self.classes):
+                raise InputError(
+                    f"data set {self.name}: {role} images are {_described(part[0])}, labels "
+                    f"{_described(part[1])}; a data set's function must return images uint8 (n, "
+                    "height, width, channels), all of one size, and labels, integers (n,) from 0 "
+                    f"to {len(self.classes) - 1}, the number of classes less one")
+
     @classmethod
     def titled(cls, name, description, classes, arrays, lossy=False, validation=None, mirrors=True,
                notes=()):
@@ -152,15 +167,16 @@ class Images:
         arrays: training images and labels, test images and labels. lossy: whether the pixels come
         from JPEG files, which the title then says.
         """
-        train, _, test, _ = arrays
+        classes = [str(c).encode(errors="backslashreplace").decode() for c in classes]  # as UTF-8
+        bare = cls(name, "", tuple(classes), *arrays, validation, description, lossy, mirrors,
+                   tuple(map(in_one_line, notes)))
+        train, test = bare.train_images, bare.test_images
         _, height, width, channels = train.shape
         kind = "grey" if channels == 1 else "colour"
         sizes = f"{height}x{width} {kind}, {len(train):,} train, {len(test):,} test"
         sizes += f", {len(validation[1]):,} validation" if validation else ""
         title = in_one_line(f"{description} ({'lossy JPEG, ' if lossy else ''}{sizes})")
-        classes = [str(c).encode(errors="backslashreplace").decode() for c in classes]  # as UTF-8
-        return cls(name, title, tuple(classes), *arrays, validation, description, lossy, mirrors,
-                   tuple(map(in_one_line, notes)))
+        return dataclasses.replace(bare, title=title)
 
     @property
     def arrays(self):
@@ -187,12 +203,31 @@ class Images:
         return dataclasses.replace(self, notes=(*self.notes, *map(in_one_line, notes)))
 
 
+def _are_as_described(images, labels, shape, classes):
+    """Return whether these are uint8 images of a shape, and the numbers of their classes."""
+    return (isinstance(images, np.ndarray) and images.dtype == np.uint8
+            and images.shape[1:] == shape and len(shape) == 3
+            and isinstance(labels, np.ndarray) and labels.dtype.kind in "iu"
+            and labels.shape == images.shape[:1]
+            and (not len(labels) or 0 <= labels.min() and labels.max() < len(classes)))
+
+
+def _described(array):
+    """Return in few words what a value is: "float64 (5, 28, 28) from 0.0 to 1.0"."""
+    if not isinstance(array, np.ndarray):
+        return f"a {type(array).__name__}"
+    numbers = array.size and array.dtype.kind in "iuf"
+    return f"{array.dtype} {array.shape}" + (
+        f" from {array.min()} to {array.max()}" if numbers else "")
+
+
 def from_arrays(path, parts, names=(), mirrors=False, name="", description="", notes=()):
     """Return Images of {"train" | "test" | "validation": (images, labels)} that `path` holds.
 
     Images (n, height, width) or (n, height, width, 1 or 3) of uint8 or integers of its range;
-    labels integers (n,) or (n, 1). names: of the classes, by label, if they have any; classes
-    without an image are dropped. Raises InputError that names what is wrong.
+    labels integers (n,) or (n, 1), 0 or more. names: of the classes, by label, if they have any;
+    classes without an image are dropped. Where there are no test images the validation images are
+    these. Raises InputError that names what is wrong.
     """
     parts = {role: _checked(path, role, *own) for role, own in parts.items()}
     if "train" not in parts:
@@ -203,9 +238,12 @@ def from_arrays(path, parts, names=(), mirrors=False, name="", description="", n
             raise InputError(f"{path}: training images are {train[0].shape[1:]}, {role} images "
                              f"{images.shape[1:]}")
     values = np.unique(train[1])
-    named = len(names) > values[-1] and values[0] >= 0
+    named = len(names) > values[-1]
     classes = [str(names[value]) if named else str(value) for value in values]
     notes = list(notes)
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+        notes.append("the validation images are the test set, as there is no other")
     twice = {name for name, count in collections.Counter(classes).items() if count > 1}
     if twice:
         classes = [f"{name} ({value})" if name in twice else name
@@ -245,6 +283,8 @@ def _checked(path, role, images, labels):
         if array.dtype.kind not in "iu":
             raise InputError(f"{path}: {role} {what} are {array.dtype}, not integers" + (
                 " 0 to 255" if what == "images" else ""))
+    if labels.min() < 0:
+        raise InputError(f"{path}: {role} labels begin at {labels.min()}; they must be 0 or more")
     if images.dtype != np.uint8 and (images.min() < 0 or images.max() > 255):
         raise InputError(f"{path}: {role} pixels are {images.min()} to {images.max()}, not "
                          "0 to 255")

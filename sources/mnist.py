@@ -1,4 +1,5 @@
 """Read MNIST and its relatives: IDX files, Keras's mnist.npz, tables of pixels (CSV)."""
+import codecs
 import gzip
 import hashlib
 import io
@@ -12,6 +13,7 @@ import numpy as np
 from sources import synthetic
 from sources.cache import cached
 from sources.download import download
+from sources.folders import ROLES, role_of
 from sources.images import data_set, form, from_arrays
 from sources.tree import LARGEST_FILE, open_tree
 from system import machine
@@ -30,8 +32,8 @@ MD5 = {  # in the order of Images; of the files, and of what they hold
                                   "27ae3e4e09519cfbb04c329615203637"),
 }
 IDX = re.compile(  # "emnist-letters-train-images-idx3-ubyte.gz", "t10k-labels.idx1-ubyte"
-    r"(?P<prefix>(?:.*/)?(?:[^/]*[-_.])?)(?P<role>train|t10k|test)[-_](?P<what>images|labels)"
-    r"[-_.]idx[0-9][-_.](?:ubyte|int)(?P<gz>\.gz)?", re.I)
+    rf"(?P<prefix>(?:.*/)?(?:[^/]*[-_.])?)(?P<role>t10k|{'|'.join(ROLES)})[-_]"
+    r"(?P<what>images|labels)[-_.]idx[0-9][-_.](?:ubyte|int)(?P<gz>\.gz)?", re.I)
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4"}  # of the values, by an IDX file's third byte
 
 
@@ -92,14 +94,15 @@ def _idx_sets(tree):
         tree.files[0]) else None  # of a single file the neighbours of its prefix too
     for name in sorted(getattr(tree, "neighbours", tree.files), key=len, reverse=True):
         if (match := IDX.fullmatch(name)) and one in (None, match["prefix"]):
-            role = "train" if match["role"].lower() == "train" else "test"
+            role = ROLES.get(match["role"].lower(), "test")  # of t10k
             sets.setdefault(match["prefix"], {})[role, match["what"].lower()] = name
     return sets
 
 
 @form("IDX files", _idx_sets, mirrors=False)
 def read_idx_files(tree, how):
-    """Return Images of four IDX files named like MNIST's, any prefix before their names.
+    """Return Images of four IDX files named like MNIST's, any prefix before their names, or of six
+    with those of validation images.
 
     Classes are the labels that occur. Raises InputError that names the file and what is wrong.
     """
@@ -109,8 +112,8 @@ def read_idx_files(tree, how):
         raise InputError(f"{tree.path}: several data sets, of {' and '.join(first[:2])}; give one "
                          "of the files as --data")
     (prefix, files), = sets.items()
-    parts = {}
-    for role in ("train", "test"):
+    parts, more = {}, sorted({role for role, _ in files} - {"train"})
+    for role in ("train", *(more or ["test"])):
         own = []
         for what in ("images", "labels"):
             if (role, what) not in files:
@@ -118,11 +121,15 @@ def read_idx_files(tree, how):
                                  f"-idx{3 if what == 'images' else 1}-ubyte is not there")
             name = files[role, what]
             own.append(parse_idx(unzipped(tree.read(name), tree.path / name), tree.path / name))
-        if own[1].ndim == 2:  # QMNIST: the digit, then who wrote it
+        if own[1].shape[1:] == (8,):  # QMNIST: the digit, then who wrote it
             own[1] = own[1][:, 0]
         parts[role] = own
-    return from_arrays(tree.path, parts, name=(prefix.rpartition("/")[2] or tree.path.name).strip(
-        "-_."), description=f"{tree.path.name}/{prefix}".strip("-_./"))
+    strange = [name for name in tree.files if re.search(r"[-_.]idx\d[-_.](ubyte|int)", name)
+               and not IDX.fullmatch(name)]
+    return from_arrays(
+        tree.path, parts, name=(prefix.rpartition("/")[2] or tree.path.name).strip("-_."),
+        description=f"{tree.path.name}/{prefix}".strip("-_./"), notes=[
+            f"{name} passed over: it is not named as one of MNIST's four" for name in strange])
 
 
 def unzipped(content, path):
@@ -165,9 +172,8 @@ def parse_idx(content, path):
 
 # -------------------------------------------------------------------------------- NumPy archives
 
-NPZ = {"train": (("x_train", "y_train"), ("train_images", "train_labels")),
-       "test": (("x_test", "y_test"), ("test_images", "test_labels")),
-       "validation": (("x_val", "y_val"), ("val_images", "val_labels"))}  # Keras's, MedMNIST's
+NPZ = [(role, names) for word, role in ROLES.items() for names in (  # Keras's, MedMNIST's
+    (f"x_{word}", f"y_{word}"), (f"{word}_images", f"{word}_labels"))]
 
 
 def _npz_files(tree):
@@ -182,7 +188,8 @@ def _npz(tree, name=""):
         files = [file for file in tree.files if file.endswith(".npy")]
         tree.check(files)
         return {file[:-4]: _load(tree, file[:-4], tree.read(file)) for file in files}
-    return _load(tree, name, tree.read(name))
+    found = _load(tree, name, tree.read(name))
+    return found if isinstance(found, dict) else {"one array without a name": found}
 
 
 def _load(tree, name, content):
@@ -204,22 +211,29 @@ def read_npz(tree, how):
         raise InputError(f"{tree.path}: several data sets, {' and '.join(files[:2])}; give one of "
                          "them as --data")
     arrays, path = _npz(tree, files[0]), tree.path / files[0]
-    parts = {role: [arrays[x], arrays[y]] for role, names in NPZ.items()
-             for x, y in names if x in arrays and y in arrays}
-    if "train" not in parts:
+    found = {role: names for role, names in NPZ if {*names} <= {*arrays}}
+    if "train" not in found:
         raise InputError(f"{path}: holds {', '.join(sorted(arrays)) or 'nothing'}; wanted are "
                          "x_train, y_train, x_test and y_test")
-    return from_arrays(path, parts)
+    unused = sorted({*arrays}.difference(*found.values()))
+    return from_arrays(path, {role: (arrays[x], arrays[y]) for role, (x, y) in found.items()},
+                       notes=[f"arrays that are not used: {', '.join(unused[:9])}"
+                              f"{' ...' * (len(unused) > 9)}"] * bool(unused))
 
 
 # ------------------------------------------------------------------------------ tables of pixels
+
+def _content(tree, name):
+    """Return the content of a CSV file without the mark that Excel begins it with."""
+    return tree.read(name).removeprefix(codecs.BOM_UTF8)
+
 
 def _tables(tree):
     """Return {file: whether it has a heading} of the CSV files that hold a label and pixels."""
     found = {}
     for name in tree.files:
         if name.lower().endswith(".csv"):
-            line = tree.read(name)[:1 << 20].partition(b"\n")[0].decode(errors="replace")
+            line = _content(tree, name)[:1 << 20].partition(b"\n")[0].decode(errors="replace")
             words = [word.strip().strip('"') for word in line.strip().split(",")]
             if len(words) > 4 and (words[0].lower() == "label"
                                    or all(w.isdecimal() for w in words)):
@@ -240,7 +254,8 @@ def read_tables(tree, how):
     others = [name for name in tree.files if name.lower().endswith(".csv") and name not in tables]
     for name, heading in tables.items():
         word = name.rpartition("/")[2].lower()
-        role = "test" if "test" in word else "validation" if "val" in word else "train"
+        role = role_of(word)[0] or (
+            "test" if "test" in word else "validation" if "val" in word else "train")
         if role in parts:
             raise InputError(f"{tree.path}: {name} is a second table of {role} images; keep one")
         parts[role] = _table(tree, name, heading)
@@ -253,7 +268,7 @@ def read_tables(tree, how):
 def _table(tree, name, heading):
     """Return the images and labels of a table."""
     def parse():
-        rows = tree.read(name).partition(b"\n")[2] if heading else tree.read(name)
+        rows = _content(tree, name).partition(b"\n")[2] if heading else _content(tree, name)
         if not rows.strip():
             raise InputError(f"{tree.path}: {name} has no rows below its heading")
         try:

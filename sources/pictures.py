@@ -146,14 +146,14 @@ def decode_files(tree, names, how):
         joblib.delayed(decode_all)([_read(tree, name) for name in chunk], how.size_of_files,
                                     how.background)
         for chunk in chunks)
-    pixels, bad, sizes, deep = None, {}, collections.defaultdict(list), 0
+    pixels, bad, sizes, deep = None, {}, collections.defaultdict(list), []
     with Progress(desc=f"decoding {tree.path.name}", total=len(ordered)) as bar:
         for chunk, decoded in zip(chunks, results):
             for name, (own, bits) in zip(chunk, decoded):
                 if own is None:
                     bad[name] = bits
                     continue
-                deep += bits == 16
+                deep += [own.max()] * (bits == 16)
                 sizes[own.shape[:2]].append(name)
                 if len(sizes) > 1:
                     continue
@@ -167,7 +167,10 @@ def decode_files(tree, names, how):
         joblib.externals.loky.get_reusable_executor().shutdown()
     _check(tree, bad, sizes, how)
     kept = np.array([name not in bad for name in names])
-    notes = [f"{deep:,} pictures have 16 bits a channel, scaled to 8"] * bool(deep)
+    notes = [f"{len(deep):,} pictures have 16 bits a channel, scaled to 8"] * bool(deep)
+    if deep and (most := max(deep)) < 128:
+        notes[0] += (f"; the largest pixel is then {most} of 255: if that is as bright as can be, "
+                     "detail is lost, and the pixels should be spread over all 16 bits")
     notes += [f"{len(bad):,} unreadable left out: {_listed(bad)}"] * bool(bad)
     return pixels if kept.all() else pixels[kept], kept, notes
 
@@ -188,7 +191,7 @@ def _check(tree, bad, sizes, how):
         common = sorted(sizes.items(), key=lambda item: -len(item[1]))
         said = [f"{h}x{w} ({len(names):,}" + (f", like {names[0]})" if i else ")")
                 for i, ((h, w), names) in enumerate(common[:4])]
-        height, width = common[0][0]
+        height, width = common[0][0][::-1] if how.transpose else common[0][0]
         raise InputError(
             f"{tree.path}: pictures of {len(sizes):,} sizes, height x width: {', '.join(said)}"
             f"{' ...' * (len(sizes) > 4)}; --image-size {height}x{width} makes them one")

@@ -2,7 +2,7 @@
 
 Nothing is ever unpacked to the disk, so that no name in an archive can lead out of it.
 """
-import contextlib
+import errno
 import hashlib
 import os
 import pathlib
@@ -96,18 +96,24 @@ class _Folder(Tree):
         self.files.sort()
 
     def _walk(self, prefix, above):
-        """Add what is below; a link to one of the folders above is not followed."""
+        """Add what is below; a link to one of the folders above, or to nothing, is not followed."""
         with os.scandir(self.path / prefix) as entries:
             for entry in entries:
                 name = prefix + entry.name
-                with contextlib.suppress(OSError):  # a link to nothing, a folder not to be read
+                if is_hidden(name):
+                    continue
+                try:
                     if entry.is_file():
                         self._add(name, entry.stat().st_size)
-                    elif entry.is_dir() and not is_hidden(name):
+                    elif entry.is_dir():
                         real = os.path.realpath(entry.path)
                         self._add_folder(name)
                         if real not in above:
                             self._walk(f"{name}/", (*above, real))
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                        raise InputError(f"{entry.path}: cannot be read ({first_line(error)}); "
+                                         "make it readable, or move it elsewhere") from error
 
     def _read(self, name):
         return (self.path / name).read_bytes()

@@ -246,9 +246,44 @@ def test_without_meta_classes_are_numbers(tmp_path):
     assert read(folder(tmp_path / "short", short)).classes == ("0", "1", "3")
 
 
+@pytest.mark.parametrize("version", ["bin", "py"])
+def test_more_than_nine_batches_are_read_in_the_order_of_their_numbers(tmp_path, version):
+    """The pixels of a batch's only image are the batch's number."""
+    def batch(i):
+        pixels = np.full((1, 3072), i, np.uint8)
+        return pickle.dumps({b"data": pixels, b"labels": [i % 2]}, 2) if version == "py" else (
+            bytes([i % 2]) + pixels.tobytes())
+    end = ".bin" if version == "bin" else ""
+    files = {f"data_batch_{i}{end}": batch(i) for i in (1, 2, 9, 10, 11, 100)}
+    data = read(folder(tmp_path / "set", files | {f"test_batch{end}": batch(3)}))
+    assert data.train_images[:, 0, 0, 0].tolist() == [1, 2, 9, 10, 11, 100]
+    assert data.train_labels.tolist() == [1, 0, 1, 0, 1, 0]
+
+
+def test_of_several_cifars_one_is_to_be_given(tmp_path):
+    path = folder(tmp_path / "set", cifar10("py") | cifar100("python"))
+    with pytest.raises(InputError, match="several data sets, of cifar-10-.*/test_batch and "
+                                         "cifar-100-python/test; give one"):
+        read(path)
+    assert read(path / "cifar-100-python").classes == ("apple", "baby", "bed")
+    other = folder(tmp_path / "other", cifar10("py") | below("old/", cifar100("python")))
+    assert read(other).classes == ("a", "b", "d")  # of the topmost
+
+
+@pytest.mark.parametrize("name", ["batches.meta.txt", "fine_label_names.txt"])
+def test_names_of_classes_are_lines(tmp_path, name):
+    """With spaces in them and, as Windows writes them, a mark of their encoding at the start."""
+    files = cifar10("bin") if "meta" in name else cifar100("binary")
+    files = {n: "\ufeffred ant\r\nb\r\n\r\nbée\r\nd\r\n".encode() if n.endswith(name) else x
+             for n, x in files.items()}
+    assert read(folder(tmp_path / "set", files)).classes == ("red ant", "b", "d")
+
+
 @pytest.mark.parametrize("changed, words", [
+    ({b"labels": [0.5, 1, 0, 1]}, "'float' object cannot be"),
+    ({b"labels": [0, -1, 0, 1]}, "train labels begin at -1; they must be 0 or more"),
     ({b"labels": [[3], [1], [0], [1]]}, "int"), ({b"labels": 3}, "not iterable"),
-    ({b"labels": [0, 1]}, r"images \(20, 32, 32, 3\)|images"), ({b"labels": ["a"] * 4}, "invalid"),
+    ({b"labels": [0, 1]}, r"images \(20, 32, 32, 3\)|images"), ({b"labels": ["a"] * 4}, "'str'"),
     ({b"labels": None}, "not iterable"), ({b"data": [1, 2]}, "pixels are no array"),
     ({b"data": PIXELS.reshape(4, 3072) / 255}, "pixels are float64"),
     ({b"data": PIXELS[:, :2]}, "reshape"), ({b"data": np.array([None, {}])}, "an array of"),

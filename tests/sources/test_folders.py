@@ -1,4 +1,5 @@
 """One's own folders and zips of images."""
+import shutil
 import zipfile
 
 import numpy as np
@@ -74,6 +75,17 @@ def damage_empty_class(tree):
     return tree, "'11'"
 
 
+def damage_empty_class_without_a_test_set(tree):
+    (tree / "Train" / "11").mkdir()
+    shutil.rmtree(tree / "test")
+    return tree, "class '11' has no picture in Train/11/"
+
+
+def damage_empty_class_without_a_split(tree):
+    (tree / "Train" / "11" / "new").mkdir(parents=True)
+    return tree / "Train", "class '11' has no picture in 11/"
+
+
 def damage_test_only_class(tree):
     (tree / "test" / "11").mkdir()
     (tree / "test" / "11" / "0.png").write_bytes(grey(1))
@@ -145,7 +157,7 @@ PASSED = "passed over that are in no class's folder in test/ or train/, like"
        f"{name}/ is the test set, as there is no test/")
       for name in ("val", "valid", "validation", "VAL")],
     *[(values(**TWO, **{name: THREE["validation"]}), THREE, "")
-      for name in ("val", "valid", "Validation")],
+      for name in ("val", "valid", "Validation", "dev")],
     *[(below(f"{a}/", values(**{a: TWO["train"]})) | below(f"{b}/", values(**{b: TWO["test"]}))
        | more, TWO, f"{b}/ is taken for test/; {a}/ is taken for train/" + also)
       for a, b, more, also in (
@@ -172,6 +184,18 @@ def test_layouts(tmp_path, packing, files, wanted, note):
      ["x/train_1/ has no folder for each class; wanted are"]),
     ({"train_data/0.png": grey(1), "test_images/0.png": grey(2)},
      ["test_images/ and train_data/ look like a split; wanted are"]),
+    *[(below(prefix, values(**{b: FEW["train"], a: TWO["test"]}) | more),
+       [f"{prefix}{a}/ and {prefix}{b}/ look like a split; rename them {said}"])
+      for prefix, b, a, said, more in (
+          ("", "trainset", "testset", "test/ and train/", {}),
+          ("x/", "TrainData", "TestData", "test/ and train/", {}),
+          ("", "trainA", "testA", "test/ and train/", {"0.png": grey(1)}),
+          ("", "ValidImages", "TrainingImages", "train/ and validation/", values(
+              other=dict(a=[1]))))],
+    ({f"{part}{x}/0.png": grey(1) for part in ("train", "test") for x in "AB"},
+     ["testA/ and trainA/ look like a split"]),
+    ({f"{c}/{part}set/0.png": grey(1) for c in ("cat", "dog") for part in ("train", "test")},
+     ["cat/ holds a split of its own"]),
     (values(**FEW), ["no test set", "--test-split 0.2", "4 images"]),
     (values(cat=dict(a=[1]), dog=dict(b=[2]), test=dict(c=[3])), ["test/ but no train/"]),
     ({"0.png": grey(1), "1.png": grey(2)}, ["no images in a form that is known"]),
@@ -207,10 +231,17 @@ def test_class_folders_without_train_and_a_test_set_held_out(tmp_path, prefix):
 
 
 def test_words_in_names_of_classes_are_no_split(tmp_path):
-    for i, names in enumerate((("steam_train", "test_tube", "bus"), ("bullet-train", "owl"))):
-        files = {f"{name}/{j}.png": grey(j) for name in names for j in range(2)}
+    for i, names in enumerate((("steam_train", "test_tube", "bus"), ("bullet-train", "owl"),
+                               ("trainers", "testers", "boots"), ("valley", "testament"))):
+        files = {f"{name}/new/{j}.png": grey(j) for name in names for j in range(2)}
         data = read(folder(tmp_path / str(i), files), test_split=0.5)
         assert sorted(data.classes) == sorted(names) and not data.notes[1:]
+
+
+def test_a_folder_of_other_files_beside_those_of_classes_is_passed_over(tmp_path):
+    files = {f"{name}/{i}.png": grey(i) for name in ("cat", "dog") for i in range(2)}
+    data = read(folder(tmp_path / "set", files | {"notes/a.txt": b""}), test_split=0.5)
+    assert data.classes == ("cat", "dog") and data.notes[0].startswith("1 files passed over")
 
 
 def test_a_held_out_test_set_leaves_each_class_a_training_picture(tmp_path):

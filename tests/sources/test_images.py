@@ -13,7 +13,7 @@ from sources.download import Unavailable
 from sources.images import DATA_SETS, Images, Reading, data_set, restrict
 from system.command_line import InputError
 from system.files import ROOT
-from utils import load_images
+from utils import load_images, may_be_mirrored
 
 cache = written.cache
 
@@ -64,6 +64,66 @@ def test_a_data_set_may_have_no_stand_in(tmp_path, monkeypatch):
     for name, word in (("auto", "bare is not there"), ("synthetic", "bare has no synthetic")):
         with pytest.raises(InputError, match=word):
             load_images(name, tmp_path, auto="bare")
+
+
+@pytest.mark.parametrize("change, said", [
+    (dict(train_images=np.zeros((6, 1, 2, 3))), r"train images are float64 \(6, 1, 2, 3\) from 0"),
+    (dict(train_images=np.zeros((6, 1, 2), np.uint8)), r"train images are uint8 \(6, 1, 2\) from"),
+    (dict(train_images=[[[[1]]]]), "train images are a list"),
+    (dict(test_images=np.zeros((3, 2, 2, 3), np.uint8)), r"test images are uint8 \(3, 2, 2, 3\)"),
+    (dict(train_labels=np.int32([0, 1])), r"labels int32 \(2,\) from 0 to 1;"),
+    (dict(train_labels=np.int32([[0]] * 6)), r"labels int32 \(6, 1\)"),
+    (dict(train_labels=np.zeros(6)), r"labels float64 \(6,\)"),
+    (dict(train_labels=[0] * 6), "labels a list"),
+    (dict(train_labels=np.int64([0, 1, 2, 3, 0, 0])), "from 0 to 3; .* integers .n,. from 0 to 2,"),
+    (dict(test_labels=np.int32([0, -1, 0])), "test images are .*labels int32 .3,. from -1 to 0"),
+    (dict(validation=(np.zeros((1, 1, 2, 3), np.uint8), np.int32([9]))), "validation images are")])
+def test_a_data_set_must_return_what_is_said_of_images(change, said):
+    """Three classes, six images of 1x2 colour pixels; whichever way they are made."""
+    with pytest.raises(InputError, match=said) as caught:
+        dataclasses.replace(small_colour(), **change)
+    assert "\n" not in str(caught.value) and "data set x: " in str(caught.value)
+    images, labels = np.zeros((6, 1, 2), np.uint8), np.zeros(6, int)
+    with pytest.raises(InputError, match=r"train images are uint8 \(6, 1, 2\)"):
+        Images.titled("x", "X", "abc", (images, labels, images, labels))
+    none = small_colour().train_images[:0]
+    assert dataclasses.replace(small_colour(), test_images=none, test_labels=np.int32([]))
+
+
+def test_a_data_set_must_return_images(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATA_SETS, "tiny", None)
+    images, labels = np.zeros((6, 1, 2, 2), np.uint8), np.zeros(6, int)
+    two = Images.titled("x", "X", "ab", (images, labels) * 2)
+    for found, said in ((None, "NoneType"), (two, "X .1x2 colour, 6 train, 6 test.")):
+        data_set("tiny")(lambda data_dir, how, found=found: found)
+        with pytest.raises(InputError, match="data set tiny: its function must return Images of 1 "
+                                             f"or 3 channels, not {said}"):
+            load_images("tiny", tmp_path)
+
+
+def test_no_data_is_not_the_working_folder(tmp_path, monkeypatch):
+    written.idx_folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--data is empty; give a path or a name .auto, "):
+        load_images("")
+    assert may_be_mirrored("", "elec677") and not may_be_mirrored(".", "elec677")
+
+
+def test_coarse_labels_are_asked_of_what_has_them_only(tmp_path, monkeypatch):
+    batch = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1]}
+    for form, files in (("idx", {}), ("folder", written.values(**written.TWO)),
+                        ("cifar10", written.cifar10_pickles(batch))):
+        path = written.folder(tmp_path / form, files) if files else written.idx_folder(
+            tmp_path / form)
+        with pytest.raises(InputError, match=f"--coarse: .*{form}.* coarse labels"):
+            written.read(path, coarse=True)
+    for name in ("digits", "synthetic", "auto", "cifar10"):
+        with pytest.raises(InputError, match=f"--coarse: {name} has no coarse labels"):
+            load_images(name, tmp_path, how=Reading(coarse=True))
+    monkeypatch.setitem(DATA_SETS, "tiny", None)
+    data_set("tiny", coarse=True)(lambda data_dir, how: small_colour())
+    for name in ("tiny", "auto"):
+        assert load_images(name, tmp_path, "tiny", Reading(coarse=True)).classes == ("a", "b", "c")
 
 
 def test_a_new_file_in_sources_is_found(tmp_path):

@@ -191,6 +191,31 @@ def test_labels_of_qmnist(tmp_path):
     assert read(folder(tmp_path / "set", files)).train_labels.tolist() == [2, 0, 1]
 
 
+@pytest.mark.parametrize("columns", [2, 7, 9])
+def test_labels_of_other_columns_are_refused(tmp_path, columns):
+    """Of which the first would be taken for the label; a single column is one."""
+    labels = np.arange(3 * columns).reshape(3, columns)
+    files = relatives(arrays=[written.ARRAYS[0], labels, *written.ARRAYS[2:]])
+    with pytest.raises(InputError, match=rf"labels \(3, {columns}\); they must be"):
+        read(folder(tmp_path / "set", files))
+    files = relatives(arrays=[written.ARRAYS[0], np.array([[2], [0], [1]]), *written.ARRAYS[2:]])
+    assert read(folder(tmp_path / "one", files)).train_labels.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("word", ["val", "valid", "Validation", "dev"])
+def test_validation_images_in_idx_files(tmp_path, word):
+    """They are the test set where there is none; files of another name are passed over, said."""
+    more = {name.replace("t10k", word): x for name, x in relatives("x-").items() if "t10k" in name}
+    files = relatives("x-") | more | {"x-extra-images-idx3-ubyte": b"", "x.txt": b""}
+    data = read(folder(tmp_path / "set", files))
+    assert data.validation[1].tolist() == [1, 1] and len(data.test_labels) == 2
+    assert data.notes[0] == ("x-extra-images-idx3-ubyte passed over: it is not named as one of "
+                             "MNIST's four")
+    data = read(folder(tmp_path / "b", {n: x for n, x in files.items() if "t10k" not in n}))
+    assert data.validation is None and data.test_labels.tolist() == [1, 1]
+    assert "the validation images are the test set, as there is no other" in data.notes
+
+
 @pytest.mark.parametrize("code, kind", [(13, ">f4"), (14, ">f8")])
 def test_floats_are_refused(tmp_path, code, kind):
     files = relatives() | {"train-images-idx3-ubyte": written.raw_idx(
@@ -259,6 +284,34 @@ def test_npz_of_keras_and_of_medmnist(tmp_path):
     assert sorted(read(tmp_path / "a.npz", test_split=0.3).test_labels) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("x, y", [(f"x_{word}", f"y_{word}") for word in ("val", "valid")] + [
+    (f"{word}_images", f"{word}_labels") for word in ("val", "valid", "validation")])
+def test_validation_arrays(tmp_path, x, y):
+    """Without test images they are the test set."""
+    more = {x: np.uint8(written.ARRAYS[0]) + 100, y: np.uint8([0, 1, 2])}
+    data = read(npz(tmp_path / "a.npz", **KERAS, **more))
+    assert data.validation[0][:, 0, 0, 0].tolist() == [100, 120, 140] and not any(
+        "arrays" in note for note in data.notes)
+    without = {name: array for name, array in KERAS.items() if "train" in name}
+    data = read(npz(tmp_path / "b.npz", **without, **more))
+    assert data.validation is None and data.test_images[:, 0, 0, 0].tolist() == [100, 120, 140]
+    assert data.notes[0] == "the validation images are the test set, as there is no other"
+
+
+def test_arrays_that_are_not_used_are_said(tmp_path):
+    more = {"x_extra": np.zeros(3), "y_extra": np.zeros(3), "x_val": KERAS["x_test"]}
+    data = read(npz(tmp_path / "a.npz", **KERAS, **more))
+    assert data.notes[0] == "arrays that are not used: x_extra, x_val, y_extra"
+    assert not any("arrays" in note for note in read(npz(tmp_path / "b.npz", **KERAS)).notes)
+
+
+def test_one_array_in_place_of_an_archive_is_refused(tmp_path):
+    path = folder(tmp_path / "set", {"x.npz": written.saved(np.save, np.zeros(3))})
+    for place in (path, path / "x.npz"):
+        with pytest.raises(InputError, match="holds one array without a name; wanted are x_train"):
+            read(place)
+
+
 class Evil:
     """Touches a file when it is unpickled."""
 
@@ -274,6 +327,8 @@ class Evil:
     ({"x_train": KERAS["x_train"] / 255}, "train images are float64, not integers 0 to 255"),
     ({"x_train": KERAS["x_train"].astype(int) + 197}, "train pixels are 197 to 256, not 0 to 255"),
     ({"y_train": np.float32([0, 1, 2])}, "train labels are float32, not integers"),
+    ({"y_train": np.int8([-1, 0, 1])}, "train labels begin at -1; they must be 0 or more"),
+    ({"y_test": np.int8([1, -2])}, "test labels begin at -2; they must be 0 or more"),
     ({"y_train": np.eye(3, dtype=int)}, r"labels \(3, 3\)"),
     ({"y_train": np.int32(1)}, r"labels \(\)"),
     ({"x_train": np.zeros((0, 4, 5), int)}, r"images \(0, 4, 5\)"),
@@ -342,16 +397,34 @@ def test_tables_of_kaggle_and_emnist(tmp_path):
     assert read(unnamed).train_images[0, ..., 0].tolist() == [[0, 10], [20, 255]]
 
 
+@pytest.mark.parametrize("heading", [HEADING, '"label",a,b,c,d\n', ""])
+def test_the_mark_with_which_excel_begins_a_table(tmp_path, heading):
+    content = "\ufeff".encode() + (heading + ROWS).encode()
+    data = read(folder(tmp_path / "set", {"train.csv": content, "test.csv": ROWS.encode()}))
+    assert data.train_images[0, ..., 0].tolist() == [[0, 10], [20, 255]]
+    assert data.classes == ("3", "7") and len(data.train_labels) == 2
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("latest_train", "latest_dev")])
+def test_a_table_of_validation_images_alone_is_the_test_set(tmp_path, names):
+    rows = ROWS.replace("255", "254")
+    data = read(folder(tmp_path / "set", {f"{name}.csv": x.encode()
+                                          for name, x in zip(names, (ROWS, rows))}))
+    assert data.validation is None and data.test_images[0, 1, 1, 0] == 254
+    assert data.notes[0] == "the validation images are the test set, as there is no other"
+
+
 @pytest.mark.parametrize("text, words", [
     (HEADING + "1,0,0,0,256\n", "pixels from 0 to 256, not 0 to 255"),
     (HEADING + "1,0,0,0,-1\n", "pixels from -1 to 0"), (HEADING + "1,0,0,a,1\n", "no table"),
     (HEADING + "1,0,0,0.5,1\n", "no table"), (HEADING + "1,0,0\n1,2,3,4,5\n", "no table"),
     (HEADING + "1,0,0,0,99999999999\n", "no table"),
     ("label,a,b,c,d,e\n1,0,0,0,0,0\n", "5 pixels a row, which are no square"),
+    (HEADING + "-1,0,0,0,1\n", "begin at -1"),
     (HEADING, "no rows"), (HEADING + "\n \n", "no rows"), (HEADING + "# 1\n", "no table")])
 def test_tables_that_are_refused(tmp_path, text, words, recwarn):
     files = {"train.csv": text.encode(), "test.csv": ROWS.encode()}
-    with pytest.raises(InputError, match=f"train.csv.*{words}") as caught:
+    with pytest.raises(InputError, match=f"(train.csv|train labels).*{words}") as caught:
         read(folder(tmp_path / "set", files))
     assert "\n" not in str(caught.value) and not recwarn.list
 

@@ -49,6 +49,9 @@ def test_coarse_labels(tmp_path):
     path = folder(tmp_path / "set", {TRAIN: content, TEST: content})
     assert seen(read(path))["train"] == dict(a=[1], b=[2], c=[0])
     assert seen(read(path, coarse=True))["train"] == dict(x=[2], y=[0, 1])
+    path = folder(tmp_path / "fine", {TRAIN: table([0, 1]), TEST: content})
+    with pytest.raises(InputError, match="has columns image, label; wanted are image and coarse_l"):
+        read(path, coarse=True)
 
 
 def test_several_files_and_validation(tmp_path):
@@ -67,6 +70,66 @@ def test_a_word_of_a_name_says_what_a_file_is_for(tmp_path):
                                      "val_1/0000.parquet": table([0, 1], 30)})
     assert seen(read(path)) == {"train": {"0": [10], "1": [11]}, "test": {"0": [20], "1": [21]},
                                 "validation": {"0": [30], "1": [31]}}
+
+
+def test_validation_alone_is_the_test_set(tmp_path):
+    """And where no name has such a word, all is for training."""
+    path = folder(tmp_path / "set", {TRAIN: table([0, 1], 10),
+                                     "data/dev-0.parquet": table([0], 20)})
+    assert seen(read(path))["test"] == {"0": [20], "1": []}
+    assert "the validation images are the test set, as there is no other" in read(path).notes
+    path = folder(tmp_path / "plain", {f"{i}.parquet": table([0, 1], 10 * i) for i in (1, 2)})
+    data = read(path, test_split=0.5)
+    assert sorted([*data.train_images[:, 0, 0, 0], *data.test_images[:, 0, 0, 0]]) == [10, 11, 20,
+                                                                                       21]
+
+
+@pytest.mark.parametrize("split", ["extra", "unsupervised", "trainset"])
+def test_a_split_of_another_name_is_refused(tmp_path, split):
+    path = folder(tmp_path / "set", {TRAIN: table([0, 1], 10), TEST: table([0, 1], 20),
+                                     f"data/{split}-00000-of-00001.parquet": table([0, 1], 30)})
+    with pytest.raises(InputError, match=f"the name of data/{split}-.* says neither train, test"):
+        read(path)
+
+
+HASHES = "0123456789abcdef", "fedcba9876543210"
+
+
+@pytest.mark.parametrize("names, allowed", [
+    (("a/train-0.parquet", "b/train-0.parquet"), False),
+    (("mnist-train.parquet", "svhn-train.parquet"), False), (("a.parquet", "b.parquet"), False),
+    (("train/a/0.parquet", "train/b/0.parquet"), False),
+    (("train/0000.parquet", "train/0001.parquet"), True),
+    ([f"train-0000{i}-of-00002-{x}.parquet" for i, x in enumerate(HASHES)], True),
+    ([f"train-{x}.parquet" for x in HASHES], False)])
+def test_several_data_sets_are_refused(tmp_path, names, allowed):
+    """Parts of one are told by their numbers, and the hub's hashes behind these."""
+    path = folder(tmp_path / "set", {name: table([0, 1], 10 * i) for i, name in enumerate(names)})
+    if allowed:
+        assert len(read(path, test_split=0.5).train_labels) == 2
+        return
+    with pytest.raises(InputError, match=f"several data sets, of {names[0]} and {names[1]}; give"):
+        read(path)
+
+
+def test_other_names_of_classes_are_refused(tmp_path):
+    files = {TRAIN: table([0, 1], 10, names=["cat", "dog"]), TEST: table([0, 1], 20)}
+    assert read(folder(tmp_path / "a", files)).classes == ("cat", "dog")  # the test set has none
+    for names, said in ((["dog", "cat"], "'cat', not 'dog'"),
+                        (["cat", "dog", "owl"], "None, not 'owl'")):
+        files[TEST] = table([0, 1], 20, names=names)
+        with pytest.raises(InputError, match=f"names its classes otherwise than another.*: {said}"):
+            read(folder(tmp_path / "b", files))
+
+
+@pytest.mark.parametrize("labels, said", [
+    ([-1, 0, 1], "train labels begin at -1; they must be 0 or more"),
+    ([0.5, 1.0], "'float' object cannot be interpreted as an integer")])
+def test_labels_that_are_refused(tmp_path, labels, said):
+    with pytest.raises(InputError, match=said):
+        read(folder(tmp_path / "set", {TRAIN: table(labels, 10), TEST: table([0, 1], 20)}))
+    path = folder(tmp_path / "yes", {TRAIN: table([True, False], 10), TEST: table([0, 1], 20)})
+    assert seen(read(path))["train"] == {"0": [11], "1": [10]}
 
 
 def test_pictures_are_read_like_those_of_folders(tmp_path):

@@ -142,6 +142,15 @@ def test_mixed_sizes_are_refused_with_the_way_out(tmp_path):
         assert word in str(caught.value)
 
 
+def test_mixed_sizes_that_are_to_be_transposed(tmp_path):
+    """Of pictures that lie on their side in 4x5 pixels, 5x4 are seen."""
+    files = {name: png(np.full((4, 5), i)) for i, name in enumerate(values(**TWO))}
+    path = folder(tmp_path / "set", files | {"train/cat/0.png": grey(9, 8)})
+    with pytest.raises(InputError, match="4x5 .5., .*; --image-size 5x4 makes them one"):
+        read(path, transpose=True)
+    assert read(path, transpose=True, image_size="5x4").train_images.shape == (4, 5, 4, 1)
+
+
 # --------------------------------------------------------------------------------- many pictures
 
 def test_grey_pictures_among_coloured_ones(tmp_path):
@@ -160,8 +169,19 @@ def test_16_bits_are_noted(tmp_path):
     deep = encoded(Image.fromarray(np.full((3, 3), 257 * 50, np.uint16)), "png")
     data = read(folder(tmp_path / "set", values(**TWO) | {
         "train/cat/0.png": deep, "test/dog/0.png": deep}))
-    assert data.notes[0] == "2 pictures have 16 bits a channel, scaled to 8"
+    assert data.notes[0].startswith("2 pictures have 16 bits a channel, scaled to 8")
     assert seen(data)["train"]["cat"] == [50, 11]
+
+
+@pytest.mark.parametrize("value, most", [(4095, 16), (32767, 127), (32896, 128), (65535, 255)])
+def test_16_bits_of_which_few_are_used_are_said(tmp_path, value, most):
+    """The brightest of 12 bits is nearly black: 4,095 / 257 = 15.9."""
+    deep, dark = (encoded(Image.fromarray(np.full((3, 3), x, np.uint16)), "png")
+                  for x in (value, 300))
+    data = read(folder(tmp_path / "set", values(**TWO) | {
+        "train/cat/0.png": deep, "test/dog/0.png": dark, "train/dog/0.png": grey(255)}))
+    said = f"; the largest pixel is then {most} of 255: if that is as bright as can be, detail is"
+    assert seen(data)["train"]["cat"][0] == most and (said in data.notes[0]) == (most < 128)
 
 
 NOISE = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
@@ -263,6 +283,15 @@ def test_the_cache_knows_size_background_and_what_is_skipped(tmp_path):
     assert "1 unreadable" in read(path, skip_unreadable=True).notes[0]  # from the cache
     with pytest.raises(InputError, match="train/cat/2.png"):
         read(path)
+
+
+def test_the_cache_knows_how_pictures_lie_in_their_files(tmp_path):
+    """Of 2x4 pixels that are to be transposed the middle 2x1 are seen as 1x2."""
+    wide = png(np.uint8([[10, 20, 20, 30], [50, 60, 60, 70]]))
+    path = folder(tmp_path / "set", values(**TWO) | {"train/cat/0.png": wide})
+    plain, turned = (read(path, image_size="1x2", transpose=how).train_images[0, ..., 0].tolist()
+                     for how in (False, True))
+    assert turned == [[20, 60]] != plain
 
 
 def test_every_form_is_read(tmp_path):

@@ -1,5 +1,7 @@
 """Folders, archives and links to them."""
 import io
+import os
+import pathlib
 import tarfile
 import zipfile
 
@@ -85,7 +87,26 @@ def test_links_are_followed_but_not_round_in_circles(tmp_path):
     (tmp_path / "cats" / "again").symlink_to(tmp_path / "set")
     (tmp_path / "cats" / "self").symlink_to(tmp_path / "cats")
     (tmp_path / "cats" / "nothing.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "cats" / "loop.png").symlink_to(tmp_path / "cats" / "loop.png")
+    (tmp_path / "cats" / "below.png").symlink_to(tmp_path / "cats" / "0.png" / "1.png")
     assert seen(read(tmp_path / "set"))["train"] == dict(cat=[10, 11, 22], dog=[20, 21])
+
+
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    """A hidden one is nobody's."""
+    path, scandir = folder(tmp_path / "set", values(**TWO)), os.scandir
+    for name in ("train/owl", "train/.owl"):
+        (path / name).mkdir()
+
+    def scan(place):
+        if pathlib.Path(place).name.endswith("owl"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(InputError, match="set/train/owl: cannot be read .*denied.*; make it"):
+        read(path)
+    (path / "train" / "owl").rmdir()
+    assert seen(read(path)) == TWO
 
 
 def linked(path, files, links):
