@@ -143,6 +143,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from comparisons import names as naming
+from comparisons import stored
 from inside.pictures import STYLE, draw_names_as_they_are
 from inside.trained import Record
 from system.markdown import table as markdown
@@ -150,9 +151,9 @@ from training.events import log_picture
 
 
 def write(figure, numbers, path, run=None, form="png", dpi=0):
-    """Save a figure and, beside it, its numbers; show it among the run's images in TensorBoard. A
-    page or table comes as text, an animation as bytes, in place of the figure. form: png, svg or
-    pdf; dpi: of pixels in it."""
+    """Save a figure and, beside it, its numbers; show it among the run's images in TensorBoard, or
+    say that it cannot be. A page or table comes as text, an animation as bytes, in place of the
+    figure. form: png, svg or pdf; dpi: of pixels in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(figure, (str, bytes)):
         with atomic_file(path) as stream:
@@ -168,9 +169,12 @@ def write(figure, numbers, path, run=None, form="png", dpi=0):
         stream.write(drawn.getvalue())
     with atomic_file(path.with_name(path.name + ".npz")) as stream:
         np.savez_compressed(stream, **numbers)
-    if run is not None:
-        log_picture(run, path.name, seen.getvalue() or drawn.getvalue())
     print(f"wrote {picture} and {path.name}.npz")
+    try:
+        if run is not None:
+            log_picture(run, path.name, seen.getvalue() or drawn.getvalue())
+    except OSError as error:
+        print(f"note     TensorBoard does not show it: {error.filename}: {error.strerror}")
 
 
 def own_folder(out, run):
@@ -191,26 +195,34 @@ def write_own(figures, run, options):
         return
     folder = own_folder(options.out, run)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "run.txt", f"{run}\n")  # at once: the next figure's folder is asked for
+    # at once: the next figure's folder is asked for
+    write_text(folder / "run.txt", f"{run.absolute()}\n")
     ours = (run / "config.json").exists()  # into others' folders nothing is written
     for name, figure, numbers in figures:
         write(figure, numbers, folder / name, run if ours else None, options.format, options.dpi)
 
 
 def named(name, drawn):
-    """Return [(name, figure, numbers)] of what a module's draw returned; pyplot, which threads must
-    not share, forgets the figures."""
+    """Return [(name, figure, numbers)] of what a module's draw returned; InputError if two would
+    be one file. Pyplot, which threads must not share, forgets the figures."""
     figures = drawn if isinstance(drawn, list) else [(name, *drawn)]
     for _, figure, _ in figures:
         if isinstance(figure, plt.Figure):
             plt.close(figure)
+    names = [name for name, *_ in figures]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"several figures would be called {name}; draw one at a time, each "
+                             "with another --out")
     return figures
 
 
 def record_of(run, options, name):
     """Return the Record of a run's folder, which figures call by its name."""
-    if run.suffix != ".keras" and getattr(options, "test_split", 0):
-        raise InputError(f"--test-split is for .keras files; {run} has what it was trained with")
+    for own, usual in (("test_split", 0), ("pixels", 255)):
+        if run.suffix != ".keras" and getattr(options, own, usual) != usual:
+            raise InputError(f"--{own.replace('_', '-')} is for .keras files; {run} has what it "
+                             "was trained with")
     return Record(run, import_script, getattr(options, "data_dir", ""),
                   getattr(options, "data", ""), getattr(options, "pixels", 255), name,
                   getattr(options, "test_split", 0.0))
@@ -262,6 +274,18 @@ def draw_inside(names, run, options, own):
         print_tables(module, figures)
 
 
+def taken_together(module, own):
+    """Return those of a command's own options that its draw_together takes; InputError if another
+    was given, which would change nothing."""
+    takes, usual = (inspect.signature(function).parameters
+                    for function in (module.draw_together, module.draw))
+    for name, value in own.items():
+        if name not in takes and value != usual[name].default:
+            raise InputError(f"--{name.replace('_', '-')} is for a single run, and changes nothing "
+                             "where several are drawn together; leave it out")
+    return {name: value for name, value in own.items() if name in takes}
+
+
 def print_tables(module, figures):
     """Print what a module's table() says of figures [(name, figure, numbers)]."""
     for name, _, numbers in figures if hasattr(module, "table") else ():
@@ -290,9 +314,9 @@ def visualize(command, module, options):
         elif getattr(module, "TAKES", "") == "RUN FILE...":
             draw_inside([module.__name__], options.run, options, {**own, "pictures": options.paths})
         elif hasattr(module, "draw_together") and len(options.paths) > 1:
-            names, shared = naming.labels(options.paths)
+            taken, (names, shared) = taken_together(module, own), naming.labels(options.paths)
             records = [record_of(*one) for one in zip(options.paths, [options] * len(names), names)]
-            figures = named(command, module.draw_together(records))
+            figures = named(command, module.draw_together(records, **taken))
             for name, figure, numbers in figures:
                 if shared:
                     figure.suptitle(f"{figure.get_suptitle()}\nall runs: {', '.join(shared)}",
@@ -303,7 +327,8 @@ def visualize(command, module, options):
                     write_sheet(module.sheet(numbers), path.with_name(f"{name}.csv"))
             print_tables(module, figures)
         elif module.__name__.startswith("inside.") or len(options.paths) == 1 and (
-                command == "curves" and options.paths[0].is_dir()):
+                command == "curves" and options.paths[0].is_dir()
+                and not stored.named_by(options.paths[0])):
             for run in options.paths:
                 draw_inside([module.__name__], run, options, own)
         elif hasattr(module, "run"):

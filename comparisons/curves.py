@@ -27,10 +27,13 @@ LABELS = {"time": "time (minutes)", "epoch": "epoch"}
 
 def over_seeds(curves):
     """Return several (x, y) as one: (x of the first where all have values, mean, sample standard
-    deviation) there, by linear interpolation; a single curve has deviation 0."""
+    deviation) there, by linear interpolation; a single curve has deviation 0. Of single points, as
+    a test at the end of each run gives, x is the mean."""
     x, ends = curves[0][0], [(other[0], other[-1]) for other, _ in curves]
     first, last = max(first for first, _ in ends), min(last for _, last in ends)
     x = x[(x >= first) & (x <= last)]
+    if all(len(own) == 1 for own, _ in curves):
+        x = np.mean([own for own, _ in curves], axis=0)
     values = np.stack([np.interp(x, *curve) for curve in curves])
     return x, values.mean(0), values.std(0, ddof=1) if len(curves) > 1 else np.zeros(len(x))
 
@@ -63,8 +66,8 @@ def make(groups, by="step", tags=None):
     """Return (figure, {curve: (points, 3)}): x, mean and deviation of each.
 
     groups: {configuration: [(series, steps an epoch or None), ...]}, one for each seed. by: "step",
-    "epoch", or "time" of training in minutes (of other runs since the first event). With `tags`
-    losses are shown as they are and not as running means. Raises NotDrawn, naming it, if a
+    "epoch", or "time" in minutes, of series whose seconds count from the start of the run. With
+    `tags` losses are shown as they are and not as running means. Raises NotDrawn, naming it, if a
     configuration has nothing to draw.
     """
     panels = {}  # {(panel, unit): [(group, runs, key, kind)]}
@@ -104,6 +107,8 @@ def make(groups, by="step", tags=None):
 def accuracies(groups):
     """Return the figure of the accuracies alone, a panel for each configuration, and its numbers.
     """
+    if not groups:
+        raise NotDrawn("there are no curves to draw of these runs")
     rows = -(-len(groups) // 3)
     figure, axes = plt.subplots(rows, 3, figsize=(11, 3.4 * rows), layout="constrained",
                                 squeeze=False)
@@ -128,7 +133,7 @@ def _points(series, per_epoch, by, width, per_cent):
     """Return (x, values, x where they are not finite) of one curve of a run."""
     steps, seconds, values = series
     x = {"step": lambda: steps, "epoch": lambda: steps / per_epoch,
-         "time": lambda: (seconds - seconds[0]) / 60}[by]()
+         "time": lambda: seconds / 60}[by]()
     values = np.float64(values)
     finite = np.isfinite(values)
     if per_cent and (values[finite] > 1.5).any():
@@ -219,7 +224,7 @@ def of_rows(rows, by="step"):
         series = series_of(row)
         if not series:  # of a run that diverged elsewhere
             continue
-        if by == "time" and "folder" not in row:  # at the run's mean speed of steps
+        if by == "time":  # at the run's mean speed of steps
             if "train_seconds" not in row:
                 print(f"note     {row['run']} is left out: it diverged, and when is not known")
                 continue
@@ -235,6 +240,16 @@ def _timed(series, row):
             for key, (steps, _, values) in series.items()}
 
 
+def _since_start(series):
+    """Return a run's series at the seconds since the first event of any of them; those of an
+    earlier run in its folder since that one's."""
+    runs, starts = {key: re.search(r"(earlier \d+)?$", key[0])[0] for key in series}, {}
+    for key, (_, seconds, _) in series.items():
+        starts[runs[key]] = min(starts.get(runs[key], np.inf), seconds.min())
+    return {key: (steps, seconds - starts[runs[key]], values)
+            for key, (steps, seconds, values) in series.items()}
+
+
 def of_folder(folder, by):
     """Return (series, steps an epoch) of any folder of event files."""
     series = read_events(folder)
@@ -244,7 +259,7 @@ def of_folder(folder, by):
             row := row_of(folder)):  # without evaluations, and pauses before --resume
         return _timed(series, row), None
     if by != "epoch":
-        return series, None
+        return _since_start(series) if by == "time" else series, None
     try:
         config = read_json(folder / "config.json")
         return series, config["data"]["train"] / config["options"]["batch_size"]
@@ -266,14 +281,15 @@ def draw(paths, by="step", tags=None, csv=False):
     """Return the figure of run folders, whoever wrote them, and of studies, and its numbers."""
     if by not in ("step", "epoch", "time"):
         raise InputError(f"--by {by} is none of step, epoch, time")
-    paths, groups = [*map(pathlib.Path, paths)], {}
+    paths, found = [*map(pathlib.Path, paths)], {}  # {(study or "", configuration): its seeds}
     for study in filter(None, map(stored.named_by, paths)):
-        groups |= of_rows(stored.rows(stored.load(study)), by)
+        groups = of_rows(stored.rows(stored.load(study)), by)
+        found |= {(study, group): runs for group, runs in groups.items()}
     folders = [path for path in paths if not stored.named_by(path)]
     names.labels(folders)  # that no two are the same
     for folder, (group, _) in zip(folders, names.of_runs(folders)):
-        groups.setdefault(group, []).append(of_folder(folder, by))
-    figure, numbers = make(groups, by, tags)
+        found.setdefault(("", group), []).append(of_folder(folder, by))
+    figure, numbers = make(dict(zip(names.told_apart(found), found.values())), by, tags)
     if not csv:
         return figure, numbers
     return [("curves", figure, numbers), ("curves.csv", as_csv(numbers, by), {})]

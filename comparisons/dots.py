@@ -7,7 +7,8 @@ from matplotlib.ticker import LogLocator
 
 from comparisons import names as naming
 from comparisons import table as tables
-from comparisons.measures import rows_of
+from comparisons.measures import names_of, rows_of
+from system.command_line import InputError
 
 OPTIONS = {"columns": "accuracy, kernels or speed, or columns joined by commas"}
 PANELS = {"accuracy": ("test_accuracy", "train_seconds"),
@@ -16,18 +17,22 @@ PANELS = {"accuracy": ("test_accuracy", "train_seconds"),
 LABELS = {"images_per_second": "training speed (images/s)", "train_seconds": "training time (s)",
           "structured": "structured kernels (%)\n5 % is chance",
           "r2_above_chance": "mean r2 of their Gabor fits\nabove that of shuffled pixels",
-          "instability": "instability: std of the log loss about\nits running mean, at 0.1 to 0.2 "
-                         "nats"}
+          "instability": "instability: deviation of the logarithm\nof the loss about its running "
+                         "mean,\nat 0.1 to 0.2 nats"}
 
 
 def panels_of(columns):
-    """Return the measures to draw for a set of columns."""
+    """Return the measures to draw for a set of columns; InputError if all of them are counts."""
     if str(columns) in PANELS:
         return PANELS[columns]
-    return [name for name, _ in tables.columns_of(columns) if name in tables.COLUMNS]
+    found = [name for name, _ in tables.columns_of(columns) if name in tables.COLUMNS]
+    if not found:
+        raise InputError(f"--columns {columns} has only counts, which are not drawn; add a measure "
+                         "like test_accuracy")
+    return found
 
 
-def make(rows, columns="accuracy"):
+def make(rows, columns="accuracy", title=""):
     """Return (figure, {configuration: (seeds, measures)}) of rows, a panel for each measure."""
     groups, measures = tables.finished(rows), panels_of(columns)
     values = {name: tables.values_of(groups, name) for name in measures}
@@ -61,12 +66,10 @@ def make(rows, columns="accuracy"):
                       title="data", fontsize=9)
     if shared:
         said.append(f"all runs: {', '.join(shared)}")
-    figure.suptitle("\n".join(said), fontsize=10)
-    keys = [key[0] if [other[0] for other in groups].count(key[0]) == 1 else
-            "/".join(map(str, key)) for key in groups]
+    figure.suptitle("\n".join([title] * bool(title) + said), fontsize=10)
     return figure, {"measures": np.array(measures)} | {
         key: np.column_stack([values[name][group] for name in measures])
-        for key, group in zip(keys, groups)}
+        for key, group in zip(names_of(groups), groups)}
 
 
 def draw(paths, columns="accuracy"):

@@ -99,5 +99,10 @@ def draw(paths, rows=("optimizer",), columns="learning_rate", metric="validation
     """Return [(name, figure, numbers)] of sweeps' folders or studies, or of run folders as one."""
     names, columns = [name.replace("-", "_") for name in rows], columns.replace("-", "_")
     sweeps = [paths] if (paths[0] / "config.json").exists() else [[path] for path in paths]
-    return [(f"heat_{own[0].stem}" if len(own) == 1 else "heat", *make(
-        rows_of(own), names, columns, metric)) for own in sweeps]
+    return [(name_of(own), *make(rows_of(own), names, columns, metric)) for own in sweeps]
+
+
+def name_of(own):
+    """Return the name of the figure of a sweep, a study or a run, or of several runs as one."""
+    called = own[0].stem if own[0].suffix == ".csv" else own[0].resolve().name
+    return f"heat_{called}" if len(own) == 1 else "heat"

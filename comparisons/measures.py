@@ -21,28 +21,37 @@ from training.events import read_events
 def rows_of(paths, fits=False):
     """Return the rows of run folders, sweeps' folders, CSV files and names of studies, in order.
 
+    A configuration of a study has the study's name before it if others here have its own, too.
     fits: fit Gabor functions to the kernels of run folders, which takes seconds each.
     """
-    paths, rows = [*map(pathlib.Path, paths)], []
+    paths, found = [*map(pathlib.Path, paths)], []  # [(study or "", row)]
     for path, (name, _) in zip(paths, names.of_runs(paths)):
         table = path / "results.csv" if (path / "results.csv").exists() else path
         if study := stored.named_by(path):
-            rows += stored.rows(stored.load(study))
+            own = stored.rows(stored.load(study))
         elif table.suffix == ".csv":
-            rows += [{"configuration": names.name_of(row | {"name": row.get("run", "").removesuffix(
+            own = [{"configuration": names.name_of(row | {"name": row.get("run", "").removesuffix(
                 f"-seed{row.get('seed')}")}), **row} for row in stored.read_csv(table)]
         else:
-            rows.append(row_of(path) | {"configuration": name})
+            own = [row_of(path) | {"configuration": name}]
+        found += [(study or "", row) for row in own]
+    called = names.told_apart((study, row["configuration"]) for study, row in found)
+    rows = [row | {"configuration": name} for (_, row), name in zip(found, called)]
     if fits:
-        fitted = [row for row in rows if "folder" in row
-                  and ("train", "filters/kernel") in series_of(row)]
-        kernels = [series_of(row)["train", "filters/kernel"][2][-1] for row in fitted]
-        found = joblib.Parallel(machine.cores(), return_as="generator")(
-            joblib.delayed(kernel_measures)(kernel) for kernel in kernels)
-        for measures, row in zip(Progress(
-                found, "Gabor fits", total=len(fitted), unit="run"), fitted):
-            row |= measures
+        add_fits(rows)
     return rows
+
+
+def add_fits(rows):
+    """Add what Gabor functions fitted to the kernels of run folders say to their rows."""
+    fitted = [row for row in rows if "folder" in row
+              and ("train", "filters/kernel") in series_of(row)]
+    kernels = [series_of(row)["train", "filters/kernel"][2][-1] for row in fitted]
+    found = joblib.Parallel(machine.cores(), return_as="generator")(
+        joblib.delayed(kernel_measures)(kernel) for kernel in kernels)
+    for measures, row in zip(Progress(
+            found, "Gabor fits", total=len(fitted), unit="run"), fitted):
+        row |= measures
 
 
 def row_of(folder, status="finished"):
@@ -51,7 +60,7 @@ def row_of(folder, status="finished"):
     result = read_json(folder / "result.json") if status == "finished" else {}
     try:
         return stored.checked(_row(folder, config, result) | {"status": status})
-    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise InputError(f"{folder}: its config.json or result.json is no run's: "
                          f"{type(error).__name__}, {first_line(error)}") from error
 
@@ -93,8 +102,10 @@ def measures_of(series):
                 np.asarray, series["validation", "evaluation/batch_noise"][::2]))
     for kind in ("memory_gradient", "gradient"):  # an LSTM's flows through its cell state
         if ("train", f"over_time/{kind}") in series:
-            first, *_, last = series["train", f"over_time/{kind}"][2]
-            found |= {"gradient_before": shrinking(first), "gradient_after": shrinking(last)}
+            first, *more = series["train", f"over_time/{kind}"][2]
+            found["gradient_before"] = shrinking(first)
+            if more:  # else it diverged before a second evaluation
+                found["gradient_after"] = shrinking(more[-1])
             break
     return _finite(found)
 
@@ -131,6 +142,12 @@ def groups_of(rows):
     return groups
 
 
+def names_of(groups):
+    """Return the configurations of groups, with steps and data where several have one name."""
+    every = [name for name, _, _ in groups]
+    return [key[0] if every.count(key[0]) == 1 else "/".join(map(str, key)) for key in groups]
+
+
 # ------------------------------------------------------------------------------------ measures
 
 def smooth(values, width):
@@ -140,6 +157,7 @@ def smooth(values, width):
     return np.convolve(values, np.ones(width), "same") / weights
 
 
+@np.errstate(invalid="ignore")  # what diverged has losses of inf
 def fluctuations(steps, losses, band=(0.1, 0.2), width=51):
     """Return the log of losses (steps,) > 0 about their level, the running mean over `width` steps,
     and at which steps the level lies in `band` (nats); at none unless every step is there.

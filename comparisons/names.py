@@ -2,6 +2,7 @@
 import dataclasses
 import pathlib
 import re
+from collections import Counter
 
 from comparisons import stored
 from sources.images import Reading
@@ -81,6 +82,14 @@ def of_runs(folders):
                                                  for other in alike)]
         found.append((", ".join([name, *more]), own["seed"]))
     return found
+
+
+def told_apart(found):
+    """Return what to call each of (study, or "" of single runs, name): the study's name stands
+    before a name that is found in others, too."""
+    found = [*found]
+    places = Counter(name for _, name in {*found})
+    return [f"{study}: {name}" if study and places[name] > 1 else name for study, name in found]
 
 
 def without_shared(names, of=""):

@@ -21,6 +21,7 @@ import numpy as np
 
 from system.command_line import InputError, as_text, first_line, is_plain
 from system.files import atomic_file, load_arrays, write_text
+from training.events import PATTERN
 
 FOLDER = pathlib.Path("studies")
 INTEGERS = ("seed", "parameters", "steps", "steps_taken", "threads")
@@ -112,11 +113,14 @@ def names():
 
 def named_by(path):
     """Return the name of the study that a path of a command line means, by its name or its CSV;
-    None if it means none."""
+    None if it means none, or there is a folder of this name that holds a run."""
     if path.parent == FOLDER and path.suffix == ".csv":
         path = path.with_suffix("").relative_to(FOLDER)
-    is_run = (path / "config.json").exists()
-    return str(path) if (FOLDER / f"{path}.toml").exists() and not is_run else None
+    if not (FOLDER / f"{path}.toml").exists():
+        return None
+    is_run = any(file for what in ("config.json", PATTERN, f"*/{PATTERN}")
+                 for file in path.glob(what))
+    return None if is_run else str(path)
 
 
 def load(name):
@@ -158,6 +162,8 @@ def _study(name, question, script="", seeds=(0,), fixed=None, configurations=({}
         raise TypeError("each option of a grid needs a list of values")
     if not all("kind" in one for one in figures):
         raise ValueError("a figure needs a kind")
+    if len({one.get("name", name) for one in figures}) < len(figures):
+        raise ValueError("figures need different names")
     for one in configurations:
         _check(one, name=str, script=str, seeds=[int], published=str, configuration=str, commit=str,
                **{"from": str})

@@ -3,9 +3,9 @@ import numpy as np
 
 from comparisons import curves, dots, heat, stored, transfer
 from comparisons import table as tables
-from comparisons.measures import groups_of, row_of, rows_of, series_of
+from comparisons.measures import add_fits, groups_of, row_of, series_of
 from inside import filters, over_time
-from system.command_line import InputError
+from system.command_line import InputError, first_line
 from system.files import read_json
 from training.events import read_events
 
@@ -56,23 +56,28 @@ def _drawn(study, kind, configurations=(), **options):
     if kind == "accuracies":
         return curves.accuracies(curves.of_rows(rows))
     finished = [row for row in rows if row["status"] == "finished"]
-    if kind == "over_time":
-        return _norms_over_time(finished)
-    if kind == "filters":
-        first = {}  # seed of each configuration
-        for row in finished:
-            first.setdefault(row["configuration"], row)
-        return _kernels(first.values())
+    if kind in INSIDE:
+        try:
+            return INSIDE[kind](finished)
+        except (LookupError, ValueError) as error:
+            raise InputError(f"study {study.name} has not what its figure {kind} shows, of all its "
+                             f"runs ({type(error).__name__}: {first_line(error)})") from error
+    if kind == "dots":
+        options["title"] = study.question
     return KINDS[kind].make(rows, **options)
 
 
 def _kernels(rows):
-    """Draw the first-layer kernels of rows."""
+    """Draw the first-layer kernels of rows, of the first seed of each configuration."""
+    first = {}
+    for row in rows:
+        first.setdefault(row["configuration"], row)
     return filters.one_below_the_other({f"{row['configuration']}, seed {row['seed']}": (
         series_of(row)["train", "filters/kernel"][2][-1],
         f"{100 * row['structured']:.0f} % structured, test accuracy "
         f"{100 * row['test_accuracy']:.1f} %")
-        for row in rows}, "\n".join(dict.fromkeys(row["data"] for row in rows)))
+        for row in first.values()}, "\n".join(dict.fromkeys(
+            row["data"] for row in first.values())))
 
 
 def _norms_over_time(rows):
@@ -84,7 +89,12 @@ def _norms_over_time(rows):
         means[f"{name}, n = {len(own)}"] = {
             key: (first[key][0], None, np.mean([one[key][2] for one in seeds], axis=0))
             for key in first if key[1].startswith("over_time/")}
+    if not any(means.values()):
+        raise ValueError("no norms were kept")
     return over_time.side_by_side(means, rows[0]["data"])
+
+
+INSIDE = {"over_time": _norms_over_time, "filters": _kernels}
 
 
 def draw(names):
@@ -106,11 +116,18 @@ def is_kept(study, column):
 
 def collect(study, finished, diverged):
     """Write a study's CSV and NPZ with the rows of runs' folders {(configuration, seed): folder},
-    finished or diverged. Rows of other runs stay."""
-    made = dict(zip(finished, rows_of(finished.values(), fits=True)))
-    made |= {key: row_of(folder, "diverged") for key, folder in diverged.items()}
-    series_ = {row["folder"].name: stored.thinned(read_events(row["folder"]), study)
-               for row in made.values()}
+    finished or diverged. Rows of other runs stay. Raises InputError, once all others are written,
+    if the files of a run cannot be read."""
+    made, series_, unread = {}, {}, []
+    for status, folders in (("finished", finished), ("diverged", diverged)):
+        for key, folder in folders.items():
+            try:
+                row, own = row_of(folder, status), stored.thinned(read_events(folder), study)
+            except (InputError, OSError) as error:
+                unread.append(str(error))
+                continue
+            made[key], series_[folder.name] = row, own
+    add_fits([made[key] for key in finished if key in made])
     made = {(name, seed): {key: value for key, value in row.items() if value is not None
                            and is_kept(study, key)} | {"configuration": name}
             for (name, seed), row in made.items()}
@@ -118,6 +135,8 @@ def collect(study, finished, diverged):
         there = stored.read_csv(study.file(".csv")) if study.file(".csv").exists() else []
         rows = {(row["configuration"], row["seed"]): row for row in there} | made
         stored.write(study, rows.values(), stored.series(study.name) | series_)
+    if unread:
+        raise InputError(f"{'; '.join(unread)}; the rows of all other runs are written")
 
 
 def unsaid(row, folder):

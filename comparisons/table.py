@@ -24,7 +24,7 @@ COLUMNS = {  # heading, factor, digits
     "train_loss": ("train loss (nats)", 1, 3), "validation_loss": ("validation loss (nats)", 1, 3),
     "test_loss": ("test loss (nats)", 1, 3),
     "structured": ("structured kernels (%)", 100, 0), "r2_above_chance": ("r2 above chance", 1, 2),
-    "r2_normalised": ("r2 above chance, of what chance leaves", 1, 2),
+    "r2_normalised": ("(r2 - chance) / (1 - chance)", 1, 2),
     "principal_power": ("power along the principal colour (%)", 100, 0),
     "r2_of_mean": ("of the channels' mean", 1, 2), "r2_of_channels": ("of single channels", 1, 2),
     "images_per_second": ("images/s", 1, 0), "epoch_seconds": ("s per epoch", 1, 1),
@@ -99,9 +99,9 @@ def make(rows, columns="accuracy", beside=None):
         made.append((beside[0], [beside[1].get(name, "") for name, _, _ in groups]))
     rows_of_data = {}
     for row, (_, _, data) in enumerate(groups, 1):
-        rows_of_data.setdefault(data, []).append(str(row))
+        rows_of_data.setdefault(data, []).append(row)
     below = ["Data: " + "; ".join(
-        data + f", row{'s' * (len(own) > 1)} {', '.join(own)}" * (len(rows_of_data) > 1)
+        data + f", row{'s' * (len(own) > 1)} {ranges(own)}" * (len(rows_of_data) > 1)
         for data, own in rows_of_data.items()) + "."]
     if shared:
         below.append(f"All runs: {', '.join(shared)}.")
@@ -111,6 +111,18 @@ def make(rows, columns="accuracy", beside=None):
               if status != "finished"]
     text = markdown([heading for heading, _ in made], zip(*(column for _, column in made)))
     return text + ("\n\n" + " ".join(below) if below else "")
+
+
+def ranges(numbers):
+    """Return "1, 2, 4 to 7" of rising whole numbers."""
+    runs = []
+    for n in numbers:
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return ", ".join(f"{own[0]} to {own[-1]}" if len(own) > 2 else ", ".join(map(str, own))
+                     for own in runs)
 
 
 def need_fits(columns):

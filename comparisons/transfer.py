@@ -5,7 +5,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 
-from comparisons.measures import groups_of, rows_of
+from comparisons.measures import groups_of, names_of, rows_of
 from system.command_line import InputError
 from system.markdown import mean_and_deviation
 from system.markdown import table as markdown
@@ -60,6 +60,8 @@ def without_brackets(title):
 def make(rows):
     """Return (figure, numbers): test accuracy by images per class, one panel per transfer."""
     groups, numbers = groups_of(rows), {}
+    if not groups:
+        raise InputError("there are no runs of transfer.py to draw")
     columns = min(3, len(groups))
     figure, axes = plt.subplots(-(-len(groups) // columns), columns, squeeze=False,
                                 figsize=(max(6, 4 * columns), 4.6 * -(-len(groups) // columns)),
@@ -68,12 +70,12 @@ def make(rows):
         axis.remove()
     layers = [*dict.fromkeys(layer for group in groups.values()
                              for _, layer in accuracies_of(group)[1] if layer)]
-    for axis, ((name, _, data), group) in zip(axes.flat, groups.items()):
+    for axis, key, ((name, _, data), group) in zip(axes.flat, names_of(groups), groups.items()):
         shots, accuracies = accuracies_of(group)
         heads = [*dict.fromkeys(head for head, _ in accuracies)]
-        numbers[f"{name}/images_per_class"] = np.array(shots)
+        numbers[f"{key}/images_per_class"] = np.array(shots)
         for (head, layer), values in accuracies.items():
-            numbers["/".join(filter(None, (name, head, layer)))] = values
+            numbers["/".join(filter(None, (key, head, layer)))] = values
             label = f"{layer}, {TITLES.get(head, head)}" if layer else "the network from scratch"
             axis.errorbar(shots, values.mean(1), values.std(1, ddof=1) if values.shape[1] > 1 else
                           None, label=label, capsize=2, lw=1.5, ms=4, marker="os^"[

@@ -181,6 +181,59 @@ def test_several_runs_are_drawn_together_or_each(tmp_path, monkeypatch):
     assert not plt.get_fignums()
 
 
+def test_options_that_would_change_nothing_are_refused(tmp_path, monkeypatch):
+    """Those of a single run where several are drawn together, and those of .keras files."""
+    for name in "ab":
+        write_events(tmp_path / name / "train", batch__loss=[3.0, 2.0])
+    got = []
+    made_up(monkeypatch, both={
+        "OPTIONS": {"count": "how many", "side_by_side": "so", "wide": "so"},
+        "draw": lambda record, count=4, side_by_side=False, wide=1: [],
+        "draw_together": lambda records, wide=1: got.append((len(records), wide)) or []})
+    for words, said in ((("both", "a", "b", "--count", 3), "--count is for a single run"),
+                        (("both", "a", "b", "--side-by-side"), "--side-by-side"),
+                        (("both", "a", "--pixels", 1), "--pixels is for .keras files")):
+        assert_one_line(run_script("visualize", *words, cwd=tmp_path), said)
+    words = "both", "a", "b", "--count", 4, "--wide", 2
+    assert run_script("visualize", *words, cwd=tmp_path)[0] == 0 and got == [(2, 2)]
+
+
+def test_two_figures_of_one_name_are_refused():
+    """The second would replace the first, as of two sweeps whose folders have one name."""
+    with pytest.raises(InputError, match="several figures would be called heat_a; draw one"):
+        visualize.named("heat", [("heat_a", None, {}), ("heat_b", None, {}), ("heat_a", None, {})])
+
+
+def test_a_studys_name_wins_over_a_folder_without_a_run(tmp_path, quick_figures):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/training.toml").write_text(
+        'question = "?"\nscript = "x.py"\n[[configurations]]\nname = "a"\n')
+    (tmp_path / "studies/training.csv").write_text("configuration,seed,status\na,0,diverged\n")
+    np.savez(tmp_path / "studies/training.npz", **{
+        "a-seed0/train/batch/loss/steps": [0, 1], "a-seed0/train/batch/loss/values": [3.0, 2.0]})
+    write_events(tmp_path / "training" / "deep" / "below", batch__loss=[9.0])
+    words = ("visualize", "curves", "training", "--out", "f")
+    status, _, err = run_script(*words, cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert load_arrays(tmp_path / "f/curves.npz")["a/train/batch/loss"][:, 1].tolist() == [3, 2]
+    write_events(tmp_path / "training" / "train", batch__loss=[7.0])  # now it is a run's
+    assert run_script(*words, cwd=tmp_path)[0] == 0
+    found = load_arrays(tmp_path / "f/training/curves.npz")
+    assert found["training/train/batch/loss"][:, 1].tolist() == [7]
+
+
+def test_a_figure_that_tensorboard_cannot_be_shown_is_written(tmp_path, quick_figures):
+    """Where its events would lie is a file, as root may write into folders that it should not."""
+    write_events(tmp_path / "r" / "train", batch__loss=[3.0, 2.0])
+    for name, text in (("config.json", "{}"), ("figures", "")):
+        (tmp_path / "r" / name).write_text(text)
+    status, out, err = run_script("visualize", "curves", "r", "--out", "f", cwd=tmp_path)
+    assert (status, err) == (0, "") and (tmp_path / "f/r/curves.png").exists()
+    wrote, note = out.splitlines()
+    assert wrote == "wrote f/r/curves.png and curves.npz"
+    assert note.startswith("note     TensorBoard does not show it: r/figures: events cannot be ")
+
+
 def test_a_single_command_prints_its_table(tmp_path, monkeypatch):
     """Of each figure that has rows, after what was written; of several runs drawn together, too.
     `all` prints none."""
@@ -234,6 +287,17 @@ def test_figures_of_a_run_have_its_folder(tmp_path, quick_figures):
                                tmp_path / "f"), "another --out")
     assert (tmp_path / "f" / "r" / "curves.npz").read_bytes() == before
     assert not plt.get_fignums()
+
+
+def test_whose_figures_a_folder_holds_does_not_depend_on_where_one_is(tmp_path, quick_figures):
+    write_events(tmp_path / "a" / "r" / "train", batch__loss=[3.0, 2.0])
+    write_events(tmp_path / "b" / "r" / "train", batch__loss=[9.0])
+    out = ("--out", tmp_path / "f")
+    assert run_script("visualize", "curves", "r", *out, cwd=tmp_path / "a")[0] == 0
+    assert (tmp_path / "f/r/run.txt").read_text() == f"{tmp_path}/a/r\n"
+    assert_one_line(run_script("visualize", "curves", "r", *out, cwd=tmp_path / "b"),
+                    "another --out")
+    assert run_script("visualize", "curves", "a/r", *out, cwd=tmp_path)[0] == 0
 
 
 @pytest.mark.slow

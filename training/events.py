@@ -42,7 +42,7 @@ class Events:
         except tf.errors.OpError as error:
             if computing:
                 raise
-            raise OSError(None, "events cannot be written; is the disk full?",
+            raise OSError(None, "events cannot be written; is the disk full, or read-only?",
                           str(self.folder / part)) from error
 
     def close(self):
@@ -120,14 +120,15 @@ class Events:
 
 
 def log_picture(folder, name, png):
-    """Add the PNG of a figure to the images of a run's folder, as it is."""
+    """Add the PNG of a figure to the images of a run's folder, as it is. Raises OSError if nothing
+    can be written there."""
     from tensorboard.plugins.image import metadata
     size = [str(int.from_bytes(png[i:i + 4])) for i in (16, 20)]  # width and height, in its head
-    writer = tf.summary.create_file_writer(str(folder / "figures"))
-    with writer.as_default():
+    events = Events(folder)
+    with events.into("figures"):
         tf.summary.write(f"figures/{name}", [*size, png], step=0,
                          metadata=metadata.create_summary_metadata(None, None))
-    writer.close()
+    events.close()
 
 
 def read_events(folder):

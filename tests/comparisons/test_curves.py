@@ -1,11 +1,12 @@
 """Curves of our runs, of studies and of logs that other tools wrote."""
+import json
 import shutil
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from comparisons import curves
+from comparisons import curves, stored
 from comparisons.curves import make, scalars
 from comparisons.measures import smooth
 from system.command_line import InputError, NotDrawn
@@ -53,7 +54,7 @@ def test_curves_draw_the_numbers_they_save():
     np.testing.assert_allclose(numbers["a/train/batch/loss"],
                                [[0, 2, np.sqrt(2)], [10, 3, np.sqrt(2)]])
     assert len(left.collections) == 1 and left.get_xlabel() == "step"
-    figure, numbers = plot("time", b=series([5.0, 5.0], [100, 220]))
+    figure, numbers = plot("time", b=series([5.0, 5.0], [0, 120]))
     assert numbers["b/train/batch/loss"][:, 0].tolist() == [0, 2]
     figure, numbers = plot("epoch", per_epoch=4, b=series([5.0, 5.0]))
     assert numbers["b/train/batch/loss"][:, 0].tolist() == [0, 2.5]
@@ -169,6 +170,8 @@ def test_seeds_are_averaged_as_far_as_all_reach():
     late = {("", "acc"): scalar(60, 80, steps=(1, 2))}  # and in per cent
     _, numbers = plot(a=[{("", "acc"): scalar(0.1, 0.2, 0.4)}, late])
     np.testing.assert_allclose(numbers["a//acc"][:, :2], [[1, 0.4], [2, 0.6]])
+    ends = [{("", "acc"): scalar(value, steps=[step])} for value, step in ((0.5, 10), (0.7, 14))]
+    np.testing.assert_allclose(plot(a=ends)[1]["a//acc"], [[12, 0.6, 0.2 / np.sqrt(2)]])
     with pytest.raises(NotDrawn, match="no steps of acc in common"):
         plot(a=[{("", "acc"): scalar(0.1)}, late])
 
@@ -193,6 +196,60 @@ def test_the_time_of_a_finished_run_has_no_pauses(tmp_path, monkeypatch):
         _, numbers = make({"a": [curves.of_folder(tmp_path, "time")]}, "time")
         np.testing.assert_allclose(numbers["a/train/batch/loss"][:, 0], minutes)
         (tmp_path / "result.json").touch()
+
+
+def test_all_curves_of_a_run_begin_with_its_first_event(tmp_path, monkeypatch):
+    """The test's, at the end, too; what an earlier run left in the folder has a start of its own.
+    """
+    events = series([5.0, 4.0], times=[600, 720]) | {
+        ("test", "evaluation/accuracy"): (np.array([10]), np.array([780.0]), [0.5]),
+        ("earlier 1", "x"): (np.array([0, 1]), np.array([60.0, 120.0]), [1.0, 2.0])}
+    monkeypatch.setattr(curves, "read_events", lambda folder: events)
+    _, numbers = make({"a": [curves.of_folder(tmp_path, "time")]}, "time", "*")
+    assert {name: [*points[:, 0]] for name, points in numbers.items()} == {
+        "a/train/batch/loss": [0, 2], "a/test/evaluation/accuracy": [3], "a/earlier 1/x": [0, 1]}
+
+
+@pytest.fixture
+def two_studies(tmp_path, monkeypatch):
+    """Studies s and t, each with a run of "a" that ends at another loss, 2 and 4; t has "b", too.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    for study, names, losses in (("s", "a", [3.0, 2.0]), ("t", "ab", [5.0, 4.0])):
+        (tmp_path / f"studies/{study}.toml").write_text(
+            'question = "?"\nscript = "x.py"\n' + "".join(
+                f'[[configurations]]\nname = "{name}"\n' for name in names))
+        stored.write(stored.load(study), [{"configuration": name, "seed": 0, "status": "diverged"}
+                                          for name in names],
+                     {f"{name}-seed0": series(losses) for name in names})
+    return tmp_path
+
+
+def last(numbers):
+    return {name: points[-1, 1] for name, points in numbers.items()}
+
+
+def test_studies_that_share_a_name_are_told_apart(two_studies):
+    _, numbers = curves.draw(["s", "t"])
+    assert last(numbers) == {"s: a/train/batch/loss": 2, "t: a/train/batch/loss": 4,
+                             "b/train/batch/loss": 4}
+    assert last(curves.draw(["s"])[1]) == {"a/train/batch/loss": 2}
+
+
+def test_a_run_is_no_seed_of_a_study(two_studies, monkeypatch):
+    run = two_studies / "logs" / "a-seed1"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"options": {"name": "a", "seed": 1}}))
+    monkeypatch.setattr(curves, "read_events", lambda folder: series([9.0, 8.0]))
+    figure, numbers = curves.draw(["s", run])
+    assert last(numbers) == {"s: a/train/batch/loss": 2, "a/train/batch/loss": 8}
+    assert [text.get_text() for text in figure.axes[0].get_legend().texts] == ["s: a", "a"]
+
+
+def test_no_accuracies_are_no_figure():
+    with pytest.raises(NotDrawn, match="no curves"):
+        curves.accuracies({})
 
 
 def test_what_diverged_elsewhere_has_no_time(monkeypatch, capsys):

@@ -94,5 +94,5 @@ def test_dense_units_that_are_never_used_are_counted(write):
     heading, _, row = write("diagnosis", NUMBERS["diagnosis"] | {
         "dense_units": np.array([1024]), "dense_unused": np.array([[3], [850], [41]]),
         "steps": np.array([0, 26, 2000])})
-    assert heading.endswith("| dense units positive on no test image |")
+    assert heading.endswith("| dense units positive on none of all test images |")
     assert row == "| 3 | 1 | 0 | 0.5 | 2.5 | 41 of 1,024; at most 850, at step 26 |"

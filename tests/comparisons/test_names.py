@@ -67,6 +67,12 @@ def test_what_is_no_run_of_ours_has_its_own_name(tmp_path):
                                                                      ("my.net", None)]
 
 
+def test_a_study_stands_before_a_name_that_others_have_too():
+    assert names.told_apart([("s", "a"), ("s", "a"), ("t", "a"), ("t", "b"), ("", "a")]) == [
+        "s: a", "s: a", "t: a", "b", "a"]
+    assert names.told_apart([("s", "a"), ("s", "a"), ("", "b"), ("", "b")]) == ["a", "a", "b", "b"]
+
+
 def test_what_all_share_is_said_once():
     assert names.without_shared(["RNN 128, best, seed 0", "GRU 128, best, seed 0"]) == (
         ["RNN 128", "GRU 128"], ["best", "seed 0"])

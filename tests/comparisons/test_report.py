@@ -5,6 +5,7 @@ import threading
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT, assert_one_line, run_script
 
 import sweep
@@ -143,6 +144,34 @@ def test_collecting_keeps_the_rows_that_the_study_no_longer_names(folder):
         "b") == 2
 
 
+def test_a_run_that_cannot_be_read_takes_no_rows_of_others_with_it(folder):
+    """Two that diverged, one after its first evaluation; the file of a third is damaged."""
+    edit(folder / "studies/one.toml", 'name = "b"', 'name = "c"')
+    edit(folder / "studies/one.toml", "seeds = [0, 1]", "seeds = [0, 1, 2]")
+    runs = {seed: folder / f"c-seed{seed}" for seed in range(3)}
+    for seed, run in runs.items():
+        write_json(run.mkdir() or run / "config.json", {
+            "options": {"name": "c", "seed": seed}, "total_steps": 3, "data": {"title": "D"}})
+    with tf.summary.create_file_writer(str(runs[1] / "train")).as_default():
+        tf.summary.write("over_time/gradient", np.array([2.0, 8.0]), step=0)
+    (runs[0] / "result.json").write_text("{")
+    with pytest.raises(InputError, match="c-seed0/result.json cannot.*; the rows of all other"):
+        study.collect(stored.load("one"), {("c", 0): runs[0]}, {("c", k): runs[k] for k in (1, 2)})
+    made = [row for row in stored.rows(stored.load("one")) if row["configuration"] == "c"]
+    assert [(row["seed"], row["status"], row.get("gradient_before")) for row in made] == [
+        (1, "diverged", 4), (2, "diverged", None)]
+
+
+def test_a_figure_that_a_studys_runs_do_not_allow_is_refused(folder):
+    """No finished run kept kernels or norms; without any run nothing is finished."""
+    for kind in ("filters", "over_time"):
+        edit(folder / "studies/one.toml", 'figures = [{kind = "dots"}',
+             f'figures = [{{kind = "{kind}"}}')
+        with pytest.raises(InputError, match=f"one has not what its figure {kind} shows"):
+            study.draw(["one"])
+        (folder / "studies/one.toml").write_text(TOML)
+
+
 def test_each_line_is_printed_at_once(folder, monkeypatch, capsys):
     def check_studies(_):
         yield "the first", True
@@ -215,6 +244,8 @@ def test_report_refuses(folder):
     ("question = 1\nquestion = 2", "one.toml.*overwrite"), ("seeds = [0]", "one.toml.*question"),
     ('question = "?"\nother = 1', "other"), ("question = 3", "question cannot be 3"),
     ('question = "?"\nseeds = [[1]]', r"seeds cannot be \[1\]"),
+    ('question = "?"\nfigures = [{kind = "dots"}, {kind = "heat", name = "one"}]',
+     "figures need different names"),
     ('question = "?"\nfigures = [{}]', "needs a kind"), (f"a = {'[' * 99999}", "recursion"),
     ('question = "?"\n[grid]\nsteps = 3', "list of values"),
     ('question = "?"\n[[configurations]]\nname = "a"', "'a' has no script"),

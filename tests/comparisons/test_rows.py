@@ -182,6 +182,19 @@ def test_shrinking_gradients_by_hand():
     assert measures_of(series) == {"gradient_before": 4, "gradient_after": 0.25}
     series["train", "over_time/memory_gradient"] = norms(20.0, 12.0)
     assert measures_of(series) == {"gradient_before": 10, "gradient_after": 3}
+    del series["train", "over_time/memory_gradient"]
+    steps, _, (first, _) = series["train", "over_time/gradient"]
+    series["train", "over_time/gradient"] = steps[:1], None, [first]  # diverged soon after
+    assert measures_of(series) == {"gradient_before": 4}
+
+
+def test_losses_that_are_not_finite_are_no_fluctuations(recwarn):
+    """Half a window of 51 steps before the first of them the level is none, either."""
+    for lost in np.inf, np.nan:
+        losses = np.r_[np.tile([0.15 * np.e, 0.15 / np.e], 100), lost]
+        values, inside = measures.fluctuations(np.arange(201), losses)
+        assert np.flatnonzero(inside)[-1] == 200 - 26 and np.isfinite(values[inside]).all()
+    assert not list(recwarn)
 
 
 def test_seconds_to_an_accuracy_by_hand():
@@ -257,6 +270,12 @@ def test_heat_by_hand(tmp_path):
         heat.draw([tmp_path], ["momentum"], "rate", "test_accuracy")
     with pytest.raises(InputError, match="--metric run is no number"):
         heat.draw([tmp_path], ["optimizer"], "rate", "run")
+    for name in ("lr-0.1", "lr-0.2"):  # a point in a folder's name is no suffix
+        (tmp_path / name).mkdir()
+        stored.write_csv(tmp_path / name / "results.csv", rows, names[:3])
+    paths = tmp_path / "lr-0.1", tmp_path / "lr-0.2", tmp_path / "lr-0.2" / "results.csv"
+    assert [name for name, _, _ in heat.draw(paths, ["optimizer"], "rate", "test_accuracy")] == [
+        "heat_lr-0.1", "heat_lr-0.2", "heat_results"]
 
 
 def test_transfer_by_hand(tmp_path):
@@ -302,6 +321,24 @@ def test_rows_of_a_study_are_those_of_its_files(tmp_path, monkeypatch):
     assert table.table(["s"]) == table.table(["studies/s.csv"]) == table.table([folder])
 
 
+def test_rows_of_a_study_are_told_from_others_of_the_same_name(tmp_path, monkeypatch):
+    """A run of the same name is no further seed of it; the same study twice is refused."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    for study, accuracy in (("s", 0.5), ("t", 0.25)):
+        (tmp_path / f"studies/{study}.toml").write_text(
+            'question = "?"\nscript = "x.py"\n[[configurations]]\nname = "a"\n')
+        stored.write_csv(f"studies/{study}.csv", [{
+            "configuration": "a", "seed": 0, "data": "D", "steps": 1000, "status": "finished",
+            "test_accuracy": accuracy, "train_seconds": 1.0}])
+    run = write_run(tmp_path / "logs/a-seed1", 1, {"test_accuracy": 0.75, "train_seconds": 1.0})
+    rows = table.table(["s", "t", run], "seeds,test_accuracy").splitlines()[2:5]
+    assert rows == ["| s: a | 1 | 50.00 |", "| t: a | 1 | 25.00 |", "| a | 1 | 75.00 |"]
+    assert "| a | 1 | 50.00 |" in table.table(["s"], "seeds,test_accuracy")
+    with pytest.raises(InputError, match="seed 0 of a is there twice"):
+        table.table(["s", "studies/s.csv"])
+
+
 @pytest.mark.parametrize("arrays", [
     {"steps": [1]}, {"a/steps": [1]}, {"a-seed0/loss/values": [1.0]},
     {"a-seed0/train/loss/values": [1.0]},
@@ -330,6 +367,28 @@ def test_ticks_and_rows_of_heat_maps_by_hand():
         "adam", "sgd, momentum 0.0", "sgd, momentum 0.9"]
     with pytest.raises(InputError, match="these runs have no acuracy"):
         heat.make(rows, ("optimizer",), "rate", "acuracy")
+
+
+def test_counts_alone_are_no_dots():
+    row = {"configuration": "a", "seed": 0, "steps": 1, "data": "D", "status": "finished",
+           "test_accuracy": 0.5, "train_seconds": 1.0, "parameters": 3}
+    for columns in "seeds", "steps,parameters":
+        with pytest.raises(InputError, match=f"--columns {columns} has only counts"):
+            dots.make([row], columns)
+    assert dots.make([row], "seeds,test_accuracy")[1]["a"].tolist() == [[50]]
+
+
+def test_transfers_of_one_name_to_other_images_keep_their_numbers():
+    rows = [{"configuration": "t", "seed": 0, "data": data, "test_accuracy/scratch/1": accuracy}
+            for data, accuracy in (("D", 0.5), ("E", 0.25))]
+    _, numbers = transfer.make(rows)
+    assert {name: values.tolist() for name, values in numbers.items() if "scratch" in name} == {
+        "t/None/D/scratch": [[50]], "t/None/E/scratch": [[25]]}
+
+
+def test_of_no_transfers_there_is_no_figure():
+    with pytest.raises(InputError, match="no runs of transfer.py"):
+        transfer.make([])
 
 
 def test_dots_of_several_data_sets_have_their_colours(tmp_path):
