@@ -260,8 +260,11 @@ def write_results(jobs, names, failed, out):
         row = {"run": job.folder.name, "seed": job.config.seed, "status": status_of(job, failed)}
         row |= {name: as_text(getattr(job.config, name)) for name in names}
         if job.finished:
-            row |= {"data": read_json(job.folder / "config.json")["data"]["title"]}
-            row |= read_json(job.folder / "result.json")
+            try:
+                row |= {"data": read_json(job.folder / "config.json")["data"]["title"]}
+                row |= read_json(job.folder / "result.json")
+            except (InputError, KeyError, TypeError):
+                row["status"] = "damaged"  # the others are written
         rows.append(row)
     stored.write_csv(out / "results.csv", rows, ["run", "seed", *names])
     for folder in out.iterdir():
@@ -269,7 +272,7 @@ def write_results(jobs, names, failed, out):
             shutil.rmtree(folder)
     metrics = sorted({name for row in rows for name in row if isinstance(row[name], float)})
     for job, row in zip(jobs, rows):
-        if job.finished:
+        if row["status"] == "finished":
             log_hparams(out / row["run"], {n: row[n] if isinstance(getattr(job.config, n), tuple)
                                            else getattr(job.config, n) for n in names}
                         | {"seed": row["seed"]}, {name: row.get(name) for name in metrics})
@@ -332,13 +335,15 @@ def run_jobs(jobs, options, out, collect=lambda failed: None):
     try:
         run_all(attempt, jobs, options, out, failed)
     finally:
-        check_alike([job.folder for job in jobs if job.finished])
-        collect(failed)
-        lock.release()
-    for run, status in failed.items():
-        if not (status == 3 and jobs[0].row):  # to diverge is what a study may find
-            reason = f"exit status {status}" if isinstance(status, int) else status
-            print(f"sweep.py: {run} failed: {reason}; see {out / run}.txt", file=sys.stderr)
+        for run, status in failed.items():
+            if not (status == 3 and jobs[0].row):  # to diverge is what a study may find
+                reason = f"exit status {status}" if isinstance(status, int) else status
+                print(f"sweep.py: {run} failed: {reason}; see {out / run}.txt", file=sys.stderr)
+        try:
+            check_alike([job.folder for job in jobs if job.finished])
+            collect(failed)
+        finally:
+            lock.release()
     return failed
 
 

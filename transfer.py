@@ -197,6 +197,8 @@ class Sets:
 
 def load(config):
     """Return the Sets that a Config asks for. Raises InputError."""
+    if config.source.endswith(".keras"):
+        raise InputError(f"{config.source}: the source of a transfer is the folder of a run")
     if config.permute_labels:
         raise InputError("--permute-labels: labels of a transfer are not shuffled; leave it out")
     network = Record(config.source, import_script, config.data_dir, config.source_data).network
@@ -217,6 +219,7 @@ def load(config):
         chosen, held_out = np.arange(n), np.arange(n, n + len(own))
     else:
         chosen, held_out = utils.split_validation(data.train_labels, config.validation_split)
+        loop.require_all_classes(data, data.train_labels[chosen], config.validation_split)
     if not config.validation_split and not len(held_out):
         raise InputError("--validation-split 0 leaves no validation images, which choose the "
                          "strengths; give a share above 0")

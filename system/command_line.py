@@ -167,6 +167,10 @@ def options_of(config_class):
     for field in dataclasses.fields(config_class):
         owners = [c for c in config_class.__mro__ if field.name in c.__dict__.get(
             "__dataclass_fields__", {}) and c.__dataclass_fields__[field.name].metadata]
+        if not owners:
+            raise InputError(f"{config_class.__name__}.{field.name}: declare it as {field.name}: "
+                             f"{getattr(field.type, '__name__', field.type)} = option(default, "
+                             "help)")
         declared = owners[0].__dataclass_fields__[field.name].metadata
         owner = [c for c in owners if field.name in c.__dict__.get("__annotations__", {})][-1]
         group = (owner.__doc__ or owner.__name__).split(".")[0]
@@ -175,7 +179,12 @@ def options_of(config_class):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and which takes _ for - in flags."""
+    """An ArgumentParser whose errors are one line, and which takes _ for - in flags and -1e-3 for a
+    number."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.I)
 
     def error(self, message):
         self.exit(2, in_one_line(f"{self.prog}: {message}; see --help") + "\n")
@@ -229,8 +238,8 @@ def add_option(parser, own, help):
     how = dict(help=help.replace("%", "%%"))
     if own.off:
         how["action"] = "store_true"
-        parser.add_argument(f"--{own.off}", action="store_false", dest=own.name,
-                            help=f"not {own.flag}")
+        parser.add_argument(f"--{own.off}", f"--no-{own.flag[2:]}", action="store_false",
+                            dest=own.name, help=f"not {own.flag}")
     elif isinstance(own.default, bool):
         how["action"] = argparse.BooleanOptionalAction
     else:
@@ -256,7 +265,10 @@ def parse(config_class, recipes, argv=None):
                     description=module.__doc__, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter,
                     argument_default=argparse.SUPPRESS)
-    options, groups = options_of(config_class), {}
+    try:
+        options, groups = options_of(config_class), {}
+    except InputError as error:
+        parser.error(str(error))
     for own in options:
         if not own.positional and own.group not in groups:
             groups[own.group] = parser.add_argument_group(own.group.lower())
@@ -267,9 +279,9 @@ def parse(config_class, recipes, argv=None):
     recipe = given.get("recipe", getattr(base, "recipe", ""))
     if recipes and recipe not in _names(recipes):
         parser.error(f"argument --recipe: {recipe!r} is none of {', '.join(_names(recipes))}")
-    base = dataclasses.replace(base, **recipes.get(recipe, {}))
+    base = _with_recipe(base, recipe, recipes, parser)
     for value in [given.get(own.name, getattr(base, own.name)) for own in options if own.choices]:
-        base = dataclasses.replace(base, **recipes.get(f"{recipe} {value}", {}))
+        base = _with_recipe(base, f"{recipe} {value}", recipes, parser)
     if hasattr(base, "fitting_data"):
         base = dataclasses.replace(base, **dataclasses.replace(base, **given).fitting_data())
     both = [own.flag for own in options if own.clears and given.get(own.name)
@@ -291,6 +303,19 @@ def parse(config_class, recipes, argv=None):
     if config.group and not is_plain(config.group):
         parser.error(f"argument --group: {config.group!r} must be a plain folder name")
     return config
+
+
+def _with_recipe(base, name, recipes, parser):
+    """Return a Config with the values of a recipe, if there is one of this name; exit 2 if they are
+    none that its command line would take. A whole number may stand for one with a point."""
+    values = {key: float(x) if type(x) is int and type(getattr(base, key, x)) is float else x
+              for key, x in recipes.get(name, {}).items()}
+    try:
+        base = dataclasses.replace(base, **values)
+        check_values(base)
+    except TypeError as error:
+        parser.error(f"recipe {name!r}: {error}")
+    return base
 
 
 def _names(recipes):

@@ -29,7 +29,7 @@ def connect(options):
             import distributed
             distributed.Client(options.address, timeout=10)
         except ImportError as error:
-            raise InputError("--backend dask needs pip install -r requirements-cluster.txt "
+            raise InputError("--backend dask needs pip install -r requirements-dev.txt "
                              f"({error})") from error
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"no dask cluster at {options.address}: {first_line(error)}"

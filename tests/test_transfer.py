@@ -135,6 +135,8 @@ def test_what_it_cannot_heed_is_refused(monkeypatch, tmp_path):
                               model=SimpleNamespace(input=tensor))
     monkeypatch.setattr(transfer, "Record", lambda *_: SimpleNamespace(network=network))
     for config, said in ((Config(permute_labels=True), "--permute-labels: "),
+                         (Config(source="m.keras"), "^m.keras: .* the folder of a run"),
+                         (Config(validation_split=0.9), "class 'b' would have no image left"),
                          (Config(validation_split=0.0), "--validation-split 0 leaves")):
         with pytest.raises(InputError, match=said):
             transfer.load(config)

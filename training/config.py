@@ -3,6 +3,7 @@
 An experiment's Config derives from Experiment and adds what its network needs.
 """
 import dataclasses
+import inspect
 
 from sources.images import data_set_names
 from sources.pictures import BACKGROUNDS
@@ -16,6 +17,18 @@ WEIGHTS = ("last", "best")
 LOSSES, PRECISIONS = ("logits", "unclamped"), ("float32", "bfloat16")
 CLASS_WEIGHTS = ("none", "balanced")
 DEVICES = ("cpu", "gpu")
+
+
+def schedules_with(name):
+    """Return the schedules that take an option, those that were added too."""
+    return tuple(own for own, function in SCHEDULES.items()
+                 if name in inspect.signature(function).parameters)
+
+
+def optimizers_but(*names):
+    """Return the optimizers that are none of `names`, those that were added too."""
+    return tuple(own for own in OPTIMIZERS if own not in names)
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -73,17 +86,19 @@ class Optimization:
     learning_rate: float = option(1e-3, "learning rate, before decay", low=0)
     schedule: str = option("constant", "decay of the learning rate", tuple(SCHEDULES))
     decay_rate: float = option(0.97, "exponential, inverse-time: factor of the decay", low=0,
-                               needs=("schedule", ("exponential", "inverse-time")))
+                               needs=("schedule", schedules_with("decay_rate")))
     decay_steps: int = option(250, "exponential, inverse-time: steps per factor", low=1,
-                              needs=("schedule", ("exponential", "inverse-time")))
+                              needs=("schedule", schedules_with("decay_steps")))
     staircase: bool = option(True, "exponential: decay in steps, not continuously",
-                             needs=("schedule", ("exponential",)))
+                             needs=("schedule", schedules_with("staircase")))
     warmup: float = option(0.0, "share of steps with a rising learning rate", low=0, high=1)
     momentum: float = option(0.9, "sgd, rmsprop: momentum", low=0, high=1,
-                             needs=("optimizer", ("sgd", "rmsprop")))
-    nesterov: bool = option(True, "sgd: Nesterov's momentum", needs=("optimizer", ("sgd",)))
+                             needs=("optimizer", optimizers_but("adam", "adamw")))
+    nesterov: bool = option(True, "sgd: Nesterov's momentum", needs=(
+        "optimizer", optimizers_but("adam", "adamw", "rmsprop")))
     weight_decay: float = option(0.0, "adamw: decoupled decay of kernels; else L2", low=0)
-    clipnorm: float = option(0.0, "clip the gradient's global norm to this; 0: off", low=0)
+    clipnorm: float = option(0.0, "clip the gradient's global norm to this; 0: off", low=0,
+                             high=1e9)
     loss: str = option("logits", "cross-entropy; unclamped: the original's, may be NaN", LOSSES)
     class_weight: str = option("none", "weight of each class in the loss; balanced: the rarer, the "
                                "more", CLASS_WEIGHTS)

@@ -112,6 +112,14 @@ def choose_device(device):
         print("note     a GPU is there and not used; --device gpu trains on it")
 
 
+def require_all_classes(data, labels, share):
+    """Raise InputError if holding out a share leaves a class without an image among `labels`."""
+    without = np.setdiff1d(data.train_labels, labels)
+    if len(without):
+        raise InputError(f"--validation-split {share:g}: class {data.classes[without[0]]!r} would "
+                         "have no image left to train on; hold out less, or leave it out")
+
+
 def load_training_data(config):
     """Return the TrainingData that a Config asks for."""
     choose_device(config.device)
@@ -126,10 +134,7 @@ def load_training_data(config):
         chosen = chosen[utils.some_of_each_class(data.train_labels[chosen], config.per_class,
                                                  stream_seed(config.seed, "subset"))]
     images, labels = data.train_images[chosen], data.train_labels[chosen]
-    without = np.setdiff1d(data.train_labels, labels)
-    if len(without):
-        raise InputError(f"--validation-split {share:g}: class {data.classes[without[0]]!r} would "
-                         "have no image left to train on; hold out less, or leave it out")
+    require_all_classes(data, labels, share)
     if config.permute_labels:
         labels = np.random.default_rng(stream_seed(config.seed, "labels")).permutation(labels)
         data = data.noting("training labels are permuted: there is nothing to learn but them")

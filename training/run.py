@@ -103,8 +103,8 @@ class Run:
     def __enter__(self):
         def note(number, _):
             signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-            self.signal = number
-            if not self.saves_on_signals:
+            first, self.signal = not self.signal, self.signal or number
+            if first and not self.saves_on_signals:  # the other kind of signal may follow at once
                 raise Interrupted("stopped; what was saved before is kept, and the same command "
                                   "with --resume goes on", number)
         for number in (signal.SIGINT, signal.SIGTERM):

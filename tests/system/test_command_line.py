@@ -77,6 +77,44 @@ def test_hyphens_and_underscores_are_one():
     assert parsed("--data=a_b").data == "a_b"  # a value stays as it is
 
 
+def test_a_small_negative_number_is_a_number():
+    assert parsed("--rate", "-1e-3").rate == -1e-3 and parsed("--rate", "-.5E2").rate == -50
+    with pytest.raises(SystemExit):
+        parsed("--rate", "-e")
+
+
+def test_a_flag_of_another_name_when_off_has_the_usual_one_too():
+    script = import_script("cifar_lenet5")
+    for word, coarse in (("--coarse", True), ("--fine", False), ("--no-coarse", False)):
+        assert parse(script.Config, script.RECIPES, [word, "--data", "cifar100"]).coarse is coarse
+
+
+def test_recipes_hold_what_flags_would_take(capsys):
+    """A whole number for one with a point is that number; what is none is refused before a run has
+    it."""
+    found = parse(Config, {"plain": {"rate": 2, "share": 0}}, [])
+    assert (found.rate, found.share) == (2.0, 0.0)
+    assert type(found.rate) is type(found.share) is float
+    for recipe, said in (({"share": 2.0}, "share = 2.0"), ({"steps": 1.5}, "steps = 1.5"),
+                         ({"kind": "odd"}, "kind = 'odd'"), ({"sides": [3]}, "sides = [3]"),
+                         ({"shares": 1}, "unexpected keyword argument 'shares'")):
+        with pytest.raises(SystemExit) as left:
+            parse(Config, {"plain": recipe}, [])
+        err = capsys.readouterr().err
+        assert left.value.code == 2 and "recipe 'plain': " in err and said in err
+        assert err.count("\n") == 1
+
+
+def test_a_field_that_is_no_option_is_named(capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Own(Config):
+        hidden: int = 100
+    with pytest.raises(SystemExit) as left:
+        parse(Own, RECIPES, [])
+    said = "Own.hidden: declare it as hidden: int = option(default, help)"
+    assert left.value.code == 2 and said in capsys.readouterr().err
+
+
 def test_steps_clear_epochs_and_epochs_steps(capsys):
     config = parsed("--epochs", "2")
     assert (config.epochs, config.steps) == (2.0, 0)

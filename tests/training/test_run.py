@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.python.ops import summary_ops_v2
 from written import npy, packed
 
-from system.command_line import InputError, main, option
+from system.command_line import InputError, Interrupted, main, option
 from system.files import ROOT, load_arrays, read_json
 from training import checkpoints
 from training.checkpoints import load_weights, snapshots
@@ -291,6 +291,20 @@ def test_an_interrupted_run_says_how_it_goes_on(config, capsys):
             run.interrupt(1234)
     assert main(go, config) == 128 + 15
     assert "step 1,234, saved" in capsys.readouterr().err
+
+
+def test_the_other_signal_does_not_stop_what_the_first_began(config):
+    """As of a terminal and of sweep.py, which both stop a run: it is being saved already."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        with Run("s", config) as run:
+            with pytest.raises(Interrupted):
+                os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert run.signal == signal.SIGINT
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before):
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("saves", [False, True])
