@@ -47,18 +47,18 @@ def draw_some(network, images, numbers, limits):
     for layer, tensor, limit in zip(network.layers, maps_of(network), limits):
         names, count = numbers[f"{layer}/maps"], tensor.shape[-1]
         of = f"{len(names)} of {count} maps" if len(names) < count else f"{count} maps"
-        rows.append((f"{layer}, {of}:\n0 (dark) to {limit:.2f}\nand more (yellow)",
+        rows.append((f"{layer}, {of}:\n0 and less dark,\n{limit:.2f} and more yellow",
                      [coloured(mean, limit) for mean in numbers[layer]], 4, names))
-    heights = [4.2 * -(-len(tiles[0]) // columns) / columns * tiles[0][0].shape[0] /
+    heights = [3.3 * -(-len(tiles[0]) // columns) / columns * tiles[0][0].shape[0] /
                tiles[0][0].shape[1] + 0.3 for _, tiles, columns, _ in rows]
     figure, axes = plt.subplots(len(rows), len(images), layout="constrained", squeeze=False,
-                                figsize=(4.4 * len(images), sum(heights) + 0.6),
+                                figsize=(3.3 * len(images), sum(heights) + 0.9),
                                 height_ratios=heights)
     figure.get_layout_engine().set(wspace=0.1)
     for row, (label, tiles, columns, names) in zip(axes, rows):
         row[0].set_ylabel(label, fontsize=9)
         for axis, own in zip(row, tiles):
-            show_grid(axis, own, columns, names, gap=1 + own[0].shape[0] // 6 * bool(label))
+            show_grid(axis, own, columns, names, gap=1 + own[0].shape[0] // 4 * bool(label))
     for axis, name in zip(axes[0], numbers["classes"]):
         axis.set_title(name)
     return figure
@@ -71,7 +71,7 @@ def draw_all(network, images, numbers, limits):
     for layer, limit in zip(network.layers, limits):
         across = max(1, numbers[layer].shape[-1] // 4)
         columns.append([mosaic(coloured(mean, limit), across) for mean in numbers[layer]])
-        titles.append(f"{layer}: 0 (dark) to {limit:.2f} and more (yellow)")
+        titles.append(f"{layer}: 0 and less (dark) to {limit:.2f} and more (yellow)")
     ratios = [blocks[0].shape[1] / blocks[0].shape[0] for blocks in columns]
     figure, axes = plt.subplots(1, len(columns), layout="constrained", width_ratios=ratios,
                                 figsize=(13, 13.5 * len(images) / sum(ratios) + 1))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from inside.deconvnet import receptive_field
+from inside.deconvnet import RELUS, receptive_field
 from training import graph
 from training.needs import images_at_a_time
 
@@ -20,13 +20,20 @@ SIZES = 0.032, 0.002  # of the first step and towards the last, of the range of 
 def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
     """Return the graph of one step: (images, which map or class, step size, seed) -> images.
 
-    What is raised is the map's activation at the layer's middle, or the class's logit. jitter: the
+    What is raised is the map's activation at the layer's middle, of a ReLU what it is of, or the
+    class's logit. jitter: the
     image is moved by at most so many pixels while the gradient is taken; blur: share of a 3x3
     binomial blur; decay: share of the distance from the middle grey that a step takes away; both of
     a step of the first size, of a smaller one in proportion: else they would win in the end.
     """
-    tensor = graph.named_nodes(model)[layer].outputs[0]
-    below = keras.Model(model.input, tensor)
+    raised = graph.named_nodes(model)[layer]
+    rectified = graph.activation_of(raised.operation) in RELUS and graph.is_known(raised.operation)
+
+    def apply(node, calls):
+        (args, kwargs), operation = calls[0], node.operation
+        if node is raised and rectified:  # whose gradient is 0 where the unit is off
+            return [graph.before_activation(operation, args, kwargs)]
+        return [graph.call(operation, args, kwargs, training=False)]
     kernel = tf.constant(np.outer([1, 2, 1], [1, 2, 1])[..., None, None] / 16, tf.float32)
     middle = (low + high) / 2
 
@@ -34,7 +41,8 @@ def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
         move = tf.random.stateless_uniform((2,), seed, -jitter, jitter + 1, tf.int32)
         with tf.GradientTape() as tape:
             tape.watch(images)
-            values = below(tf.roll(images, move, [1, 2]), training=False)
+            found, = graph.walk(model, [tf.roll(images, move, [1, 2])], apply)
+            values = found[id(raised.outputs[0])]
             if values.shape.rank == 4:
                 values = values[:, values.shape[1] // 2, values.shape[2] // 2]
             score = tf.reduce_sum(tf.gather(values, which, batch_dims=1))

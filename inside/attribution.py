@@ -101,7 +101,7 @@ def draw(record, count=10, images=200, pictures=()):
 
 
 def draw_curves(axes, numbers):
-    """Draw deletion and insertion, mean over images, with the areas in the legends."""
+    """Draw deletion and insertion, mean over images."""
     for axis, kind, title in zip(axes, ("deletion", "insertion"), (
             "most important pixels hidden: lower is better",
             "most important pixels shown on grey: higher is better")):
@@ -109,11 +109,10 @@ def draw_curves(axes, numbers):
             curve = numbers[f"{name}/{kind}"]
             style = dict(color="black", ls="--") if name == "random order" else dict(
                 color=plt.cm.tab10(i))
-            axis.plot(np.linspace(0, 100, curve.shape[1]), curve.mean(0), **style,
-                      label=f"{name}: {mean_and_deviation(area(curve), 2)}")
+            axis.plot(np.linspace(0, 100, curve.shape[1]), curve.mean(0), **style, label=name)
         axis.set(xlabel=f"pixels {'hidden' if kind == 'deletion' else 'shown'} (%)", ylim=(0, 1.02),
                  ylabel="probability of the class", title=f"{title}, {len(curve):,} test images")
-        axis.legend(fontsize=7, title="area, mean ± deviation over images", title_fontsize=7)
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def methods_of(numbers):
@@ -122,8 +121,16 @@ def methods_of(numbers):
 
 
 def table(numbers):
-    """Yield the areas below deletion and insertion curves: "method/deletion" (images, steps)."""
-    yield "method", "deletion (lower is better)", "insertion (higher is better)"
+    """Yield the areas below deletion and insertion curves, mean ± deviation over images, and what
+    they differ by from random order in the same images, ± standard error of the mean:
+    "method/deletion" (images, steps)."""
+    yield ("method", "deletion (lower is better)", "less that of random order",
+           "insertion (higher is better)", "less that of random order")
     for name in methods_of(numbers):
-        yield name, *(mean_and_deviation(area(numbers[f"{name}/{kind}"]), 3)
-                      for kind in ("deletion", "insertion"))
+        row = [name]
+        for kind in ("deletion", "insertion"):
+            own, random = (area(numbers[f"{of}/{kind}"]) for of in (name, "random order"))
+            error = f" ± {(own - random).std(ddof=1) / len(own) ** 0.5:.3f}" * (len(own) > 1)
+            row += [mean_and_deviation(own, 3), f"{(own - random).mean():+.3f}{error}"
+                    * (name != "random order")]
+        yield row

@@ -84,10 +84,11 @@ def draw(record, count=20, trials=5):
                       if len(rows) > 1 else None, fmt="o", capsize=2, ms=5,
                       color="black" if k == len(fixed) else f"C{k}",
                       mfc="white" if mixed else None, label=None if mixed else part)
-    axis.set(xticks=x, xticklabels=names, ylabel="Delta, 0 (all alike) .. 1",
+    axis.set(xticks=x, xticklabels=names, ylabel="Delta (0: all change alike)",
              title=f"{network.name}: sign distance of feature changes when a {h}x{w} part is "
-             f"hidden in {classes.shape[1]} test images\nof one class (filled) or of all classes "
-             f"(open), mean and std over {len(classes)} groups; {network.data.title}")
+             f"hidden\nin {classes.shape[1]} test images of one class (filled) or of "
+             f"{len(classes)} classes mixed (open);\nmean and standard deviation over "
+             f"{len(classes)} groups\n{network.data.title}")
     axis.title.set_fontsize(9)
     axis.legend(fontsize=8, ncols=2)
     return figure, {"layers": names} | {part: np.array(rows) for part, rows in deltas.items()}
@@ -96,7 +97,7 @@ def draw(record, count=20, trials=5):
 def table(numbers):
     """Yield Delta of fixed and of random parts, mean and standard deviation over groups of images:
     "part" and "part, mixed" (groups, layers)."""
-    yield "layer", *(f"{parts} parts, images of {whose}" for whose in ("one class", "all classes")
+    yield "layer", *(f"{parts} parts, images of {whose}" for whose in ("one class", "classes mixed")
                      for parts in ("fixed", "random"))
     cells = []  # (groups, layers) each
     for mixed in (False, True):

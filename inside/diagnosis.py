@@ -47,7 +47,8 @@ def draw(record):
     steps, unused = unused_over_time(network, list(dense))
     numbers = dict(kernel=kernel, norms=norms, dead=summary.dead(), steps=np.array(steps),
                    near_duplicates=np.array(summary.near_duplicates()), dense_unused=unused,
-                   dense_images="training", dense_units=np.array([*dense.values()], int),
+                   dense_images=f"{min(1000, len(network.data.train_images)):,} training",
+                   dense_units=np.array([*dense.values()], int),
                    dense_layers=np.array([*dense], str))
     return picture(numbers, f"{network.name}: first-layer kernels; {network.data.title}"), numbers
 
@@ -60,7 +61,8 @@ def picture(numbers, title):
             f"the largest norm is {norms.max() / np.median(norms):.1f} medians"]
     for name, count, now in zip(numbers.get("dense_layers", ()), numbers.get("dense_units", ()),
                                 numbers.get("dense_unused", norms[:0]).T):
-        said.append(f"{name}: {now[-1]:,} of {count:,} units positive on no training image" + (
+        said.append(f"{name}: {now[-1]:,} of {count:,} units positive on none of "
+                    f"{numbers['dense_images']} images" + (
             f"\n(at most {now.max():,}, at step {numbers['steps'][now.argmax()]:,})"
             if now.max() > now[-1] else ""))
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained",
@@ -78,9 +80,10 @@ def table(numbers):
     """Yield the faults of the first layer's filters, "norms" (filters,), and of dense layers."""
     norms = numbers["norms"] / np.median(numbers["norms"])
     units, unused = numbers.get("dense_units", ()), numbers.get("dense_unused", np.zeros((0, 0)))
-    whose = numbers.get("dense_images", "test")
+    whose = numbers.get("dense_images", "all test")
     yield ("filters", "dead", "near-duplicate pairs", "smallest norm / median",
-           "largest norm / median", *[f"dense units positive on no {whose} image"] * len(units))
+           "largest norm / median", *[f"dense units positive on none of {whose} images"]
+           * len(units))
     yield (len(norms), len(numbers["dead"]), len(numbers["near_duplicates"]),
            f"{norms.min():.1f}", f"{norms.max():.1f}", *(
                f"{now[-1]:,} of {count:,}" + (

@@ -52,15 +52,15 @@ def draw(record, count=6):
     size = largest(projections.flat)
     numbers["projection"] = np.stack([filled(own, size) for own in projections])
     gap = 1 + size[0] // 6
-    high = 1.45 * (2 * size[0] + 1 + gap) / (size[1] + gap)
-    figure, axis = plt.subplots(figsize=(1.5 * len(files), high * len(maps) + 0.7),
+    high = 1.1 * (2 * size[0] + 1 + gap) / (size[1] + gap)
+    figure, axis = plt.subplots(figsize=(1.15 * len(files), high * len(maps) + 1),
                                 layout="constrained")
     show_grid(axis, [mosaic(pair, 1, size=size) for pair in pictures.flat], len(files), titles.flat,
               [f"map {m}" for m in maps], gap)
     zero = meaning_of_colours(network.model.input.shape[3])
-    figure.suptitle(f"{network.name}, {layer}: projection ({zero}, each on its own "
-                    f"scale) of each map's strongest activation (number) on {len(sample):,} "
-                    f"training images, above its patch;\n* where another image takes over; "
+    figure.suptitle(f"{network.name}, {layer}: projection ({zero}, each on its own scale)\n"
+                    f"of each map's strongest activation (number) on {len(sample):,} training "
+                    "images, above its patch;\n* where another image takes over\n"
                     f"{network.data.title}", fontsize=10)
     return figure, numbers
 

@@ -67,7 +67,7 @@ def describe(network, count):
         facts |= dict(steps=states.shape[1], units=states.shape[2], what=reader.what,
                       when=when.ravel().tolist())
         arrays |= {"believed": share(reader.believed(states)),
-                   "states": signed(states[..., order], 1.0)}
+                   "states": signed(states[..., order], max(1, np.abs(states).max()))}
     return facts, arrays
 
 

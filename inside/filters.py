@@ -12,6 +12,8 @@ from PIL import Image
 from inside import gabor
 from inside.pictures import mosaic, show, show_grid
 from inside.trained import require
+from system.command_line import InputError
+from system.files import read_json
 from training import graph
 
 
@@ -42,9 +44,18 @@ def kernels_of(record):
     evaluation of a run; of a .keras file ([], [its kernels])."""
     if not record.is_keras:
         steps, _, kernels = record.series("filters/kernel")
-        return steps, kernels
+        return [*steps[:-1], kept_step(record, steps[-1])], kernels
     layer = require(graph.first_convolution(record.network.model), "the network has no convolution")
     return [], [layer.kernel.numpy()]
+
+
+def kept_step(record, last):
+    """Return of which step the weights are that a run has kept: the last, or the best."""
+    try:
+        return read_json(record.folder / "result.json")["best_step"] if (
+            record.config["options"]["weights"] == "best") else last
+    except (AttributeError, KeyError, TypeError, InputError):  # unfinished, or of another kind
+        return last
 
 
 def at_end(steps):
@@ -115,8 +126,8 @@ def one_below_the_other(runs, data=""):
     for axis, (name, (kernels, said)) in zip(axes[:, 0], runs.items()):
         show(axis, mosaic([in_grey(kernel) for kernel in np.moveaxis(kernels, 3, 0)], 32))
         axis.set_title(f"{name}: {said}", fontsize=9, loc="left", pad=3)
-    figure.suptitle(f"{data}\n" * bool(data) + "first-layer kernels after training, each on its "
-                    "own scale, grey is 0", fontsize=10)
+    figure.suptitle("first-layer kernels after training, each on its own scale, grey is 0" +
+                    f"\n{data}" * bool(data), fontsize=10)
     return figure, {name: kernels for name, (kernels, _) in runs.items()}
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist
 from inside.pictures import as_grey, show
 from inside.statistics import layers_of
 from inside.trained import first_of_each_class, outputs, recognised_of_each_class, require
+from system.command_line import NotDrawn
 from system.progress import Progress
 
 
@@ -64,12 +65,14 @@ def draw(record):
     names = [*dict.fromkeys((list(stages)[0], list(stages)[-1]))]  # of one activation that alone
     tensors = [stages[name] for name in names]
     others = network.inputs(data.test_images[first_of_each_class(data.test_labels, 10)[1].ravel()])
+    if len(others) < 2:
+        raise NotDrawn("invariance compares with the distance of two test images; there is one")
     usual = [pdist(y.reshape(len(y), -1)).mean()
              for y in outputs(network.model, tensors, others)]
     changes = (("shift", "shifted down (pixels)", np.arange(-10, 11)),
                ("scale", "scaled by", np.geomspace(0.5, 2, 21)),
                ("rotation", "rotated by (degrees)", np.arange(-180, 181, 10)))
-    figure = plt.figure(figsize=(12, 10), layout="constrained")
+    figure = plt.figure(figsize=(10, 9), layout="constrained")
     head, body = figure.subfigures(2, 1, height_ratios=[1.5, 8.5])
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     for axis, image, label, colour in zip(head.subplots(1, len(images), squeeze=False)[0], images,
@@ -83,23 +86,23 @@ def draw(record):
         numbers |= {f"{kind}/amounts": amounts, f"{kind}/distances": distances,
                     f"{kind}/probability": probability}
         for axis, values, reference in zip(row, (*distances, probability), (*usual, None)):
-            axis.plot(amounts, values)
             is_distance = reference is not None
-            top = 1.05 * max(values.max(), reference, 1e-9) if is_distance else 1.02
-            axis.set(xlabel=label, ylim=(0, top),
-                     ylabel="Euclidean distance" if is_distance else "probability")
+            values = values / (max(reference, 1e-9) if is_distance else 1)
+            axis.plot(amounts, values)
+            axis.set(xlabel=label, ylim=(0, 1.05 * max(values.max(), 1) if is_distance else 1.02),
+                     ylabel="distance / that of\ntwo images" if is_distance else "probability")
             if is_distance:
-                axis.axhline(reference, color="black", ls="--", lw=1)
+                axis.axhline(1, color="black", ls="--", lw=1)
         if kind == "scale":
             for axis in row:
                 axis.set_xscale("log", base=2)
     of = ["first layer", "last hidden layer"] if len(names) == 2 else ["hidden layer"]
     for axis, title in zip(axes[0], (*(f"features of the {layer} ({name})" for layer, name in zip(
             of, names)), "the true class")):
-        axis.set_title(title)
+        axis.set_title(title, fontsize=10)
     figure.suptitle(f"{network.name}: features of {len(images)} test images, transformed, "
-                    "against those of the images as they are\n(dashed: of two test images, on "
-                    f"average); {data.title}")
+                    "against those of the images as they are\n(Euclidean distance; dashed: that of "
+                    f"two test images, on average)\n{data.title}", fontsize=11)
     return figure, numbers
 
 

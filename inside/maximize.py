@@ -43,9 +43,11 @@ def draw(record, maps=16, seeds=3, steps=200):
             name, excited, beside = "classes", "the class's logit", network.of_all(chosen)
             figure, numbers = draw_classes(network, chosen, np.stack(made, 1))
         else:
-            name, excited, beside = layer, "the map", ", beside the nine test patches that do"
+            name, excited = layer, f"a map of {layer}"
+            beside = ", beside the nine test patches that do"
             if len(chosen) < count:
                 beside += f", {len(chosen)} of {count} maps"
+            beside += ";\nhow strongly they excite it, and the strongest real patch"
             figure, numbers = draw_maps(network, layer, chosen, np.stack(made, 1))
         figure.suptitle(f"{record.name}: images made to excite {excited} most, from {seeds} random "
                         f"beginnings{beside}\n{data.title}", fontsize=9)
@@ -88,11 +90,11 @@ def draw_maps(network, layer, chosen, made):
     rows = -(-len(tiles) // columns)
     tall, wide = tiles[0].shape[:2]
     figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False,
-                                figsize=(14, 14 / columns * rows * (tall / wide + 0.14) + 0.6))
+                                figsize=(11, 11 / columns * rows * (tall / wide + 0.14) + 0.6))
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, tile, m, made_value, real_value in zip(axes.flat, tiles, chosen, own, real):
-        show(axis, tile, f"{layer}, map {m}: {made_value:.1f} made, {real_value:.1f} at most real")
+        show(axis, tile, f"map {m}: {made_value:.1f}, real {real_value:.1f}")
     return figure, {"maps": chosen, "images": made, "made": np.array(own), "real": np.array(real),
                     "alike": np.array(alike)}
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.colors import ListedColormap
 
 from inside.deconvnet import one_unit, project
-from inside.pictures import as_grey, as_signed, show
+from inside.pictures import as_grey, as_signed, meaning_of_colours, show
 from inside.trained import (
     in_parts,
     maps_of,
@@ -108,7 +108,7 @@ def draw(record, side=0, count=4, pictures=()):
             activations, rows, columns, result["map"])), ""
     except NotDrawn as error:
         pixels, why = np.zeros_like(images), f"no projection: {error}"
-    figure, axes = plt.subplots(len(images), 5, figsize=(12, 2.1 * len(images)),
+    figure, axes = plt.subplots(len(images), 5, figsize=(11, 2.1 * len(images)),
                                 layout="constrained", squeeze=False)
     named = np.unique(result["predicted"])  # one colour per class, the same in every row
     colour_of = dict(zip(named, plt.cm.tab20(np.arange(len(named))) if len(named) <= 20 else
@@ -117,15 +117,15 @@ def draw(record, side=0, count=4, pictures=()):
         show(row[0], as_grey(images[i]), f"{classes[labels[i]]}")
         show(row[1], as_signed(pixels[i]),
              textwrap.fill(why if i == 0 else why[:13], 30) or f"projection of map "
-             f"{result['map'][i]}")
-        for axis, key, title in ((row[2], "activation", "total activation of that map"),
-                                 (row[3], "probability", f"probability of {classes[labels[i]]}, "
+             f"{result['map'][i]}\n({meaning_of_colours(images.shape[3])})")
+        for axis, key, title in ((row[2], "activation", "total activation\nof that map"),
+                                 (row[3], "probability", f"probability of {classes[labels[i]]},\n"
                                   f"unhidden {whole[i]:.2f}")):
             limits = dict(vmin=0, vmax=1) if key == "probability" else {}
             figure.colorbar(show(axis, result[key][i], title, **limits), ax=axis, shrink=0.8)
         seen = np.unique(result["predicted"][i])
         colours = ListedColormap([colour_of[c] for c in seen])
-        heat = show(row[4], np.searchsorted(seen, result["predicted"][i]), "most probable class",
+        heat = show(row[4], np.searchsorted(seen, result["predicted"][i]), "most probable\nclass",
                     cmap=colours, vmin=-0.5, vmax=len(seen) - 0.5)
         bar = figure.colorbar(heat, ax=row[4], shrink=0.8, ticks=range(len(seen)))
         bar.ax.set_yticklabels([classes[c] for c in seen], fontsize=9)

@@ -8,7 +8,7 @@ import numpy as np
 
 import utils
 
-ROWS = "norm of the state", "norm of the gradient\nof the loss with respect to it"
+ROWS = "norm of the state", "norm of the gradient of the loss\n(nats) with respect to it"
 KINDS = (("h", "-", ("state", "gradient")), ("c", ":", ("memory", "memory_gradient")))
 CURVES = 7  # of the evaluations after the first, evenly chosen, so that one can tell them apart
 
@@ -39,10 +39,11 @@ def side_by_side(runs, data=""):
                     numbers |= {f"{name}/steps": steps, f"{name}/{kind}": np.stack(norms)}
                     draw_norms(axis, np.stack(norms), letter, line)
         column[0].set_title(name)
-        column[0].legend(fontsize=8, loc="upper left")
+        column[1].legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         column[1].set_xlabel("time step")
     for axis, label in zip(axes[:, 0], ROWS):
         axis.set(yscale="log", ylabel=label)
+        axis.yaxis.set_major_formatter("{x:g}")
     figure.colorbar(plt.cm.ScalarMappable(plt.Normalize(0, 100), "viridis"), ax=axes, aspect=40,
                     label="training done (%)")
     cell = " and cell state c" * any(key.endswith("/memory") for key in numbers)

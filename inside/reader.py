@@ -14,7 +14,7 @@ from inside.trained import outputs
 from system.command_line import NotDrawn
 from training import graph
 from training.cells import CELLS
-from training.recurrent import Recurrent
+from training.recurrent import Recurrent, Sweeps
 from training.summaries import step_by_step
 
 NO_READER = "its last recurrent layer does not read the image as one sequence and give its last " \
@@ -29,8 +29,17 @@ class Reader:
         model = model or network.model
         found = [node for node in graph.nodes(model) if isinstance(node.operation, (
             Recurrent, keras.layers.RNN))]
-        if not found or len(found[-1].outputs[0].shape) != 2 or found[-1].operation.go_backwards:
+        both_ways = [node for node in graph.nodes(model) if isinstance(
+            node.operation, (Sweeps, keras.layers.Bidirectional))]
+        if not found and not both_ways:
+            raise NotDrawn(f"{network.folder}: the network has no recurrent layer" +
+                           " and no feature maps" * (not network.layers))
+        if not found or both_ways or len(found[-1].outputs[0].shape) != 2 or any(
+                node.operation.go_backwards for node in found):
             raise NotDrawn(f"{network.folder}: {NO_READER}")
+        if any(keras.src.backend.get_keras_mask(node.input_tensors[0]) is not None
+               for node in found):
+            raise NotDrawn(f"{network.folder}: a recurrent layer is given a mask of steps to skip")
         self.network, self.node, self.layer = network, found[-1], found[-1].operation
         try:
             self.above = keras.Model(self.node.outputs[0], model.output)
@@ -40,24 +49,33 @@ class Reader:
         self.read = keras.Model(model.input, found[0].input_tensors[0])
         if len({node.input_tensors[0].shape[1] for node in found}) > 1:
             raise NotDrawn(f"{network.folder}: its recurrent layers differ in their steps")
-        self.below = keras.Model(model.input, self.node.input_tensors[0])
-        self.cell = step_by_step(self.node, tf.zeros(self.node.input_tensors[0].shape[1:])[None])
-        if self.cell is None:
-            raise NotDrawn(f"{network.folder}: {NO_READER}, made by a cell that Keras has too")
+        self.below = [keras.Model(model.input, node.input_tensors[0]) for node in found]
+        self.cells = [step_by_step(node, tf.zeros(node.input_tensors[0].shape[1:])[None])
+                      for node in found]
+        if None in self.cells:
+            raise NotDrawn(f"{network.folder}: a recurrent layer is of no cell that Keras has too, "
+                           "so it cannot be followed step by step")
 
-    def states(self, images, chunk=1000):
-        """Return the states after each step of uint8 images: [(images, steps, units)], of an LSTM
-        h and c."""
-        parts = []
+    def states(self, images, chunk=1000, layer=-1):
+        """Return a recurrent layer's states after each step of uint8 images: [(images, steps,
+        units)], of an LSTM h and c."""
+        parts, below, cell = [], self.below[layer], self.cells[layer]
         for i in range(0, len(images), chunk):
-            sequence = tf.cast(self.below(self.network.inputs(images[i:i + chunk])), tf.float32)
+            sequence = tf.cast(below(self.network.inputs(
+                images[i:i + chunk]), training=False), tf.float32)
             state, steps = [tf.zeros((len(sequence), n)) for n in
-                            keras.tree.flatten(self.cell.state_size)], []
+                            keras.tree.flatten(cell.state_size)], []
             for x in tf.unstack(sequence, axis=1):
-                _, state = self.cell(x, state)
+                _, state = cell(x, state)
                 steps.append(state)
             parts.append([tf.stack(own, 1).numpy() for own in zip(*steps)])
         return [np.concatenate(own) for own in zip(*parts)]
+
+    def held(self, images):
+        """Return all that is carried from one step to the next, the states of all recurrent layers:
+        (images, steps, units of all)."""
+        return np.concatenate([state for layer in range(len(self.cells))
+                               for state in self.states(images, layer=layer)], 2)
 
     def believed(self, h):
         """Return the probabilities of the classes from states (images, steps, units) as if each
@@ -75,14 +93,15 @@ class Reader:
             return {}
         W, U, b = [*self.layer.get_weights(),  # a layer of Keras may be without bias
                    np.zeros(cell.gates * self.layer.units, np.float32)][:3]
-        sequence = tf.cast(self.below(self.network.inputs(images)), tf.float32)
+        sequence = tf.cast(self.below[-1](self.network.inputs(images), training=False),
+                           tf.float32)
         h = self.states(images)[0]
         before = np.concatenate([np.zeros_like(h[:, :1]), h[:, :-1]], 1)
         return {name: x.numpy() for name, x in cell.gate_values(sequence, before, W, U, b).items()}
 
     def rows(self, images):
         """Return what is read at each step, as network input: (images, steps, features)."""
-        return self.read(self.network.inputs(images)).numpy()
+        return self.read(self.network.inputs(images), training=False).numpy()
 
     @functools.cached_property
     def pixels(self):
@@ -147,6 +166,8 @@ def memory(states, rows, states_there, rows_there, ridge=1e-3):
     """
     steps = rows.shape[1]
     found = [[] for _ in range(steps)]
+    every = np.square(rows_there - rows.mean(0), dtype=float).sum((0, 2))
+    varies = every > 1e-3 * every.max()
     for s in range(steps):
         x, x_there = ((h[:, s] - states[:, s].mean(0)).astype(float)
                       for h in (states, states_there))
@@ -157,22 +178,22 @@ def memory(states, rows, states_there, rows_there, ridge=1e-3):
         there = rows_there[:, :s + 1] - mean
         error = np.square(there - (x_there @ weights).reshape(there.shape)).sum((0, 2))
         spread = np.square(there).sum((0, 2))
-        for t in np.flatnonzero(spread > 1e-3 * spread.max() + 1e-9):
+        for t in np.flatnonzero(varies[:s + 1]):
             found[s - t].append(1 - error[t] / spread[t])
     return np.array([np.mean(own) if own else np.nan for own in found])
 
 
 def hide_steps(reader, images, labels):
-    """Return how much probability the true class loses, on average, as what each step reads is
-    grey: (steps,)."""
+    """Return how much probability of their `labels` images lose as what each step reads is grey:
+    (images, steps)."""
     whole, network, lost = _true(reader, images, labels), reader.network, []
     for own in reader.pixels:
         hidden = network.inputs(images)
         hidden[:, own] = network.grey
         logits, = outputs(network.model, [network.model.output], hidden)
         p = tf.nn.softmax(logits).numpy()[np.arange(len(labels)), labels]
-        lost.append((whole - p).mean())
-    return np.array(lost)
+        lost.append(whole - p)
+    return np.stack(lost, 1)
 
 
 def _true(reader, images, labels):
@@ -195,11 +216,11 @@ def measure(network, most=2000):
     some, there = (images[utils.evenly(len(images), most)]
                    for images in (data.train_images, data.test_images))
     numbers = {"accuracy": np.concatenate(right).mean(0), "what": reader.what,
-               "hidden": hide_steps(reader, data.test_images[few], data.test_labels[few]),
+               "hidden": hide_steps(reader, data.test_images[few], data.test_labels[few]).mean(0),
                "hidden_images": len(few)}
     rows, readers = (reader.rows(some), reader.rows(there)), {"memory": reader}
     if network.build_model and not network.config.initial_weights:
         readers["memory_untrained"] = Reader(network, network.made_anew())
     for name, own in readers.items():
-        numbers[name] = memory(own.states(some)[0], rows[0], own.states(there)[0], rows[1])
+        numbers[name] = memory(own.held(some), rows[0], own.held(there), rows[1])
     return numbers

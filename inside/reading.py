@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from inside.pictures import show
-from inside.reader import Reader, measure, order_of_onset
+from inside.reader import Reader, hide_steps, measure, order_of_onset
 from inside.trained import recognised_of_each_class, require_same_images
 
 OPTIONS = {"count": "classes to show at most, an image of each"}
@@ -24,17 +24,21 @@ def draw(record, count=10):
 
 
 def draw_reading(network, images, titles, of=""):
-    """Draw what the last recurrent layer holds as it reads each of some uint8 images; of: what the
-    title says about their choice."""
+    """Draw what the last recurrent layer holds as it reads each of some uint8 images, and what
+    hiding a row costs the answer; of: what the title says about their choice."""
     data, reader = network.data, Reader(network)
     states, gates = reader.states(images), reader.gates(images)
     order = order_of_onset(reader.states(data.test_images[:1000])[0])
     believed, classes = reader.believed(states[0]), np.array(data.classes)
-    columns = [("hidden state h", states[0], 1)] + [("cell state c", c, None) for c in states[1:]]
-    columns += [(f"{name} gate", x, 0) for name, x in gates.items()]
-    figure, axes = plt.subplots(len(images), 2 + len(columns), layout="constrained", squeeze=False,
-                                figsize=(3.4 + 2.6 * (1 + len(columns)), 1.7 * len(images) + 1.2),
-                                width_ratios=[0.9, 1.2, *[2] * len(columns)])
+    lost = hide_steps(reader, images, believed[:, -1].argmax(1))
+    bounded = 1 if np.abs(states[0]).max() <= 1 else None  # as tanh makes it
+    columns = [("hidden state h", states[0], bounded)] + [
+        ("cell state c", c, None) for c in states[1:]]
+    columns += [(name, x, 1) if name == "candidate" else (f"{name} gate", x, 0)
+                for name, x in gates.items()]
+    figure, axes = plt.subplots(len(images), 3 + len(columns), layout="constrained", squeeze=False,
+                                figsize=(4.6 + 2.6 * (1 + len(columns)), 1.7 * len(images) + 1.2),
+                                width_ratios=[0.9, 1.2, 0.9, *[2] * len(columns)])
     what = reader.what
     for i, row in enumerate(axes):
         picture = images[i].swapaxes(0, 1) if what == "column" else images[i]
@@ -45,18 +49,23 @@ def draw_reading(network, images, titles, of=""):
         heat = [show(row[1], believed[i], "probability of each class" * (i == 0), aspect="auto",
                      cmap="Blues", vmin=0, vmax=1)]
         row[1].set_xticks(range(len(classes))[:20], classes[:20], fontsize=7)
-        for axis, (title, values, kind) in zip(row[2:], columns):
+        row[2].barh(range(lost.shape[1]), lost[i], height=1)
+        row[2].set(ylim=(lost.shape[1] - 0.5, -0.5), yticks=[],
+                   xlim=(min(0, lost.min()), max(0.05, lost.max())))
+        row[2].set_title(f"hiding a {what}" * (i == 0))
+        for axis, (title, values, kind) in zip(row[3:], columns):
             limit = 1 if kind is not None else max(np.percentile(np.abs(values), 99), 1e-9)
             heat.append(show(axis, values[i][:, order], title * (i == 0), aspect="auto",
                              cmap="viridis" if kind == 0 else "RdBu_r",
                              vmin=0 if kind == 0 else -limit, vmax=limit))
             if i == len(axes) - 1:
                 axis.set_xlabel("unit, by when it turns on", fontsize=8)
-    for axis, image in zip(axes[-1, 1:], heat):
+    axes[-1, 2].set_xlabel("probability lost\nof the answer", fontsize=8)
+    for axis, image in zip(np.delete(axes[-1], (0, 2)), heat):
         figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.8)
     figure.suptitle(f"{network.name}: what the last recurrent layer holds after each {what} of an "
                     f"image{of}\n{data.title}")
-    return figure, dict(images=images, probability=believed, order=order, **gates,
+    return figure, dict(images=images, probability=believed, lost=lost, order=order, **gates,
                         **dict(zip(("state", "cell"), states)))
 
 
@@ -70,7 +79,7 @@ def draw_together(records):
 
 def draw_curves(named, data):
     """Draw {name: numbers of measure()}: accuracy after each row, hidden rows, memory."""
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4.3), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
     what, = found if len(found := {str(own["what"]) for own in named.values()}) == 1 else ("step",)
     for i, (name, own) in enumerate(named.items()):
         steps = np.arange(1, len(own["accuracy"]) + 1)
@@ -87,12 +96,13 @@ def draw_curves(named, data):
     axes[1].set(xlabel=f"{what} that is hidden", ylabel="probability lost",
                 title=f"what hiding one {what} costs the true class,\n{few:,} test images")
     axes[2].set(xlabel=f"{what}s read since", ylabel="R2 of a linear decoder", ylim=(-0.05, 1.02),
-                title=f"how well the state gives back\nwhat a {what} before read" if what == "step"
-                else f"how well the state gives back\na {what} read before")
+                title=f"how well the states give back\nwhat a {what} before read" if what == "step"
+                else f"how well the states give back\na {what} read before")
     axes[0].legend()
     if axes[2].get_legend_handles_labels()[0]:
         axes[2].legend()
-    figure.suptitle(data.title, fontsize=10)
+    figure.suptitle(f"{', '.join(named)}: reading {what} by {what}, and what is remembered\n"
+                    f"{data.title}", fontsize=10)
     return figure
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from inside.deconvnet import RELUS
 from inside.occlusion import probabilities_of_occluded
-from inside.trained import maps_of_model, outputs, two_at_once
+from inside.trained import outputs, two_at_once
 from system.command_line import NotDrawn
 from training import graph
 from training.needs import images_at_a_time
@@ -47,20 +47,17 @@ def _pull_back(model, rule):
         (args, kwargs), operation = calls[0], node.operation
         if isinstance(operation, keras.Model) and rule != "gradient":
             raise NotDrawn(f"{operation.name} is a network within the network; no rule for it")
-        call = functools.partial(graph.call, operation, args, kwargs, training=False)
         if rule == "gradient" or graph.activation_of(operation) not in RELUS:
-            return [call()]
+            return [graph.call(operation, args, kwargs, training=False)]
         if getattr(operation, "weights", ()):  # the ReLU is part of a layer
-            if not type(operation).__module__.startswith(("keras.", "training.")):
+            if not graph.is_known(operation):
                 raise NotDrawn(f"{operation.name}: no rule for a layer of one's own that rectifies "
                                "within")
-            activation, operation.activation = operation.activation, keras.activations.linear
-            try:
-                return [_relu(activation, rule)(call())]
-            finally:
-                operation.activation = activation
-        return [_relu(lambda x: graph.call(operation, (x,), {}, training=False),
-                           rule)((*args, *kwargs.values())[0])]
+            rectify = operation.activation
+        else:
+            def rectify(x):
+                return graph.call(operation, (x,), {}, training=False)
+        return [_relu(rectify, rule)(graph.before_activation(operation, args, kwargs))]
 
     def pull(inputs, classes):
         with tf.GradientTape() as tape:
@@ -138,7 +135,7 @@ def grad_cam(network, inputs, classes):
 
 @functools.lru_cache(maxsize=4)
 def _grad_cam(model):
-    both = keras.Model(model.input, [list(maps_of_model(model).values())[-1], model.output])
+    both = keras.Model(model.input, [list(graph.feature_maps(model).values())[-1], model.output])
 
     def cam(inputs, classes):
         with tf.GradientTape() as tape:

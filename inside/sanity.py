@@ -54,8 +54,8 @@ def forgetting(network):
 
 
 def draw(record, images=200, permuted=""):
-    """Draw how maps of a test image change as the network forgets, and how much all still
-    correlate with those of the trained network."""
+    """Draw how maps of a test image change as the network forgets, and how much the absolute values
+    of all still correlate with those of the trained network's."""
     network = record.network
     maps_of(network)
     if network.build_model is None:
@@ -103,8 +103,8 @@ def draw(record, images=200, permuted=""):
         axis.errorbar(np.arange(len(names)) + 0.04 * (i - 3.5), r.mean(1), r.std(1, ddof=1),
                       marker="os^vD<>P"[i], ms=5, capsize=2, lw=1, label=method,
                       color=plt.cm.tab10(i))
-    axis.set(xticks=range(len(names)), ylim=(-0.4, 1.05), ylabel="rank correlation with the "
-             "trained network's map",
+    axis.set(xticks=range(len(names)), ylim=(-0.4, 1.05), ylabel="rank correlation of absolute\n"
+             "values with the trained network's",
              title=f"mean and standard deviation over {len(inputs)} test images")
     axis.set_xticklabels(names)
     axis.legend(fontsize=9, ncols=2)

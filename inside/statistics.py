@@ -74,7 +74,7 @@ def draw(record):
     labels = network.data.test_labels
     classes = [network.data.classes[c] for c in np.unique(labels)]
     maps_of(network)
-    figure, axes = plt.subplots(1, len(network.layers), figsize=(13, 4), layout="constrained",
+    figure, axes = plt.subplots(1, len(network.layers), figsize=(10.5, 3.8), layout="constrained",
                                 squeeze=False)
     numbers = {"classes": np.array(classes)}
     for k, layer in enumerate(network.layers):

@@ -134,14 +134,14 @@ def draw_maps(network, layer, maps, columns, on):
              for patches, projections in maps.values()]
     gap, (height, width) = max(4, size[0] // 3), pairs[0].shape[:2]
     picture = mosaic(pairs, columns, gap)
-    figure, axis = plt.subplots(figsize=(14, 14 * picture.shape[0] / picture.shape[1] + 0.6),
+    figure, axis = plt.subplots(figsize=(10, 10 * picture.shape[0] / picture.shape[1] + 0.8),
                                 layout="constrained")
     count = network.stages[layer].shape[3]
     of = f"{len(maps)} of {count} feature maps" if len(maps) < count else "each feature map"
     what = {1: "strongest unit", 9: "nine strongest units"}.get(units, f"{units} strongest units")
     zero = meaning_of_colours(network.model.input.shape[3])
-    show(axis, picture, f"{network.name}, {layer}: the {what} of {of}, on {on}: projections "
-         f"({zero}, each on its own scale) and, to their right, the image patches\n"
+    show(axis, picture, f"{network.name}, {layer}: the {what} of {of}, on {on}:\n"
+         f"projections ({zero}, each on its own scale) and, to their right, the image patches\n"
          f"{network.data.title}", pad=20)
     for k, m in enumerate(maps):
         axis.annotate(f"map {m}", (k % columns * (width + gap) - 0.5,

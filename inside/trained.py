@@ -82,7 +82,7 @@ class Network:
     @property
     def layers(self):
         """Names of those that give feature maps."""
-        return list(maps_of_model(self.model))
+        return list(graph.feature_maps(self.model))
 
 
 class Record:
@@ -377,14 +377,6 @@ def require(what, otherwise):
     if not what:
         raise NotDrawn(otherwise)
     return what
-
-
-def maps_of_model(model):
-    """Return {name: Keras tensor} of a model's feature maps: those larger than one position, as a
-    gate's are not, or all of them if the images are of one."""
-    image = tuple(model.input.shape[1:3])
-    return {name: x for name, x in graph.stages(model).items()
-            if len(x.shape) == 4 and (tuple(x.shape[1:3]) != (1, 1) or image == (1, 1))}
 
 
 def maps_of(network):

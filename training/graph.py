@@ -80,6 +80,23 @@ def call(operation, args, kwargs, training):
     return operation(*args, **kwargs)
 
 
+def is_known(operation):
+    """Return whether an operation is one of Keras's or of this project, not one's own."""
+    return type(operation).__module__.startswith(("keras.", "training."))
+
+
+def before_activation(operation, args, kwargs):
+    """Return what the activation that an operation is, or ends in, is applied to, in evaluation
+    mode."""
+    if not getattr(operation, "weights", ()):
+        return (*args, *kwargs.values())[0]
+    activation, operation.activation = operation.activation, keras.activations.linear
+    try:
+        return call(operation, args, kwargs, training=False)
+    finally:
+        operation.activation = activation
+
+
 def layers(model):
     """Return all layers of a model, also those within others."""
     return list(model._flatten_layers(include_self=False))
@@ -133,6 +150,14 @@ def stages(model):
                 if is_weighted(node.operation)})
 
 
+def feature_maps(model):
+    """Return {name: Keras tensor} of a model's feature maps: those larger than one position, as a
+    gate's are not, or all of them if the images are of one."""
+    image = tuple(model.inputs[0].shape[1:3])
+    return {name: x for name, x in stages(model).items()
+            if len(x.shape) == 4 and (tuple(x.shape[1:3]) != (1, 1) or image == (1, 1))}
+
+
 def first_convolution(model):
     """Return the first two-dimensional convolution of a network, or None."""
     return next((node.operation for node in nodes(model)
@@ -171,8 +196,8 @@ def weights_below(model, tensor):
 def weights_of_figures(model):
     """Return {path: variable} of what figures of training read: the weights that the last feature
     maps depend on, or all weights if there are no feature maps."""
-    maps = [x for x in stages(model).values() if len(x.shape) == 4]
-    kept = {id(v) for v in (weights_below(model, maps[-1]) if maps else model.weights)}
+    *_, last = (None, *feature_maps(model).values())
+    kept = {id(v) for v in (model.weights if last is None else weights_below(model, last))}
     return {path: v for path, v in name_weights(model.weights).items() if id(v) in kept}
 
 

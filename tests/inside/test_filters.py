@@ -57,6 +57,18 @@ def test_colour_kernels_are_seen_along_their_main_direction():
     assert fit(np.zeros((5, 5)))["r2"] == 0
 
 
+def test_kernels_are_of_the_step_whose_weights_are_kept(tmp_path):
+    """The last, or the best; of an unfinished run the last."""
+    record = types.SimpleNamespace(
+        is_keras=False, folder=tmp_path, config={"options": {"weights": "best"}},
+        series=lambda tag: (np.array([0, 30, 50]), None, ["a", "b", "c"]))
+    assert filters.kernels_of(record) == ([0, 30, 50], ["a", "b", "c"])
+    (tmp_path / "result.json").write_text('{"best_step": 30}')
+    assert filters.kernels_of(record)[0] == [0, 30, 30]
+    record.config["options"]["weights"] = "last"
+    assert filters.kernels_of(record)[0] == [0, 30, 50]
+
+
 @pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_filters_are_sorted_by_their_fit(channels, monkeypatch):
     monkeypatch.setattr(gabor, "structure", functools.partial(gabor.structure, shuffles=4))

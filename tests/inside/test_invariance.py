@@ -5,6 +5,7 @@ import pytest
 from small_networks import L, as_record, keras, linear, network_of
 
 from inside.invariance import draw, invariance, table, transform
+from system.command_line import NotDrawn
 
 
 def test_transform_by_hand():
@@ -33,6 +34,13 @@ def test_invariance_by_hand():
                                np.linalg.norm((images - moved).reshape(3, -1), axis=1), rtol=1e-5)
 
 
+def test_one_test_image_is_compared_with_no_other():
+    images = keras.Input((6, 6, 1))
+    model = keras.Model(images, L.Dense(2)(L.Dense(4, activation="relu")(L.Flatten()(images))))
+    with pytest.raises(NotDrawn, match="two test images"):
+        draw(as_record(network_of(model, np.zeros((1, 6, 6, 1)), [0])))
+
+
 def test_a_network_with_one_activation(quick_figures):
     """Keras's first tutorial has one hidden layer: it is drawn once, also where it is dead."""
     images = keras.Input((6, 6, 1))
@@ -46,7 +54,7 @@ def test_a_network_with_one_activation(quick_figures):
         figure, numbers = draw(as_record(network_of(model, pixels, np.arange(12) % 2)))
         assert numbers["shift/distances"].shape[0] == 1 and len({*numbers}) == 10
         labels = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
-        assert labels == ["Euclidean distance", "probability"] * 3
+        assert labels == ["distance / that of\ntwo images", "probability"] * 3
         if not dead:
             assert len([*table(numbers)][0]) == 3
         plt.close(figure)

@@ -37,6 +37,23 @@ def test_made_images_excite_more_than_noise(network):
     assert along[0] < 0.3 * across[0] and across[1] < 0.3 * along[1]
 
 
+@pytest.mark.parametrize("within", [True, False])
+def test_a_unit_that_is_off_at_grey_is_excited(within):
+    """Nine pixels of grey, 0.5, are below its threshold of 6.5; made brighter they are above it,
+    though a ReLU that is off passes no gradient."""
+    x = keras.Input((9, 9, 1))
+    y = L.Conv2D(1, 3, padding="same", activation="relu" if within else None, name="conv")(x)
+    y = y if within else L.ReLU(name="own")(y)
+    model = keras.Model(x, L.Dense(2, name="logits")(L.Flatten()(y)))
+    model.get_layer("conv").set_weights([np.ones((3, 3, 1, 1)), np.array([-6.5])])
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 9, 9, 1))
+    off = network_of(model, pixels, np.arange(20) % 2)
+    layer, = off.layers
+    made = ascent.maximize(off, layer, [0], steps=60)
+    assert excitation(off, layer, np.full((1, 9, 9, 1), off.grey, np.float32), [0]) == 0
+    assert excitation(off, layer, made, [0]) > 1.5 and made[0, 4, 4] > 0.9
+
+
 def test_they_stay_within_black_and_white(network):
     black, white = network.inputs(np.uint8([0, 255]).reshape(1, 2, 1, 1)).ravel()
     made = ascent.maximize(network, "conv", [0, 1])

@@ -28,7 +28,7 @@ def test_runs_beside_each_other_share_their_scale():
     for row in (above, below):
         assert len({axis.get_ylim() for axis in row}) == 1
         assert row[0].get_ylim()[0] < 1e-3 and row[0].get_ylim()[1] > 2
-    texts = [text.get_text() for text in above[1].get_legend().texts]
+    texts = [text.get_text() for text in below[1].get_legend().texts]
     assert texts == ["h before training", "h at the end", "c before training", "c at the end"]
     np.testing.assert_array_equal(numbers["LSTM/memory"], [[1, 1], [1, 2]])
     assert "cell state" in figure.get_suptitle() and len(numbers) == 11

@@ -163,6 +163,32 @@ def test_rows_that_never_change_are_left_out():
     found = memory(shift_register(rows), rows, shift_register(there), there)
     np.testing.assert_allclose(found[:2], 1, atol=1e-5)
     assert np.isnan(found[4])
+    grey = np.float32(-0.4242)  # as standardized pixels: their mean is not quite they
+    rows[:, 0] = there[:, 0] = grey
+    rows, there = np.float32(rows), np.float32(there)
+    found = memory(shift_register(rows), rows, shift_register(there), there)
+    np.testing.assert_allclose(found[:2], 1, atol=1e-5)
+    assert np.isnan(found[4])
+
+
+def test_what_is_remembered_may_lie_in_any_layer_and_state():
+    """Of an LSTM of two layers h and c of both, those of the first as Keras has them. With a second
+    layer that holds nothing the rows are still remembered."""
+    network = net("lstm", layers=2)
+    images, reader = network.data.test_images, Reader(network)
+    held = reader.held(images)
+    assert held.shape == (20, 6, 4 * 5)
+    np.testing.assert_array_equal(held[..., 10:15], reader.states(images)[0])
+    layer = L.LSTM(5, return_state=True)
+    rows = network.inputs(images)[..., 0]
+    layer.build(rows.shape)
+    layer.set_weights(network.model.get_layer("r1").get_weights())
+    _, h, c = layer(rows)
+    np.testing.assert_allclose(held[:, -1, :10], np.concatenate([h, c], 1), atol=1e-5)
+    upper = network.model.get_layer("r2")
+    upper.set_weights([0 * w for w in upper.get_weights()])
+    assert np.abs(Reader(network).states(images)).max() == 0
+    assert measure(network)["memory"][0] > 0.5
 
 
 def test_units_in_the_order_in_which_they_turn_on():
@@ -182,13 +208,14 @@ def test_hiding_what_the_network_ignores_costs_nothing(order):
     layer.set_weights([kernel, 0 * recurrent, bias])
     images, labels = network.data.test_images, network.data.test_labels
     lost = hide_steps(Reader(network), images, labels)
-    assert lost.shape == ((6,) if order == "rows" else (4,))
-    np.testing.assert_allclose(lost[:-1], 0, atol=1e-6)
+    assert lost.shape == ((20, 6) if order == "rows" else (20, 4))
+    np.testing.assert_allclose(lost[:, :-1], 0, atol=1e-6)
     hidden = network.inputs(images)
     hidden[(slice(None), -1) if order == "rows" else (slice(None), slice(None), -1)] = network.grey
     p = tf.nn.softmax(network.model(hidden)).numpy()[np.arange(20), labels]
-    expected = (answers(network, images)[np.arange(20), labels] - p).mean()
-    assert lost[-1] == pytest.approx(expected, abs=1e-6) and abs(expected) > 1e-4
+    expected = answers(network, images)[np.arange(20), labels] - p
+    np.testing.assert_allclose(lost[:, -1], expected, atol=1e-6)
+    assert np.abs(expected).max() > 1e-4
 
 
 SIZE = (6, 4)
@@ -217,7 +244,8 @@ def test_which_pixels_each_step_reads(layers, what, steps, reads):
     hidden[:, reads(1, i, j)] = network.grey
     shares = [tf.nn.softmax(network.model(x)).numpy()[:, 0].mean()
               for x in (network.inputs(images), hidden)]
-    assert lost.shape == (steps,) and lost[1] == pytest.approx(shares[0] - shares[1], abs=1e-6)
+    assert lost.shape == (5, steps)
+    assert lost[:, 1].mean() == pytest.approx(shares[0] - shares[1], abs=1e-6)
     plt.close(reading.draw_curves({"a": measure(network)}, network.data))
 
 
@@ -242,13 +270,47 @@ def made_by(*layers, size=(6, 4, 1)):
 
 
 @pytest.mark.parametrize("layers", [
-    (L.Flatten(),),
     (L.Reshape((6, 4)), L.Bidirectional(L.GRU(3))),
+    (L.Reshape((6, 4)), L.GRU(3, return_sequences=True), L.Bidirectional(
+        L.GRU(3, return_sequences=True)), L.GRU(3)),
     (L.Reshape((6, 4)), L.GRU(3, return_sequences=True), L.Flatten()),
-    (L.Reshape((6, 4)), L.GRU(3, go_backwards=True))])
+    (L.Reshape((6, 4)), L.GRU(3, go_backwards=True)),
+    (L.Reshape((6, 4)), L.GRU(3, go_backwards=True, return_sequences=True), L.GRU(3))])
 def test_nets_that_do_not_read_like_this_are_not_drawn(layers):
     with pytest.raises(NotDrawn, match="^made: its last recurrent layer does not read"):
         Reader(made_by(*layers))
+
+
+def test_a_network_without_any_such_layer_is_told_so():
+    with pytest.raises(NotDrawn, match="^made: the network has no recurrent layer and no feature"):
+        Reader(made_by(L.Flatten()))
+
+
+def test_steps_that_are_skipped_are_not_read():
+    with pytest.raises(NotDrawn, match="a mask of steps to skip"):
+        Reader(made_by(L.Reshape((6, 4)), L.Masking(0.0), L.LSTM(3)))
+
+
+def test_images_are_read_as_they_are():
+    """Not turned at random, as a layer of the network does in training."""
+    network = made_by(L.RandomTranslation(0.5, 0.5, seed=1), L.Reshape((6, 4)), L.GRU(3))
+    images = np.random.default_rng(0).integers(0, 256, (5, 6, 4, 1), np.uint8)
+    np.testing.assert_array_equal(Reader(network).rows(images), network.inputs(images)[..., 0])
+
+
+def test_scales_hold_what_they_show():
+    """An LSTM's candidate is between -1 and 1, its gates between 0 and 1; states beyond 1, of a
+    ReLU, have a scale of their own."""
+    for layer, title, low in ((L.LSTM(3), "candidate", -1), (L.LSTM(3), "forget gate", 0),
+                              (L.LSTM(3), "hidden state h", -1),
+                              (L.SimpleRNN(3, activation="relu"), "hidden state h", None)):
+        network = made_by(L.Reshape((6, 4)), layer)
+        images = np.full((1, 6, 4, 1), 255, np.uint8)
+        figure, numbers = reading.draw_reading(network, images, ["a"])
+        shown, = [axis.images[0] for axis in figure.axes if axis.get_title() == title]
+        assert shown.get_clim() == (low, 1) if low is not None else (
+            shown.get_clim()[1] >= np.percentile(numbers["state"], 99) > 1)
+        plt.close(figure)
 
 
 def test_sweeps_are_refused_in_one_line():

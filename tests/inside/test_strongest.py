@@ -61,7 +61,7 @@ def test_titles_say_how_many_maps_are_drawn(quick_figures):
     assert [[*numbers["maps"]] for *_, numbers in drawn] == [[0, 1, 2, 3, 4, 5, 6, 8], [*range(9)]]
     plt.close("all")
     for title, of in zip(titles, ("8 of 9 feature maps", "each feature map"), strict=True):
-        assert f"conv: the nine strongest units of {of}, on 9 test images: " in title
+        assert f"conv: the nine strongest units of {of}, on 9 test images:\n" in title
 
 
 def test_ones_own_pictures_by_hand(quick_figures, tmp_path):

@@ -23,7 +23,6 @@ from inside.trained import (
     first_of_each_class,
     flat,
     load_keras,
-    maps_of_model,
     read_pictures,
     read_snapshots,
     recognised_of_each_class,
@@ -256,13 +255,13 @@ def test_a_gate_of_one_position_is_no_feature_map():
     gate = L.Conv2D(4, 1, activation="sigmoid", name="gate")(
         L.GlobalAveragePooling2D(keepdims=True)(maps))
     model = keras.Model(images, L.Dense(2)(L.Flatten()(L.Multiply()([maps, gate]))))
-    assert list(maps_of_model(model)) == ["maps"]
+    assert list(graph.feature_maps(model)) == ["maps"]
 
 
 def test_images_of_one_pixel_have_maps_of_one_position():
     images = keras.Input((1, 1, 1))
     maps = L.Conv2D(4, 3, padding="same", activation="relu", name="maps")(images)
-    assert list(maps_of_model(keras.Model(images, L.Dense(2)(L.Flatten()(maps))))) == ["maps"]
+    assert list(graph.feature_maps(keras.Model(images, L.Dense(2)(L.Flatten()(maps))))) == ["maps"]
 
 
 @pytest.mark.parametrize("ending", [

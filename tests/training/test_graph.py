@@ -136,6 +136,18 @@ def test_weights_have_names_of_their_own_whatever_the_network(name, own_cell):
                      "itself")
 
 
+def test_figures_read_the_weights_below_the_last_feature_maps():
+    """Not those of a gate after them, one position each."""
+    x = keras.Input((6, 6, 1))
+    y = keras.layers.Conv2D(2, 3, activation="relu", name="maps")(x)
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(y)
+    gate = keras.layers.Conv2D(2, 1, activation="sigmoid", name="gate")(pooled)
+    y = keras.layers.Flatten()(keras.layers.Multiply()([y, gate]))
+    model = keras.Model(x, keras.layers.Dense(2)(y))
+    assert [*graph.feature_maps(model)] == ["maps"]
+    assert [*graph.weights_of_figures(model)] == ["maps/kernel", "maps/bias"]
+
+
 def test_the_stage_after_a_convolution_is_of_it_alone():
     images = keras.Input((8, 8, 1))
     first = keras.layers.Conv2D(3, 3, padding="same", name="first")
