@@ -12,6 +12,7 @@ first round only.
 import argparse
 import dataclasses
 import json
+import math
 import pathlib
 import statistics
 import subprocess
@@ -85,9 +86,14 @@ def ceiling():
 
 
 def spread(values, digits=2):
-    """Return "1.23 (1.10 .. 1.30)": median, smallest and largest."""
-    return (f"{statistics.median(values):,.{digits}f} "
-            f"({min(values):,.{digits}f} .. {max(values):,.{digits}f})")
+    """Return "1.23 (1.10 .. 1.30)": median, smallest and largest; and of how many rounds, if the
+    value of some is nan."""
+    found = [x for x in values if not math.isnan(x)]
+    if not found:
+        return "never"
+    missing = f"; {len(found)} of {len(values)} rounds" * (len(found) < len(values))
+    return (f"{statistics.median(found):,.{digits}f} "
+            f"({min(found):,.{digits}f} .. {max(found):,.{digits}f}{missing})")
 
 
 def speeds(case, ways, rounds, key):

@@ -31,7 +31,7 @@ from throughput import (
 from training.events import read_events
 
 TARGETS = {"cifar_lenet5.py": 0.573, "mnist_rnn.py": 0.9806}  # the original report's best
-BUDGETS = {"cifar_lenet5.py": "--epochs 2.75 --batch-size 96 --warmup 0.2 --dropout 0.2 --shift 1 "
+BUDGETS = {"cifar_lenet5.py": "--epochs 3.5 --batch-size 96 --warmup 0.2 --dropout 0.2 --shift 1 "
                               "--evaluations 4 --snapshots 0",
            "mnist_rnn.py": "--steps 1250 --evaluations 5"}
 
@@ -87,9 +87,6 @@ def summarize(found):
     table += [f"| {what} | " + " | ".join(
         spread(values[s], 1) if s in values else "" for s in TARGETS) + " |"
         for what, values in found.items()]
-    waits = zip(found["the same, the starter-code way"]["cifar_lenet5.py"],
-                found["validation accuracy of the original's best"]["cifar_lenet5.py"])
-    table.append("\nstarter-code way / ours: " + spread([a / b for a, b in waits], 1))
     return "\n".join(table)
 
 
