@@ -9,7 +9,7 @@ import numpy as np
 import utils
 from inside.pictures import as_signed, mosaic, show
 from inside.statistics import summarize
-from inside.trained import output, require
+from inside.trained import outputs, require
 from system.command_line import InputError
 from system.files import load_arrays
 from training import graph
@@ -21,8 +21,9 @@ def unused_over_time(network, names, count=1000):
     `count` training images then: (steps, layers); as snapshots say, and at last of the network."""
     images = network.data.train_images
     sample = images[utils.evenly(len(images), count)]
-    now = [(output(network.model, name, network.inputs(sample)).max(0) <= 0).sum()
-           for name in names]
+    found = outputs(network.model, [network.stages[name] for name in names], sample,
+                    network.inputs) if names else []
+    now = [(values.max(0) <= 0).sum() for values in found]
     steps, unused = [], []
     for file in snapshots(network.folder):
         arrays = load_arrays(file)

@@ -334,11 +334,6 @@ def tensor_of(model, name):
     return graph.named_nodes(model)[name].outputs[0]
 
 
-def output(model, name, images):
-    """Return what the node `name` gives for many images, in evaluation mode."""
-    return outputs(model, [tensor_of(model, name)], images)[0]
-
-
 def read_pictures(network, files):
     """Return picture files, read as the network's images were: uint8 (n, height, width, channels).
 

@@ -5,7 +5,7 @@ import types
 import keras
 import numpy as np
 
-from inside.trained import Network
+from inside.trained import Network, outputs, tensor_of
 from sources.images import Images
 
 L = keras.layers
@@ -36,6 +36,11 @@ def network_of(model, images, labels, classes=None, train=None, mean=0.0, std=1.
 def as_record(network, name="made"):
     """What draw() takes, of a Network."""
     return types.SimpleNamespace(name=name, folder=pathlib.Path(name), network=network)
+
+
+def output(model, name, images):
+    """What the node `name` gives for images."""
+    return outputs(model, [tensor_of(model, name)], images)[0]
 
 
 def one_hot(classes):

@@ -4,11 +4,12 @@ import shutil
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from small_networks import output
 
 import utils
 from inside import evolution
 from inside.strongest import filled, project_strongest
-from inside.trained import Record, output
+from inside.trained import Record
 from system.command_line import InputError, NotDrawn, import_script
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from conftest import lacking, run_script, write_images
 from PIL import Image
-from small_networks import L, keras, network_of
+from small_networks import L, keras, network_of, output
 
 from inside import explore, projector, units
 from inside.ascent import maximize
 from inside.explore import choose
-from inside.trained import Record, output
+from inside.trained import Record
 from inside.units import describe_kernels, share, signed
 from system.command_line import NotDrawn, import_script
 
