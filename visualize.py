@@ -20,6 +20,7 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from system import machine
 from system.command_line import (
     InputError,
     Parser,
@@ -259,6 +260,7 @@ def draw_inside(names, run, options, own):
                 failed.setdefault(str(error), []).append(name)
                 continue
             written.append(writer.submit(write_own, figures, run, options))
+            machine.give_memory_back()  # before the next figure asks for more
             if hasattr(module, "sheet"):
                 for figure, _, numbers in figures:
                     written.append(writer.submit(write_sheet, module.sheet(numbers), own_folder(

@@ -4,6 +4,7 @@ Once this module is imported, `import tensorflow` and `import keras` cost nothin
 stand, until something of them is first used.
 """
 import contextlib
+import ctypes
 import gc
 import importlib
 import importlib.abc
@@ -28,6 +29,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is im
 def cores():
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def give_memory_back():
+    """Give what was freed back to the system, where the C library keeps it (glibc)."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def cpu_info():
