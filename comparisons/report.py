@@ -10,7 +10,7 @@ A table of a document stands between two marks, the first of which says what it 
     <!-- end -->
 """
 import functools
-import importlib
+import importlib.util
 import itertools
 import os
 import pathlib
@@ -64,11 +64,14 @@ def of_machines(_):
 
 def of_figure(name):
     """Return the table of a network's figure; InputError if its arrays are not there."""
-    module, file = name.rpartition("/")[2], FIGURES / f"{name}.npz"
+    figure, file = name.rpartition("/")[2], FIGURES / f"{name}.npz"
+    module = figure
+    if not importlib.util.find_spec(f"inside.{module}"):
+        module = figure.rpartition("_")[0]  # the rest is a layer
     try:
         show = importlib.import_module(f"inside.{module}").table
     except (ImportError, AttributeError) as error:
-        raise InputError(f"no figure {module} of inside/ has a table") from error
+        raise InputError(f"no figure {figure} of inside/ has a table") from error
     numbers = load_arrays(file)
     try:
         with np.errstate(all="raise"):

@@ -104,8 +104,14 @@ def smoothgrad(network, inputs, classes, samples=20, noise=0.15, seed=0):
     (Smilkov et al., arXiv 1706.03825)."""
     rng = np.random.default_rng(seed)
     spread = noise * np.ptp(inputs, axis=(1, 2, 3), keepdims=True)
-    noisy = (inputs + spread * rng.standard_normal(inputs.shape) for _ in range(samples))
-    return sum(two_at_once(lambda x: gradient(network, np.float32(x), classes), noisy)) / samples
+
+    def copies():
+        for _ in range(samples):  # in place: of large images these are large
+            copy = rng.standard_normal(inputs.shape)
+            copy *= spread
+            copy += inputs
+            yield np.float32(copy)
+    return sum(two_at_once(lambda x: gradient(network, x, classes), copies())) / samples
 
 
 def integrated_gradients(network, inputs, classes, steps=20, baseline=None):
