@@ -64,7 +64,7 @@ def measure(network, count):
         METHODS, "methods")}
     values["random order"] = np.random.default_rng(0).random(inputs.shape[:3])
     ties = -values["random order"].reshape(len(inputs), -1)  # equal pixels come in random order
-    orders = [np.lexsort((ties, -value.reshape(len(value), -1))) for value in values.values()]
+    orders = (np.lexsort((ties, -value.reshape(len(value), -1))) for value in values.values())
     for name, both in zip(values, curves(network, inputs, classes, orders)):
         numbers[f"{name}/deletion"], numbers[f"{name}/insertion"] = both
     return numbers
