@@ -52,7 +52,8 @@ def draw_reading(network, images, titles, of=""):
         row[2].barh(range(lost.shape[1]), lost[i], height=1)
         row[2].set(ylim=(lost.shape[1] - 0.5, -0.5), yticks=[],
                    xlim=(min(0, lost.min()), max(0.05, lost.max())))
-        row[2].set_title(f"hiding a {what}" * (i == 0))
+        row[2].set_title(f"hiding a {what}" * (i == 0), fontsize=9)
+        row[2].tick_params(labelsize=7)
         for axis, (title, values, kind) in zip(row[3:], columns):
             limit = 1 if kind is not None else max(np.percentile(np.abs(values), 99), 1e-9)
             heat.append(show(axis, values[i][:, order], title * (i == 0), aspect="auto",
