@@ -31,8 +31,8 @@ def pull_back(model, inputs, classes, rule="gradient"):
 
 def _part_by_part(function, model, inputs, classes):
     """Return function(inputs, classes) of few images after few: forwards and back, and two parts at
-    once, take four times the memory."""
-    size = max(1, images_at_a_time(model, 2000) // 4)
+    once, take eight times the memory."""
+    size = max(1, images_at_a_time(model, 2000) // 8)
     return np.concatenate([function(tf.constant(inputs[i:i + size], tf.float32),
                                     tf.constant(classes[i:i + size], tf.int32)).numpy()
                            for i in range(0, len(inputs), size)])
