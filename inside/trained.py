@@ -14,6 +14,7 @@ import tensorflow as tf
 import utils
 from sources.images import LUMA, Images, Reading, is_path
 from sources.pictures import decode_all
+from system import machine
 from system.command_line import (
     InputError,
     NotDrawn,
@@ -129,7 +130,9 @@ class Record:
     @functools.cached_property
     def network(self):
         """The run's Network; InputError if it has none, or its data is not there."""
-        return dataclasses.replace(self._network(), name=self.name)
+        network = dataclasses.replace(self._network(), name=self.name)
+        machine.give_memory_back()  # of the weights that were read
+        return network
 
     def _network(self):
         if self.is_keras:
@@ -176,6 +179,7 @@ def load_network(folder, config, experiment, data_dir, data=""):
                          f"found now ({images.title}); set --data-dir, or --data")
     stored = plain.read(folder)
     gc.collect()  # the network that held it: models refer to themselves
+    machine.give_memory_back()
     model = make_model(experiment.build_model, images.train_images.shape[1:], len(images.classes),
                        dataclasses.replace(options, precision="float32"))
     if "network" in config:
