@@ -26,16 +26,18 @@ from sources.images import (
 )
 from sources.tree import is_archive, open_tree
 from system.command_line import InputError
+from system.files import DATA_DIR
 
 
-def load_images(data="auto", data_dir="data", auto="elec677", how=None):
+def load_images(data="auto", data_dir=DATA_DIR, auto="elec677", how=None):
     """Load an image data set by name or path.
 
-    data: a name of DATA_SETS, read from data_dir and downloaded there if need be; "auto", the data
-    set named by `auto`, or its synthetic stand-in with a warning if it is unavailable; "synthetic",
-    that stand-in, for which nothing is read or downloaded; or a path, whose content decides what it
-    is (data/README.md). how: a Reading, what options make of the images. Returns Images. Raises
-    InputError, in one line, for anything missing, damaged or malformed.
+    data: a name of DATA_SETS, read from data_dir (the environment's DATA_DIR, or data/) and
+    downloaded there if need be; "auto", the data set named by `auto`, or its synthetic stand-in
+    with a warning if it is unavailable; "synthetic", that stand-in, for which nothing is read or
+    downloaded; or a path, whose content decides what it is (data/README.md). how: a Reading, what
+    options make of the images. Returns Images. Raises InputError, in one line, for anything
+    missing, damaged or malformed.
     """
     how = how or Reading()
     if not data:

@@ -44,7 +44,7 @@ def draw_maps(network, file, image, p):
     inputs, classes, best = network.inputs(image), network.data.classes, int(p.argmax())
     figure, axes = plt.subplots(1, 3 + len(network.layers), layout="constrained",
                                 figsize=(2.9 * (3 + len(network.layers)), 3.1))
-    show(axes[0], as_grey(inputs[0]), f"{file.name}, as the network sees it")
+    show(axes[0], as_grey(inputs[0]), f"{file.name}, fitted,\nits contrast stretched")
     top = np.argsort(-p)[:10][::-1]
     axes[1].barh(range(len(top)), p[top])
     axes[1].set(yticks=range(len(top)), yticklabels=[classes[c] for c in top], xlim=(0, 1),
