@@ -121,7 +121,8 @@ def test_a_run_is_drawn(small_run, quick_figures):
     assert [*drawn] == ["maximize_relu1", "maximize_relu2", "maximize_classes"]
     for layer, count in (("relu1", 3), ("relu2", 4)):
         figure, numbers = drawn[f"maximize_{layer}"]
-        assert f"beside the nine test patches that do, 2 of {count} maps\n" in figure.get_suptitle()
+        said = f"beside the nine test patches that do, 2 of {count} maps;\n"
+        assert said in figure.get_suptitle()
         assert numbers["maps"].tolist() == [0, count - 1]
         assert numbers["images"].shape == (2, 2, 28, 28, 1)
         images = network.inputs(network.data.test_images)

@@ -329,10 +329,10 @@ def test_many_images_in_parts(monkeypatch):
     model, images = small(), noise(7, *SIZE, 2)
     classes = np.arange(7) % 3
     whole = [f(network(model), images, classes) for f in (saliency.gradient, saliency.grad_cam)]
-    monkeypatch.setattr(saliency, "images_at_a_time", lambda model, most: 15)
+    monkeypatch.setattr(saliency, "images_at_a_time", lambda model, most: 30)
     for function, expected in zip((saliency.gradient, saliency.grad_cam), whole):
         np.testing.assert_allclose(function(network(model), images, classes), expected, atol=1e-6)
-    sizes = []  # a quarter of what a forward pass takes, for the way back and for two at once
+    sizes = []  # an eighth of what a forward pass takes, for the way back and for two at once
     saliency._part_by_part(lambda x, c: sizes.append(len(x)) or x, model, images, classes)
     assert sizes == [3, 3, 1]
 

@@ -244,8 +244,8 @@ DRAWN = {"mistakes", "strongest_conv1", "strongest_conv2", "occlusion", "attribu
          "activations", "statistics", "invariance", "correspondence", "diagnosis", "maximize_conv1",
          "maximize_conv2", "maximize_classes", "picture_0"}
 NOT_DRAWN = ("curves: model.keras holds no TensorBoard events", "over_time: model.keras is a model",
-             "reading: model.keras: its last recurrent", "projector: TensorBoard's projector shows",
-             "evolution: model.keras has no snapshots", "sanity: only of a run")
+             "reading: model.keras: the network has no recurrent layer", "projector: TensorBoard's "
+             "projector shows", "evolution: model.keras has no snapshots", "sanity: only of a run")
 
 
 def test_a_gate_of_one_position_is_no_feature_map():

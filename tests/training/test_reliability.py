@@ -234,7 +234,7 @@ def test_the_fuzzer_sees_who_waits_or_takes_too_much(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_full_disk(tmp_path):
     """What does not fit, here a snapshot, is named and not left half-written; --resume goes on."""
-    words = ("cifar_lenet5.py", "--data", write_images(tmp_path / "images"), "--steps", 2,
+    words = ("cifar_lenet5.py", "--data", write_images(tmp_path / "images", side=8), "--steps", 2,
              "--batch-size", 4, "--units", 4, "--evaluations", 1, "--name", "x")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10 ** 5, limits[1]))
