@@ -325,6 +325,7 @@ def two_at_once(function, items):
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+    machine.give_memory_back()
 
 
 def outputs(model, tensors, images, inputs=None):

@@ -19,9 +19,9 @@ def bytes_per_image(model):
 
 
 def images_at_a_time(model, most, limit=CHUNK_BYTES):
-    """Return how many images, at most `most`, a model computes within `limit` bytes, or half as
-    many as its weights take, which are read once for all of them."""
-    limit = max(limit, 2 * model.count_params())
+    """Return how many images, at most `most`, a model computes within `limit` bytes, or a quarter
+    of what its weights take, which are read once for all of them."""
+    limit = max(limit, model.count_params())
     return max(1, min(most, limit // max(1, bytes_per_image(model))))
 
 
