@@ -72,7 +72,7 @@ def maximize(network, layer, which, steps=200, seed=0):
         jitter = min(2, (bottom - top) // 8)
     step = _ascend(network.model, layer, low, high, jitter)
     shape, made = network.model.input.shape[1:], []
-    size = max(1, images_at_a_time(network.model, 1024) // 4)  # forwards and back
+    size = max(1, images_at_a_time(network.model, 1024) // 8)  # forwards and back
     for first in range(0, len(which), size):
         part = np.asarray(which[first:first + size], np.int32)
         noise = np.random.default_rng([seed, first]).normal(0, 0.1, (len(part), *shape))
