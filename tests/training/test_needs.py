@@ -24,7 +24,7 @@ def test_needs_by_hand(model):
     assert bytes_per_image(model) == 4 * 23
     assert images_at_a_time(model, 1000, 929) == 10
     assert images_at_a_time(model, 4) == 4
-    assert images_at_a_time(model, 9, 1) == 1  # as many as fit into a quarter of the weights' 252 bytes
+    assert images_at_a_time(model, 9, 1) == 1  # of a quarter of the weights' 252 bytes
     images, config = np.zeros((7, 4, 5, 1), np.uint8), Config(batch_size=6, snapshots=0)
     memory, disk = needs(model, {"m": None, "v": None}, images, config)
     assert memory == 2 * 4 * 189 + 3 * 4 * 63 + 140 + 3 * 4 * 23 * 6 + 500_000_000
