@@ -27,11 +27,12 @@ def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
     a step of the first size, of a smaller one in proportion: else they would win in the end.
     """
     raised = graph.named_nodes(model)[layer]
+    below = keras.Model(model.input, raised.outputs[0])  # without what is above
     rectified = graph.activation_of(raised.operation) in RELUS and graph.is_known(raised.operation)
 
     def apply(node, calls):
         (args, kwargs), operation = calls[0], node.operation
-        if node is raised and rectified:  # whose gradient is 0 where the unit is off
+        if rectified and node.outputs[0] is raised.outputs[0]:  # whose gradient is 0 where the unit is off
             return [graph.before_activation(operation, args, kwargs)]
         return [graph.call(operation, args, kwargs, training=False)]
     kernel = tf.constant(np.outer([1, 2, 1], [1, 2, 1])[..., None, None] / 16, tf.float32)
@@ -41,7 +42,7 @@ def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
         move = tf.random.stateless_uniform((2,), seed, -jitter, jitter + 1, tf.int32)
         with tf.GradientTape() as tape:
             tape.watch(images)
-            found, = graph.walk(model, [tf.roll(images, move, [1, 2])], apply)
+            found, = graph.walk(below, [tf.roll(images, move, [1, 2])], apply)
             values = found[id(raised.outputs[0])]
             if values.shape.rank == 4:
                 values = values[:, values.shape[1] // 2, values.shape[2] // 2]
