@@ -32,7 +32,7 @@ def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
 
     def apply(node, calls):
         (args, kwargs), operation = calls[0], node.operation
-        if rectified and node.outputs[0] is raised.outputs[0]:  # whose gradient is 0 where the unit is off
+        if rectified and node.outputs[0] is raised.outputs[0]:  # a unit that is off has no gradient
             return [graph.before_activation(operation, args, kwargs)]
         return [graph.call(operation, args, kwargs, training=False)]
     kernel = tf.constant(np.outer([1, 2, 1], [1, 2, 1])[..., None, None] / 16, tf.float32)
