@@ -20,11 +20,11 @@ SIZES = 0.032, 0.002  # of the first step and towards the last, of the range of 
 def _ascend(model, layer, low, high, jitter=2, decay=0.005, blur=0.08):
     """Return the graph of one step: (images, which map or class, step size, seed) -> images.
 
-    What is raised is the map's activation at the layer's middle, of a ReLU what it is of, or the
-    class's logit. jitter: the
-    image is moved by at most so many pixels while the gradient is taken; blur: share of a 3x3
-    binomial blur; decay: share of the distance from the middle grey that a step takes away; both of
-    a step of the first size, of a smaller one in proportion: else they would win in the end.
+    What is raised is the map's activation at the layer's middle, before a ReLU (which has no
+    gradient where the unit is off), or the class's logit. jitter: the image is moved by at most so
+    many pixels while the gradient is taken; blur: share of a 3x3 binomial blur; decay: share of the
+    distance from the middle grey that a step takes away; both of a step of the first size, of a
+    smaller one in proportion: else they would win in the end.
     """
     raised = graph.named_nodes(model)[layer]
     below = keras.Model(model.input, raised.outputs[0])  # without what is above

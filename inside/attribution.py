@@ -10,7 +10,6 @@ import utils
 from inside.pictures import as_grey, as_signed, show_grid
 from inside.saliency import METHODS, ranking
 from inside.trained import maps_of, outputs, read_pictures, recognised_of_each_class
-from system import machine
 from system.markdown import mean_and_deviation
 from system.progress import Progress
 
@@ -68,7 +67,6 @@ def measure(network, count):
     orders = (np.lexsort((ties, -value.reshape(len(value), -1))) for value in values.values())
     for name, both in zip(values, curves(network, inputs, classes, orders)):
         numbers[f"{name}/deletion"], numbers[f"{name}/insertion"] = both
-        machine.give_memory_back()
     return numbers
 
 

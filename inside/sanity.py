@@ -55,7 +55,7 @@ def forgetting(network):
 
 def draw(record, images=200, permuted=""):
     """Draw how maps of a test image change as the network forgets, and how much the absolute values
-    of all still correlate with those of the trained network's."""
+    of all still correlate with the trained network's."""
     network = record.network
     maps_of(network)
     if network.build_model is None:
